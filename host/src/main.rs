@@ -1,0 +1,23 @@
+//! `corten`: runs .NET assemblies. This crate finds the framework and the application, builds the list of assemblies the
+//! binder may use, and hands the result to the engine. It contains no engine logic.
+
+mod app;
+mod cli;
+mod error;
+mod framework;
+mod inspect;
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match cli::main(std::env::args_os()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("corten: {error}");
+            ExitCode::from(error::HOST_FAILURE)
+        }
+    }
+}

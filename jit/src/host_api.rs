@@ -1,0 +1,304 @@
+//! The JIT-EE interface: everything the compiler asks of the engine, in one trait.
+//!
+//! The model is CoreCLR's `ICorJitInfo` (docs/design/coreclr/jit): the compiler owns IL semantics and code generation, the
+//! host owns types, tokens, layouts and addresses. A mock host is enough to compile and test a method without a VM.
+
+use crate::ids::{FieldId, MethodId, TypeId};
+use crate::ir::Helper;
+use corten_metadata::{MethodBody, Token};
+use std::sync::Arc;
+
+/// How a value of a type behaves on the evaluation stack and in memory (ECMA-335 III.1.1, I.12.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum TypeKind {
+    Void,
+    /// Integers by their memory width; `Bool` and `Char` are `U1` and `U2`, enums are their underlying type.
+    I1,
+    U1,
+    I2,
+    U2,
+    I4,
+    U4,
+    I8,
+    U8,
+    /// `IntPtr`, unmanaged pointers and function pointers.
+    NInt,
+    NUInt,
+    R4,
+    R8,
+    /// Object reference.
+    Ref,
+    /// Managed pointer.
+    ByRef,
+    /// Any other value type: see [`TypeInfo::fields`].
+    Struct,
+}
+
+/// One primitive piece of a flattened value type.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct FlatField {
+    /// Byte offset in the value.
+    pub offset: u32,
+    /// Never `Struct` nor `Void`.
+    pub kind: TypeKind,
+}
+
+/// What the compiler knows of a type. Shared and immutable.
+#[derive(Clone, Debug)]
+pub struct TypeInfo {
+    pub id: TypeId,
+    pub kind: TypeKind,
+    /// Size in bytes of a value (of a reference for reference types).
+    pub size: u32,
+    /// Alignment in bytes.
+    pub align: u32,
+    pub is_value_type: bool,
+    /// For `Struct`: all primitive pieces in offset order (explicit layouts may overlap; inline arrays are repeated).
+    pub fields: Arc<[FlatField]>,
+    /// Contains object references or managed pointers.
+    pub has_gc_pointers: bool,
+    /// `Some(n)` for Vector64/128/256/512&lt;T&gt; and Vector&lt;T&gt;: bytes.
+    pub vector_size: Option<u32>,
+    /// `Nullable<T>`: the T and the offset of its value; `hasValue` is at 0.
+    pub nullable_of: Option<(TypeId, u32)>,
+    pub is_delegate: bool,
+    pub is_interface: bool,
+    /// Sealed class, value type or array of such: exact type known from a static type.
+    pub is_exact: bool,
+    /// Namespace-qualified name for diagnostics and intrinsic recognition, without instantiation (`System.Span`1`).
+    pub name: Arc<str>,
+    /// Exact type arguments.
+    pub instantiation: Arc<[TypeId]>,
+    /// Value to store in an object's header word 0 (`MethodTable*`), for types that have objects (boxed for value types).
+    pub method_table: u64,
+}
+
+/// A signature with every type closed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Signature {
+    pub has_this: bool,
+    pub ret: TypeId,
+    /// Without `this`.
+    pub params: Arc<[TypeId]>,
+    pub convention: Convention,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Convention {
+    Managed,
+    /// Unmanaged, through a GC transition.
+    Unmanaged,
+    /// Unmanaged with `SuppressGCTransition`.
+    UnmanagedSuppressGc,
+    VarArg,
+}
+
+/// How a call of a method must be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dispatch {
+    /// Not virtual, or final/sealed: call through the entry slot.
+    Direct,
+    /// `call [[obj] + offset]`, offset from the MethodTable address.
+    Vtable { offset: u32 },
+    /// Resolve on the receiver's type (inline cache + helper).
+    Interface,
+    /// Generic virtual method: helper resolves to code address.
+    GenericVirtual,
+}
+
+/// What the compiler knows of a method.
+#[derive(Clone, Debug)]
+pub struct MethodInfo {
+    pub id: MethodId,
+    pub owner: TypeId,
+    pub sig: Signature,
+    /// `Namespace.Type` of the owner without instantiation, and the method's name: intrinsic recognition.
+    pub owner_name: Arc<str>,
+    pub name: Arc<str>,
+    /// Method instantiation.
+    pub instantiation: Arc<[TypeId]>,
+    pub is_static: bool,
+    pub is_virtual: bool,
+    pub is_abstract: bool,
+    /// Marked `[Intrinsic]` (or its type is): look the name up.
+    pub is_intrinsic: bool,
+    pub is_constructor: bool,
+    pub no_inlining: bool,
+    pub aggressive_inlining: bool,
+    pub synchronized: bool,
+    pub dispatch: Dispatch,
+    /// Address of the 8-byte entry slot that holds the current code address.
+    pub entry_slot: u64,
+    /// Runtime-provided: `Invoke` of a delegate.
+    pub is_delegate_invoke: bool,
+    /// Constructor of a delegate `(object, native int)`.
+    pub is_delegate_ctor: bool,
+    /// `newobj` on this constructor calls that static factory instead (String..ctor -> String.Ctor).
+    pub string_factory: Option<MethodId>,
+    /// Array accessor (`Get`, `Set`, `Address`, `.ctor`) of `owner`.
+    pub array_accessor: Option<ArrayAccessor>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ArrayAccessor {
+    Get,
+    Set,
+    Address,
+    /// `.ctor` with that many int parameters (rank, or 2*rank with lower bounds).
+    Ctor,
+}
+
+/// Where a field lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldPlace {
+    /// Byte offset from the object pointer (reference types: includes the 8 bytes of the MethodTable word) or from the
+    /// start of the value (value types).
+    Instance { offset: u32 },
+    /// Fixed address for ever (statics, RVA data).
+    Static { address: u64 },
+    /// Ask the helper for the address on the current thread: `key` is passed to `Helper::ThreadStaticAddress`.
+    ThreadStatic { key: u64 },
+}
+
+#[derive(Clone, Debug)]
+pub struct FieldInfo {
+    pub id: FieldId,
+    pub owner: TypeId,
+    pub ty: TypeId,
+    pub place: FieldPlace,
+    pub is_static: bool,
+    pub is_init_only: bool,
+    pub name: Arc<str>,
+}
+
+/// What must happen before a static member of a type is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClassInit {
+    /// No initialiser, or it has run.
+    NotNeeded,
+    /// Test the byte at `flag_address` (non-zero: initialised); else call `Helper::ClassInit(type)`.
+    Check { flag_address: u64 },
+}
+
+/// Result of resolving a `constrained.` call (ECMA-335 III.2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Constrained {
+    /// The constrained type is a reference type: dereference the pointer and call virtually.
+    Dereference,
+    /// Call this method directly with the managed pointer as `this` (value type implements it) or as a static method.
+    Direct(MethodId),
+    /// Box the value, then call virtually.
+    Box,
+}
+
+/// Why a token or method cannot be used. The compiler turns it into a throw at the use, with the host's help.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum HostError {
+    /// A .NET exception of this kind must be raised when the instruction executes (`cookie` is passed to
+    /// [`Helper::ThrowDeferred`]).
+    #[error("{message}")]
+    Deferred { cookie: u64, message: String },
+    /// The body is malformed: the whole method is rejected.
+    #[error("invalid program: {0}")]
+    InvalidProgram(String),
+}
+
+/// Answer of `ldtoken`.
+#[derive(Clone, Copy, Debug)]
+pub enum TokenHandle {
+    Type(TypeId),
+    Method(MethodId),
+    Field(FieldId),
+}
+
+/// A standalone or deduced callsite.
+pub type HostResult<T> = Result<T, HostError>;
+
+/// Everything the compiler needs from its surroundings. Implementations must be callable from several threads.
+pub trait CompilerHost: Sync {
+    // --- the method being compiled
+    fn method_info(&self, method: MethodId) -> HostResult<Arc<MethodInfo>>;
+    /// IL body (for `Func`s imported from IL).
+    fn method_body(&self, method: MethodId) -> HostResult<MethodBody<'_>>;
+    /// Closed local variable types: (type, pinned).
+    fn local_types(&self, method: MethodId) -> HostResult<Vec<(TypeId, bool)>>;
+    /// Full display name, `Namespace.Type:Method(args)`.
+    fn method_display(&self, method: MethodId) -> String;
+
+    // --- types
+    fn type_info(&self, ty: TypeId) -> HostResult<Arc<TypeInfo>>;
+    /// A well-known type.
+    fn well_known(&self, ty: WellKnownType) -> TypeId;
+    fn byref_of(&self, ty: TypeId) -> HostResult<TypeId>;
+    /// Element type of an array, byref or pointer.
+    fn element_type(&self, ty: TypeId) -> HostResult<TypeId>;
+    fn szarray_of(&self, element: TypeId) -> HostResult<TypeId>;
+    /// Static answer to "is a value of `from` always/never/maybe castable to `to`".
+    fn compare_types_for_cast(&self, from: TypeId, to: TypeId) -> Option<bool>;
+    fn class_init(&self, ty: TypeId, from: MethodId) -> HostResult<ClassInit>;
+
+    // --- tokens, resolved in the generic context of `scope`
+    fn resolve_type(&self, scope: MethodId, token: Token) -> HostResult<TypeId>;
+    fn resolve_method(&self, scope: MethodId, token: Token) -> HostResult<Arc<MethodInfo>>;
+    fn resolve_field(&self, scope: MethodId, token: Token) -> HostResult<Arc<FieldInfo>>;
+    fn resolve_signature(&self, scope: MethodId, token: Token) -> HostResult<Signature>;
+    fn resolve_handle(&self, scope: MethodId, token: Token) -> HostResult<TokenHandle>;
+    /// Type of the exception that a catch clause catches.
+    fn resolve_constrained(&self, constrained: TypeId, method: MethodId) -> HostResult<Constrained>;
+    /// Field lookup by name in an exact type, for intrinsics and runtime-known classes (`_value` of Nullable …).
+    fn field_by_name(&self, ty: TypeId, name: &str) -> Option<Arc<FieldInfo>>;
+    /// Address of the frozen String object of a literal.
+    fn string_literal(&self, scope: MethodId, token: Token) -> HostResult<u64>;
+    /// Address of the frozen RuntimeType object.
+    fn runtime_type_object(&self, ty: TypeId) -> HostResult<u64>;
+    /// Address of a frozen `RuntimeMethodInfoStub`/`RuntimeFieldInfoStub` object for ldtoken.
+    fn runtime_handle_object(&self, handle: TokenHandle) -> HostResult<u64>;
+    /// Permanent entry address of a method (ldftn).
+    fn stable_entry(&self, method: MethodId) -> HostResult<u64>;
+
+    // --- code
+    /// Address of a helper's entry stub, callable with rel32 or absolute from generated code.
+    fn helper_address(&self, helper: Helper) -> u64;
+    /// Native function pointer cell of a P/Invoke/QCall/FCall is resolved by the stub builder, not here.
+    /// Instruction sets that code may assume.
+    fn cpu(&self) -> CpuFeatures;
+}
+
+/// The one value asked by intrinsics and R2R fixups (ARCHITECTURE.md Decision 1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuFeatures {
+    /// Everything up to SSE4.2, POPCNT (x64 V2) is present.
+    pub x64_v2: bool,
+    pub lzcnt: bool,
+    pub movbe: bool,
+    pub bmi1: bool,
+    pub bmi2: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum WellKnownType {
+    Void,
+    Object,
+    String,
+    Boolean,
+    Char,
+    SByte,
+    Byte,
+    Int16,
+    UInt16,
+    Int32,
+    UInt32,
+    Int64,
+    UInt64,
+    IntPtr,
+    UIntPtr,
+    Single,
+    Double,
+    TypedReference,
+    RuntimeTypeHandle,
+    RuntimeMethodHandle,
+    RuntimeFieldHandle,
+    Exception,
+    /// `System.RuntimeType`.
+    RuntimeType,
+}
