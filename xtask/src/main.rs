@@ -1,1 +1,77 @@
-fn main() {}
+//! Project tasks: `cargo xtask COMMAND`.
+
+mod bench;
+mod conformance;
+mod fixtures;
+mod project;
+mod run;
+mod samples;
+mod steps;
+mod test;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use project::Project;
+
+/// Project tasks.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build Corten in release mode, fetch the framework if there is none, and run an application
+    Run {
+        /// The assembly and its arguments
+        #[arg(
+            required = true,
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "APP.dll"
+        )]
+        words: Vec<OsString>,
+    },
+    /// Everything CI checks: format, lints, docs, tests, models, samples, fixtures
+    Test,
+    /// Rebuild the test assemblies from their sources
+    Fixtures {
+        /// Change nothing; fail if an assembly is not what its source gives
+        #[arg(long)]
+        check: bool,
+    },
+    /// Run the benchmarks
+    Bench,
+    /// Run the shared conformance programs that are listed as passing
+    Conformance {
+        /// Run every program of the core set, and print the unlisted ones that pass
+        #[arg(long)]
+        all: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let task = Cli::parse().task;
+    let project = match Project::find() {
+        Ok(project) => project,
+        Err(error) => return fail(&error),
+    };
+    let result = match task {
+        Task::Run { words } => return run::run(&project, &words).unwrap_or_else(|error| fail(&error)),
+        Task::Test => test::test(&project),
+        Task::Fixtures { check } => fixtures::fixtures(&project, check),
+        Task::Bench => bench::bench(&project),
+        Task::Conformance { all } => conformance::conformance(&project, all),
+    };
+    result.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
+}
+
+fn fail(error: &steps::Failure) -> ExitCode {
+    eprintln!("xtask: {error}");
+    ExitCode::FAILURE
+}

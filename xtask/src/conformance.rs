@@ -1,0 +1,176 @@
+//! `cargo xtask conformance`: programs whose behaviour was recorded from CoreCLR, kept beside the project.
+//!
+//! `conformance/must-pass.txt` lists those that pass (`SET/NAME` a line, `#` starts a comment); one that stops passing is a
+//! failure. The lists only grow. Each configuration of the engine has its own list.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::project::Project;
+use crate::steps::{Failure, Outcome, Steps, call, start_failure};
+
+/// A way to run the programs.
+struct Configuration {
+    name: &'static str,
+    list: &'static str,
+    environment: &'static [(&'static str, &'static str)],
+    /// Seconds that a program may run.
+    timeout: u32,
+}
+
+const CONFIGURATIONS: [Configuration; 2] = [
+    Configuration {
+        name: "default",
+        list: "must-pass.txt",
+        environment: &[],
+        timeout: 60,
+    },
+    Configuration {
+        name: "collection at every allocation",
+        list: "must-pass-gcstress.txt",
+        environment: &[("CORTEN_GCSTRESS", "1")],
+        timeout: 120,
+    },
+];
+
+/// The set that `--all` runs even if the list names none of it.
+const MAIN_SET: &str = "core";
+
+/// Runs the listed programs in every configuration; with `all` every program of the sets, and prints what may be added.
+pub fn conformance(project: &Project, all: bool) -> Outcome {
+    let Some(shared) = project.shared().filter(|dir| dir.join("conformance").is_dir()) else {
+        eprintln!("    no ../shared/conformance: nothing to run");
+        return Ok(());
+    };
+    let mut steps = Steps::default();
+    let corten = steps.step("release build", || project.build_release())?;
+    let framework = steps.step("framework", || project.ensure_framework(&corten))?;
+    steps.step("reference tools", || {
+        call(Command::new(shared.join("tools").join("setup")).stdout(Stdio::null()))
+    })?;
+    let mut result = Ok(());
+    for configuration in &CONFIGURATIONS {
+        let name = format!("conformance, {}", configuration.name);
+        let outcome = steps.step(&name, || configuration.run(project, &shared, &corten, &framework, all));
+        result = result.and(outcome);
+    }
+    steps.report();
+    result
+}
+
+impl Configuration {
+    fn run(&self, project: &Project, shared: &Path, corten: &Path, framework: &Path, all: bool) -> Outcome {
+        let list = project.root.join("conformance").join(self.list);
+        let listed = match std::fs::read_to_string(&list) {
+            Ok(text) => entries(&text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeSet::new(),
+            Err(error) => return Err(Failure::io(&list)(error)),
+        };
+        if listed.is_empty() && !all {
+            eprintln!("    {} lists no program", list.display());
+            return Ok(());
+        }
+        let mut sets: BTreeSet<&str> = listed.iter().filter_map(|name| Some(name.split_once('/')?.0)).collect();
+        if all {
+            sets.insert(MAIN_SET);
+        }
+        let results = tempfile::NamedTempFile::new().map_err(Failure::io(&std::env::temp_dir()))?;
+        let mut command = Command::new(shared.join("tools").join("run-conformance"));
+        command.arg("--runtime").arg(corten).arg("--json").arg(results.path());
+        command.args(["--jobs", "2", "--timeout", &self.timeout.to_string()]);
+        if !all {
+            command.args(listed.iter().flat_map(|name| ["--filter", name]));
+        }
+        command.args(sets.iter().map(|set| shared.join("conformance").join(set)));
+        command
+            .envs(self.environment.iter().copied())
+            .env("CORTEN_FRAMEWORK", framework)
+            .stdin(Stdio::null());
+        // Its status says whether everything passed; what counts is the list.
+        command.status().map_err(|source| start_failure(&command, source))?;
+        let text = std::fs::read_to_string(results.path()).map_err(Failure::io(results.path()))?;
+        judge(&listed, &passed(&text)?, self.list)
+    }
+}
+
+/// Fails if a listed program did not pass, and prints the others that did.
+fn judge(listed: &BTreeSet<String>, passed: &BTreeSet<String>, list: &str) -> Outcome {
+    let new: Vec<&String> = passed.difference(listed).collect();
+    if !new.is_empty() {
+        eprintln!("    {} pass and are not in conformance/{list} yet:", new.len());
+        new.iter().for_each(|name| eprintln!("{name}"));
+    }
+    let lost: Vec<&str> = listed.difference(passed).map(String::as_str).collect();
+    eprintln!(
+        "    {} of {} listed programs pass",
+        listed.len() - lost.len(),
+        listed.len()
+    );
+    if lost.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::Check(format!(
+            "in conformance/{list} but failing: {}",
+            lost.join(", ")
+        )))
+    }
+}
+
+/// The names in a list.
+fn entries(text: &str) -> BTreeSet<String> {
+    let names = text
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default().trim());
+    names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+/// The programs that passed, from the runner's report.
+fn passed(text: &str) -> Outcome<BTreeSet<String>> {
+    let report: serde_json::Value = serde_json::from_str(text)
+        .map_err(|e| Failure::Check(format!("the conformance runner left no report: {e}")))?;
+    let programs = report
+        .get("results")
+        .and_then(serde_json::Value::as_array)
+        .into_iter()
+        .flatten();
+    let name = |program: &serde_json::Value| {
+        let text = |key: &str| program.get(key)?.as_str().map(str::to_owned);
+        program
+            .get("passed")?
+            .as_bool()?
+            .then_some(format!("{}/{}", text("set")?, text("name")?))
+    };
+    Ok(programs.filter_map(name).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(list: &[&str]) -> BTreeSet<String> {
+        list.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn lists_have_comments() {
+        assert_eq!(
+            entries("# all\ncore/a\n\n core/b # slow\n"),
+            names(&["core/a", "core/b"])
+        );
+    }
+
+    #[test]
+    fn the_report_is_understood() {
+        let text = r#"{"results": [{"name": "a", "set": "core", "passed": true}, {"name": "b", "set": "core", "passed": false}]}"#;
+        assert_eq!(passed(text).expect("valid"), names(&["core/a"]));
+        assert!(passed("").is_err());
+    }
+
+    #[test]
+    fn only_listed_programs_count() {
+        assert!(judge(&names(&["core/a"]), &names(&["core/a", "core/b"]), "x").is_ok());
+        let error = judge(&names(&["core/a", "core/c"]), &names(&["core/a"]), "x").expect_err("c is lost");
+        assert!(error.to_string().contains("core/c"));
+    }
+}

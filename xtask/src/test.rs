@@ -1,0 +1,84 @@
+//! `cargo xtask test`: what CI checks. Dev builds and release builds share one target folder; only loom needs its own, because
+//! its flag changes every crate.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::project::Project;
+use crate::steps::{Outcome, Steps, call};
+use crate::{fixtures, samples};
+
+/// Runs all checks; the cheap ones first.
+pub fn test(project: &Project) -> Outcome {
+    let mut steps = Steps::default();
+    let result = all(project, &mut steps);
+    steps.report();
+    result
+}
+
+fn all(project: &Project, steps: &mut Steps) -> Outcome {
+    steps.step("format", || call(&mut project.cargo(&["fmt", "--all", "--check"])))?;
+    steps.step("lints", || {
+        call(&mut project.cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))
+    })?;
+    steps.step("documentation", || {
+        call(
+            project
+                .cargo(&["doc", "--workspace", "--no-deps"])
+                .env("RUSTDOCFLAGS", "--deny warnings"),
+        )
+    })?;
+    let corten = steps.step("release build", || project.build_release())?;
+    let framework = steps.step("framework", || project.ensure_framework(&corten))?;
+    steps.step("tests", || tests(project, &framework))?;
+    steps.step("documentation tests", || {
+        call(
+            project
+                .cargo(&["test", "--workspace", "--doc", "--quiet"])
+                .env("CORTEN_FRAMEWORK", &framework),
+        )
+    })?;
+    steps.step("loom models", || loom(project))?;
+    steps.step("samples", || samples::check(project, &corten))?;
+    steps.step("fixtures", || fixtures::fixtures(project, true))
+}
+
+/// Unit and integration tests, with nextest (a process per test) if it is installed.
+fn tests(project: &Project, framework: &Path) -> Outcome {
+    let nextest = Command::new("cargo-nextest")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    let runner: &[&str] = match nextest {
+        Ok(status) if status.success() => &[
+            "nextest",
+            "run",
+            "--no-fail-fast",
+            "--status-level=slow",
+            "--no-tests=warn",
+        ],
+        _ => {
+            eprintln!("    cargo-nextest is not installed: using cargo test");
+            &["test", "--no-fail-fast", "--quiet"]
+        }
+    };
+    let mut command = project.cargo(runner);
+    command
+        .args(["--workspace", "--lib", "--bins", "--tests"])
+        .env("CORTEN_FRAMEWORK", framework);
+    call(&mut command)
+}
+
+/// The models are files `tests/loom_*.rs`, empty without `--cfg loom`.
+fn loom(project: &Project) -> Outcome {
+    for (folder, model) in project.rust_files("tests", "loom_")? {
+        let mut command = project.cargo(&["test", "--release", "--quiet", "--package", &format!("corten-{folder}")]);
+        command
+            .args(["--test", &model])
+            .env("RUSTFLAGS", "--cfg loom")
+            .env("LOOM_MAX_PREEMPTIONS", "3");
+        call(command.env("CARGO_TARGET_DIR", project.target.join("loom")))?;
+    }
+    Ok(())
+}
