@@ -34,7 +34,10 @@ pub(crate) fn compressed_u32(b: &[u8]) -> Option<(u32, usize)> {
         Some((u32::from(b0 & 0x3f) << 8 | u32::from(*b.get(1)?), 2))
     } else if b0 & 0xe0 == 0xc0 {
         let rest = b.get(1..4)?;
-        Some((u32::from(b0 & 0x1f) << 24 | u32::from(rest[0]) << 16 | u32::from(rest[1]) << 8 | u32::from(rest[2]), 4))
+        Some((
+            u32::from(b0 & 0x1f) << 24 | u32::from(rest[0]) << 16 | u32::from(rest[1]) << 8 | u32::from(rest[2]),
+            4,
+        ))
     } else {
         None
     }

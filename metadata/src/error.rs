@@ -76,7 +76,10 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn bad(fault: Fault, offset: usize) -> Error {
-        Error::BadImage { fault, offset: offset as u64 }
+        Error::BadImage {
+            fault,
+            offset: offset as u64,
+        }
     }
 
     /// File offset of the fault, where there is one.

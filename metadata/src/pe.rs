@@ -118,7 +118,10 @@ impl Pe {
         let optional_size = usize::from(half(16));
         let characteristics = half(18);
         if section_count > MAX_SECTIONS {
-            let fault = Fault::Value { field: "NumberOfSections", value: section_count as u64 };
+            let fault = Fault::Value {
+                field: "NumberOfSections",
+                value: section_count as u64,
+            };
             return Err(Error::bad(fault, coff + 2));
         }
         let opt_at = coff + 20;
@@ -129,12 +132,19 @@ impl Pe {
             0x10b => false,
             0x20b => true,
             _ => {
-                let fault = Fault::Value { field: "optional header magic", value: u64::from(magic) };
+                let fault = Fault::Value {
+                    field: "optional header magic",
+                    value: u64::from(magic),
+                };
                 return Err(Error::bad(fault, opt_at));
             }
         };
-        let image_base =
-            if is_pe32_plus { u64_at(opt, 24) } else { u32_at(opt, 28).map(u64::from) }.ok_or_else(opt_short)?;
+        let image_base = if is_pe32_plus {
+            u64_at(opt, 24)
+        } else {
+            u32_at(opt, 28).map(u64::from)
+        }
+        .ok_or_else(opt_short)?;
         let section_alignment = u32_at(opt, 32).ok_or_else(opt_short)?;
         let size_of_image = u32_at(opt, 56).ok_or_else(opt_short)?;
         let subsystem = u16_at(opt, 68).ok_or_else(opt_short)?;
@@ -180,17 +190,31 @@ impl Pe {
         if dir.rva == 0 {
             return Err(Error::bad(Fault::NotManaged, directory_at));
         }
-        let fault = Fault::Rva { what: "CLI header", rva: dir.rva };
-        let at = self.rva_to_offset(dir.rva).ok_or_else(|| Error::bad(fault, directory_at))?;
+        let fault = Fault::Rva {
+            what: "CLI header",
+            rva: dir.rva,
+        };
+        let at = self
+            .rva_to_offset(dir.rva)
+            .ok_or_else(|| Error::bad(fault, directory_at))?;
         let short = || Error::bad(Fault::Truncated("CLI header"), at);
         if dir.size < CLI_HEADER_SIZE {
             return Err(short());
         }
         let h = self.rva_range(dir.rva, CLI_HEADER_SIZE).ok_or_else(short)?;
         let word = |at| u32_at(h, at).unwrap_or(0);
-        let directory = |at| DataDirectory { rva: word(at), size: word(at + 4) };
+        let directory = |at| DataDirectory {
+            rva: word(at),
+            size: word(at + 4),
+        };
         if word(0) < CLI_HEADER_SIZE {
-            return Err(Error::bad(Fault::Value { field: "CLI header size", value: u64::from(word(0)) }, at));
+            return Err(Error::bad(
+                Fault::Value {
+                    field: "CLI header size",
+                    value: u64::from(word(0)),
+                },
+                at,
+            ));
         }
         let runtime_version = (u16_at(h, 4).unwrap_or(0), u16_at(h, 6).unwrap_or(0));
         let (metadata, resources, native) = (directory(8), directory(24), directory(64));
@@ -211,7 +235,9 @@ impl Pe {
             return Ok(());
         }
         // A debug directory is advice: one that leaves the image is treated as absent, as other loaders do.
-        let Some(data) = self.rva_range(dir.rva, dir.size) else { return Ok(()) };
+        let Some(data) = self.rva_range(dir.rva, dir.size) else {
+            return Ok(());
+        };
         let entries = data.chunks_exact(DEBUG_ENTRY_SIZE).map(|e| {
             let word = |at| u32_at(e, at).unwrap_or(0);
             let half = |at| u16_at(e, at).unwrap_or(0);
@@ -360,8 +386,8 @@ impl Pe {
 }
 
 fn parse_sections(b: &[u8], at: usize, count: usize) -> Result<Vec<Section>> {
-    let table = range(b, at, count * SECTION_HEADER_SIZE)
-        .ok_or_else(|| Error::bad(Fault::Truncated("section table"), at))?;
+    let table =
+        range(b, at, count * SECTION_HEADER_SIZE).ok_or_else(|| Error::bad(Fault::Truncated("section table"), at))?;
     let mut sections = Vec::with_capacity(count);
     for (i, h) in table.chunks_exact(SECTION_HEADER_SIZE).enumerate() {
         let word = |at| u32_at(h, at).unwrap_or(0);
@@ -381,7 +407,10 @@ fn parse_sections(b: &[u8], at: usize, count: usize) -> Result<Vec<Section>> {
         }
         let size = u64::from(s.virtual_size.max(s.raw_size));
         if u64::from(s.virtual_address) + size > u64::from(u32::MAX) {
-            let fault = Fault::Value { field: "section VirtualAddress", value: u64::from(s.virtual_address) };
+            let fault = Fault::Value {
+                field: "section VirtualAddress",
+                value: u64::from(s.virtual_address),
+            };
             return Err(Error::bad(fault, header_at + 12));
         }
         sections.push(s);

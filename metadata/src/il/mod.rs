@@ -1,0 +1,7 @@
+//! IL: the instruction set and its decoder (ECMA-335 III).
+
+mod decoder;
+mod opcode;
+
+pub use decoder::{Decoder, IlError, IlErrorKind, Instruction, Operand};
+pub use opcode::{FlowControl, Opcode, OperandKind, StackBehaviour, StackItem};
