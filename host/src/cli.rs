@@ -75,7 +75,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode, HostEr
         Some(Command::Inspect(args)) => inspect::run(&args),
         Some(Command::Run(words)) => {
             let mut words = words.into_iter();
-            let Some(path) = words.next() else { return Err(no_application()) };
+            let Some(path) = words.next() else {
+                return Err(no_application());
+            };
             app::run(LaunchOptions {
                 app: PathBuf::from(path),
                 args: words.collect(),
@@ -106,7 +108,9 @@ fn explain_usage(error: &clap::Error) -> Result<ExitCode, HostError> {
         _ => {
             let text = error.to_string();
             let first = text.split("\n\n").next().unwrap_or_default();
-            Err(HostError::Usage(crate::error::one_line(first.trim_start_matches("error: ")).replace(":; ", ": ")))
+            Err(HostError::Usage(
+                crate::error::one_line(first.trim_start_matches("error: ")).replace(":; ", ": "),
+            ))
         }
     }
 }
@@ -124,7 +128,12 @@ fn framework_command(action: FrameworkAction, chosen: Option<&std::path::Path>) 
                 return Err(search.nothing_found());
             }
             for framework in found {
-                println!("{} [{}] ({})", framework.version, framework.dir.display(), framework.origin);
+                println!(
+                    "{} [{}] ({})",
+                    framework.version,
+                    framework.dir.display(),
+                    framework.origin
+                );
             }
         }
         FrameworkAction::Path => {
@@ -147,7 +156,9 @@ mod tests {
     fn everything_after_the_app_is_the_apps() {
         let cli = parse(&["--stats", "a.dll", "--stats", "--framework", "x", "--", "-y"]).expect("parses");
         assert!(cli.stats && cli.framework.is_none());
-        let Some(Command::Run(words)) = cli.command else { panic!("not a run: {cli:?}") };
+        let Some(Command::Run(words)) = cli.command else {
+            panic!("not a run: {cli:?}")
+        };
         assert_eq!(words, ["a.dll", "--stats", "--framework", "x", "--", "-y"]);
     }
 

@@ -56,13 +56,20 @@ pub enum HostError {
 impl HostError {
     /// Wraps an I/O error with the path it is about.
     pub fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
-        HostError::Io { path: path.into(), source }
+        HostError::Io {
+            path: path.into(),
+            source,
+        }
     }
 }
 
 /// Puts a message that may span lines (of the JSON parser, of npm) on one line.
 pub fn one_line(text: &str) -> String {
-    text.split('\n').map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+    text.split('\n')
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 #[cfg(test)]

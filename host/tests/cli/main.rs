@@ -1,0 +1,7 @@
+//! The `corten` command, from outside.
+
+#![allow(clippy::expect_used, reason = "in tests a broken expectation is the report")]
+
+mod bad_input;
+mod framework;
+mod support;
