@@ -9,8 +9,9 @@ use clap::{Parser, Subcommand};
 
 use crate::app::{self, LaunchOptions};
 use crate::error::HostError;
-use crate::framework;
+use crate::framework::{self, Framework};
 use crate::inspect;
+use crate::output;
 
 /// Runs .NET assemblies.
 #[derive(Parser, Debug)]
@@ -98,7 +99,7 @@ fn no_application() -> HostError {
 fn explain_usage(error: &clap::Error) -> Result<ExitCode, HostError> {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            print!("{error}");
+            output::print(error)?;
             Ok(ExitCode::SUCCESS)
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
@@ -120,7 +121,7 @@ fn framework_command(action: FrameworkAction, chosen: Option<&std::path::Path>) 
     match action {
         FrameworkAction::Install => {
             let dir = framework::provision::install()?;
-            println!("{}", dir.display());
+            output::print(format_args!("{}\n", dir.display()))?;
         }
         FrameworkAction::List => {
             let found = search.find_all()?;
@@ -138,7 +139,7 @@ fn framework_command(action: FrameworkAction, chosen: Option<&std::path::Path>) 
         }
         FrameworkAction::Path => {
             let framework = search.resolve(&framework::Request::any())?;
-            println!("{}", framework.dir.display());
+            output::print(format_args!("{}\n", framework.dir.display()))?;
         }
     }
     Ok(ExitCode::SUCCESS)

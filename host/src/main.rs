@@ -6,6 +6,7 @@ mod cli;
 mod error;
 mod framework;
 mod inspect;
+mod output;
 
 use std::process::ExitCode;
 

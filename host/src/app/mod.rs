@@ -15,6 +15,7 @@ use std::process::ExitCode;
 
 use crate::error::HostError;
 use crate::framework::{self, Framework, Request, Version};
+use crate::output;
 use deps::DepsFile;
 use launch::{Explanation, RuntimeConfig};
 use probing::Probed;

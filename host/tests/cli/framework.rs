@@ -146,3 +146,22 @@ fn without_any_framework_the_ways_to_get_one_are_named() {
     sandbox.run([&app]).fails_with(&parts);
     sandbox.run(["framework", "path"]).fails_with(&parts);
 }
+
+#[test]
+fn a_reader_that_closes_the_pipe_is_no_failure() {
+    let sandbox = Sandbox::new();
+    sandbox.framework("9.0.5");
+    let app = sandbox.copy(&hello());
+    let mut command = sandbox.corten();
+    command
+        .arg("--explain")
+        .arg(app)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    // Fewer bytes than a pipe holds could be written before the reader is gone, so several arguments of 64 KiB are asked back.
+    command.args(std::iter::repeat_n("x".repeat(1 << 16), 8));
+    let mut child = command.spawn().expect("corten can be started");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+}

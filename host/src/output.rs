@@ -1,0 +1,18 @@
+//! Writing to stdout. A reader that has seen enough (`corten inspect FILE | head`) is no failure.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+
+use crate::error::HostError;
+
+/// Prints to stdout, without a line end of its own.
+///
+/// # Errors
+/// stdout cannot be written to, other than by the reader having closed it.
+pub fn print(text: impl Display) -> Result<(), HostError> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    match write!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(HostError::io("stdout", error)),
+        _ => Ok(()),
+    }
+}
