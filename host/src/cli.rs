@@ -129,12 +129,8 @@ fn framework_command(action: FrameworkAction, chosen: Option<&std::path::Path>) 
                 return Err(search.nothing_found());
             }
             for framework in found {
-                println!(
-                    "{} [{}] ({})",
-                    framework.version,
-                    framework.dir.display(),
-                    framework.origin
-                );
+                let Framework { version, dir, origin } = framework;
+                output::print(format_args!("{version} [{}] ({origin})\n", dir.display()))?;
             }
         }
         FrameworkAction::Path => {

@@ -47,13 +47,10 @@ pub fn run(options: LaunchOptions) -> Result<ExitCode, HostError> {
     let explain = options.explain;
     let (config, framework) = prepare(options)?;
     if explain {
-        print!(
-            "{}",
-            Explanation {
-                config: &config,
-                framework: &framework
-            }
-        );
+        output::print(Explanation {
+            config: &config,
+            framework: &framework,
+        })?;
         return Ok(ExitCode::SUCCESS);
     }
     // A startup hook runs before `Main` and may supply what is missing.
