@@ -1,12 +1,13 @@
 //! `cargo xtask conformance`: programs whose behaviour was recorded from CoreCLR, kept beside the project.
 //!
 //! `conformance/must-pass.txt` lists those that pass (`SET/NAME` a line, `#` starts a comment); one that stops passing is a
-//! failure. The lists only grow. Each configuration of the engine has its own list.
+//! failure. The lists only grow. Each configuration of the engine has its own list. Before them, damaged images are inspected.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::malformed::malformed;
 use crate::project::Project;
 use crate::steps::{Failure, Outcome, Steps, call, start_failure};
 
@@ -49,7 +50,7 @@ pub fn conformance(project: &Project, all: bool) -> Outcome {
     steps.step("reference tools", || {
         call(Command::new(shared.join("tools").join("setup")).stdout(Stdio::null()))
     })?;
-    let mut result = Ok(());
+    let mut result = steps.step("malformed images", || malformed(&shared, &corten));
     for configuration in &CONFIGURATIONS {
         let name = format!("conformance, {}", configuration.name);
         let outcome = steps.step(&name, || configuration.run(project, &shared, &corten, &framework, all));

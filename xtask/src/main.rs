@@ -3,6 +3,7 @@
 mod bench;
 mod conformance;
 mod fixtures;
+mod malformed;
 mod project;
 mod run;
 mod samples;

@@ -1,0 +1,106 @@
+//! Damaged images: a generator beside the project mutates a good assembly in thousands of ways. Whatever the damage, `corten
+//! inspect` must end in time, within bounded memory, with success or its own error code.
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::steps::{Failure, Outcome, call, start_failure};
+
+/// Seconds for one image; a sound reader needs milliseconds.
+const TIME_LIMIT: &str = "10";
+/// KiB of address space, most of it reserved by the allocator and never touched. It stops what is sized by an unchecked count.
+const ADDRESS_SPACE: &str = "4194304";
+/// The code with which `corten` reports bad input.
+const REPORTED: i32 = 2;
+/// Failures that are shown; the rest is counted.
+const SHOWN: usize = 10;
+
+/// Generates the images and inspects all of them.
+pub fn malformed(shared: &Path, corten: &Path) -> Outcome {
+    let source = shared.join("conformance").join("malformed");
+    let work = tempfile::tempdir().map_err(Failure::io(&std::env::temp_dir()))?;
+    let seed = work.path().join("seed.dll");
+    let mut ilasm = Command::new("ilasm");
+    ilasm
+        .args(["/quiet", "/exe"])
+        .arg(format!("/output:{}", seed.display()))
+        .arg(source.join("seed.il"));
+    call(ilasm.stdout(Stdio::null()))?;
+    let images = work.path().join("images");
+    call(
+        Command::new("python3")
+            .arg(source.join("generate.py"))
+            .arg(&seed)
+            .arg(&images)
+            .stdout(Stdio::null()),
+    )?;
+    let entries = std::fs::read_dir(&images).map_err(Failure::io(&images))?;
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "dll"));
+    paths.sort();
+
+    let failures = inspect_all(&paths, corten)?;
+    eprintln!("    {} images, {} failures", paths.len(), failures.len());
+    for failure in failures.iter().take(SHOWN) {
+        eprintln!("    {failure}");
+    }
+    if failures.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::Check("malformed images are not handled".to_owned()))
+    }
+}
+
+/// Spreads the images over the processors.
+fn inspect_all(paths: &[PathBuf], corten: &Path) -> Outcome<Vec<String>> {
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut failures = Vec::new();
+        while let Some(path) = paths.get(next.fetch_add(1, Ordering::Relaxed)) {
+            failures.extend(inspect(path, corten)?);
+        }
+        Ok(failures)
+    };
+    let results: Vec<Outcome<Vec<String>>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        let died = |_| Err(Failure::Check("a worker died".to_owned()));
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(died))
+            .collect()
+    });
+    let mut failures = results.into_iter().collect::<Outcome<Vec<_>>>()?.concat();
+    failures.sort();
+    Ok(failures)
+}
+
+/// Inspects one image; `Some` says what went wrong.
+fn inspect(path: &Path, corten: &Path) -> Outcome<Option<String>> {
+    let mut command = Command::new("sh");
+    command
+        .args([
+            "-c",
+            "ulimit -v $0; exec timeout -s KILL \"$@\"",
+            ADDRESS_SPACE,
+            TIME_LIMIT,
+        ])
+        .arg(corten);
+    command.args(["inspect", "--tables", "--types", "--methods"]).arg(path);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    let Output { status, stderr, .. } = command.output().map_err(|source| start_failure(&command, source))?;
+    let text = String::from_utf8_lossy(&stderr);
+    let lines = text.lines().count();
+    let good = match status.code() {
+        Some(0) => lines == 0,
+        Some(REPORTED) => lines == 1,
+        _ => false,
+    };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let how = status
+        .signal()
+        .map_or_else(|| status.to_string(), |signal| format!("signal {signal}"));
+    Ok((!good).then(|| format!("{name}: {how}: {}", text.lines().next().unwrap_or_default())))
+}
