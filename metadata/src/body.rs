@@ -72,8 +72,7 @@ pub(crate) fn read(module: &Module, rid: u32) -> Result<Option<MethodBody<'_>>> 
     }
     let method = Token::new(TableId::MethodDef, rid);
     let impl_flags = MethodImplAttributes::from_bits_retain(row.u16(1));
-    let row_at = module.metadata.tables.layout(TableId::MethodDef).start;
-    let row_at = row_at + (rid as usize - 1) * module.row_size(TableId::MethodDef);
+    let row_at = module.row_offset(TableId::MethodDef, rid);
     if impl_flags & MethodImplAttributes::CODE_TYPE_MASK != MethodImplAttributes::IL {
         return Err(Error::Unsupported {
             feature: "method body that is not IL",

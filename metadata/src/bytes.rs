@@ -1,10 +1,5 @@
 //! Bounded little-endian reads. Nothing here panics on short input.
 
-/// Reads a `u8` at `at`.
-pub(crate) fn u8_at(b: &[u8], at: usize) -> Option<u8> {
-    b.get(at).copied()
-}
-
 /// Reads a little-endian `u16` at `at`.
 pub(crate) fn u16_at(b: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_le_bytes(*b.get(at..)?.first_chunk()?))

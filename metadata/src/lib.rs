@@ -11,6 +11,7 @@ pub mod il;
 mod image;
 mod lookup;
 mod module;
+pub mod pdb;
 pub mod pe;
 mod row_access;
 pub mod rows;
@@ -19,6 +20,7 @@ pub mod tables;
 #[doc(hidden)]
 pub mod testing;
 pub mod token;
+pub mod visit;
 
 pub use body::{EhClause, EhKind, MethodBody};
 pub use error::{Error, Fault, Result};
@@ -26,6 +28,7 @@ pub use flags::*;
 pub use heaps::{BlobIdx, GuidIdx, StringIdx, UserString};
 pub use il::{Decoder, IlError, IlErrorKind, Instruction, Opcode, Operand, OperandKind};
 pub use module::Module;
+pub use pdb::{PortablePdb, SequencePoint};
 pub use pe::Pe;
 pub use rows::*;
 pub use sig::{ArrayShape, CallingConvention, MethodSig, PropertySig, SigError, SigReader, TypeSig};

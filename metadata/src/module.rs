@@ -132,6 +132,12 @@ impl Module {
             .collect())
     }
 
+    /// File offset of a row; of the end of the table's place if there is no such row.
+    pub fn row_offset(&self, table: TableId, rid: u32) -> usize {
+        let layout = self.metadata.tables.layout(table);
+        layout.start + (rid.clamp(1, layout.rows + 1) as usize - 1) * usize::from(layout.row_size)
+    }
+
     pub(crate) fn row(&self, table: TableId, rid: u32) -> Result<RowReader<'_>> {
         self.metadata.row(self.image_bytes(), table, rid)
     }
