@@ -35,11 +35,8 @@ const CONFIGURATIONS: [Configuration; 2] = [
     },
 ];
 
-/// The set that `--all` runs even if the list names none of it.
-const MAIN_SET: &str = "core";
-
-/// Runs the listed programs in every configuration; with `all` every program of the sets, and prints what may be added.
-pub fn conformance(project: &Project, all: bool) -> Outcome {
+/// Runs the listed programs in every configuration; and of the sets in `all` every program, and prints what may be added.
+pub fn conformance(project: &Project, all: &[String]) -> Outcome {
     let Some(shared) = project.shared().filter(|dir| dir.join("conformance").is_dir()) else {
         eprintln!("    no ../shared/conformance: nothing to run");
         return Ok(());
@@ -61,28 +58,25 @@ pub fn conformance(project: &Project, all: bool) -> Outcome {
 }
 
 impl Configuration {
-    fn run(&self, project: &Project, shared: &Path, corten: &Path, framework: &Path, all: bool) -> Outcome {
+    fn run(&self, project: &Project, shared: &Path, corten: &Path, framework: &Path, all: &[String]) -> Outcome {
         let list = project.root.join("conformance").join(self.list);
         let listed = match std::fs::read_to_string(&list) {
             Ok(text) => entries(&text),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeSet::new(),
             Err(error) => return Err(Failure::io(&list)(error)),
         };
-        if listed.is_empty() && !all {
+        if listed.is_empty() && all.is_empty() {
             eprintln!("    {} lists no program", list.display());
             return Ok(());
         }
         let mut sets: BTreeSet<&str> = listed.iter().filter_map(|name| Some(name.split_once('/')?.0)).collect();
-        if all {
-            sets.insert(MAIN_SET);
-        }
+        sets.extend(all.iter().map(String::as_str));
         let results = tempfile::NamedTempFile::new().map_err(Failure::io(&std::env::temp_dir()))?;
         let mut command = Command::new(shared.join("tools").join("run-conformance"));
         command.arg("--runtime").arg(corten).arg("--json").arg(results.path());
         command.args(["--jobs", "2", "--timeout", &self.timeout.to_string()]);
-        if !all {
-            command.args(listed.iter().flat_map(|name| ["--filter", name]));
-        }
+        command.args(listed.iter().flat_map(|name| ["--filter", name]));
+        command.args(all.iter().flat_map(|set| ["--filter".to_owned(), format!("{set}/*")]));
         command.args(sets.iter().map(|set| shared.join("conformance").join(set)));
         command
             .envs(self.environment.iter().copied())

@@ -3,6 +3,7 @@
 mod bench;
 mod conformance;
 mod fixtures;
+mod fuzz;
 mod malformed;
 mod project;
 mod run;
@@ -50,9 +51,9 @@ enum Task {
     Bench,
     /// Run the shared conformance programs that are listed as passing
     Conformance {
-        /// Run every program of the core set, and print the unlisted ones that pass
-        #[arg(long)]
-        all: bool,
+        /// Run every program of these sets (core if none is named), and print the unlisted ones that pass
+        #[arg(long, value_name = "SET", num_args = 0.., default_missing_value = "core")]
+        all: Option<Vec<String>>,
     },
 }
 
@@ -67,7 +68,7 @@ fn main() -> ExitCode {
         Task::Test => test::test(&project),
         Task::Fixtures { check } => fixtures::fixtures(&project, check),
         Task::Bench => bench::bench(&project),
-        Task::Conformance { all } => conformance::conformance(&project, all),
+        Task::Conformance { all } => conformance::conformance(&project, &all.unwrap_or_default()),
     };
     result.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
 }

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use crate::project::Project;
 use crate::steps::{Outcome, Steps, call};
-use crate::{fixtures, samples};
+use crate::{fixtures, fuzz, samples};
 
 /// Runs all checks; the cheap ones first.
 pub fn test(project: &Project) -> Outcome {
@@ -39,6 +39,7 @@ fn all(project: &Project, steps: &mut Steps) -> Outcome {
         )
     })?;
     steps.step("loom models", || loom(project))?;
+    steps.step("fuzzing", || fuzz::fuzz(project))?;
     steps.step("samples", || samples::check(project, &corten))?;
     steps.step("fixtures", || fixtures::fixtures(project, true))
 }
