@@ -1,1 +1,31 @@
-//! (under construction)
+//! The engine: threads, stack walking, exception dispatch, prestub, internal calls and QCalls, interop, startup and exit.
+//!
+//! Reading order: [`startup`] (what a run does) → [`prestub`] and [`engine`] (how a method gets code) → [`jit_host`] (what
+//! the compiler is told) → [`helpers`] (what generated code calls) → [`asm`], [`managed`], [`transitions`], [`roots`]
+//! (borders between managed and native code, and what the collector sees) → [`exceptions`] → [`icalls`], [`qcalls`]
+//! (services of the class library).
+
+pub mod asm;
+pub mod class_init;
+pub mod engine;
+pub mod error;
+pub mod exceptions;
+pub mod helpers;
+pub mod icalls;
+pub mod interop;
+pub mod jit_host;
+pub mod managed;
+pub mod objects;
+pub mod prestub;
+pub mod qcalls;
+pub mod roots;
+pub mod startup;
+pub mod stats;
+pub mod strings;
+pub mod stubs;
+pub mod thread;
+pub mod thread_statics;
+pub mod transitions;
+pub mod type_objects;
+
+pub use startup::{RuntimeConfig, StartError, run};

@@ -1,0 +1,154 @@
+//! The process-wide engine: compiler, host interface, CPU features and the way from a MethodDesc to installed code.
+
+use crate::error::{ExceptionKind, Raise, VmResult};
+use crate::jit_host::{EngineHost, method_id};
+use corten_jit::compile::{Jit, Tier};
+use corten_jit::host_api::{CompilerHost, CpuFeatures};
+use corten_jit::importer::{self, ImportError};
+use corten_jit::ir::Func;
+use corten_loader::MethodDesc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// Numbers behind `--stats`.
+#[derive(Debug, Default)]
+pub struct JitStats {
+    pub methods: AtomicU64,
+    pub stubs: AtomicU64,
+    pub nanoseconds: AtomicU64,
+    pub code_bytes: AtomicU64,
+}
+
+/// See [`JitStats`].
+pub static STATS: JitStats = JitStats {
+    methods: AtomicU64::new(0),
+    stubs: AtomicU64::new(0),
+    nanoseconds: AtomicU64::new(0),
+    code_bytes: AtomicU64::new(0),
+};
+
+struct Engine {
+    jit: Jit,
+    host: EngineHost,
+}
+
+static ENGINE: OnceLock<Engine> = OnceLock::new();
+
+/// Creates the compiler. Once, before any managed code.
+///
+/// # Errors
+/// When the code heap cannot be reserved or the CPU lacks what generated code needs.
+pub fn init() -> Result<(), String> {
+    let jit = Jit::new().map_err(|e| e.to_string())?;
+    ENGINE.set(Engine { jit, host: EngineHost::default() }).map_err(|_| "the engine exists already".to_string())
+}
+
+fn engine() -> &'static Engine {
+    match ENGINE.get() {
+        Some(e) => e,
+        None => fatal("the engine is not initialised"),
+    }
+}
+
+/// The JIT-EE interface, if the engine runs.
+pub fn host() -> Option<&'static EngineHost> {
+    ENGINE.get().map(|e| &e.host)
+}
+
+/// An internal inconsistency that leaves no way on: message on stderr, abort.
+pub fn fatal(message: &str) -> ! {
+    eprintln!("Fatal error. Internal engine error: {message}");
+    std::process::abort()
+}
+
+/// Instruction sets that generated code and intrinsics may assume (ARCHITECTURE.md, Decision 1).
+pub fn cpu_features() -> CpuFeatures {
+    CpuFeatures {
+        x64_v2: std::arch::is_x86_feature_detected!("sse4.2") && std::arch::is_x86_feature_detected!("popcnt"),
+        lzcnt: std::arch::is_x86_feature_detected!("lzcnt"),
+        movbe: std::arch::is_x86_feature_detected!("movbe"),
+        bmi1: std::arch::is_x86_feature_detected!("bmi1"),
+        bmi2: std::arch::is_x86_feature_detected!("bmi2"),
+    }
+}
+
+/// Copies position-independent stub code into the code heap.
+pub fn install_stub(code: &[u8]) -> usize {
+    match engine().jit.install_raw(code) {
+        Ok(a) => a,
+        Err(e) => fatal(&e.to_string()),
+    }
+}
+
+/// Imports and compiles the IL of a method at Tier 0 and installs the code. Preemptive mode.
+///
+/// # Errors
+/// InvalidProgramException for malformed IL, other load errors as their exceptions.
+pub fn compile_il(md: &'static MethodDesc) -> VmResult<usize> {
+    let e = engine();
+    let start = Instant::now();
+    let func = importer::import(&e.host, method_id(md), &importer::ImportOptions::default())
+        .map_err(|err| import_error(&e.host, md, err))?;
+    if let Some(filter) = dump_filter()
+        && md.display_name().contains(filter)
+    {
+        eprintln!("{}", corten_jit::ir_print::print(&func));
+    }
+    let code = install(e, &func, md.display_name())?;
+    STATS.methods.fetch_add(1, Ordering::Relaxed);
+    STATS.nanoseconds.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
+    if trace_compiles() {
+        eprintln!("[jit] {} at {code:#x} in {} us", md.display_name(), start.elapsed().as_micros());
+    }
+    Ok(code)
+}
+
+fn import_error(host: &EngineHost, md: &'static MethodDesc, e: ImportError) -> Raise {
+    if trace_compiles() {
+        eprintln!("[jit] {} rejected: {e}", md.display_name());
+    }
+    match e {
+        ImportError::Host(corten_jit::host_api::HostError::Deferred { cookie, .. }) => match host.deferred(cookie) {
+            Some(d) => Raise::New { kind: d.kind, message: d.message },
+            None => Raise::of(ExceptionKind::TypeLoad),
+        },
+        ImportError::Unsupported { .. } => {
+            Raise::new(ExceptionKind::NotSupported, format!("{}: {e}", md.display_name()))
+        }
+        _ => Raise::of(ExceptionKind::InvalidProgram),
+    }
+}
+
+/// Compiles a stub given as IR.
+///
+/// # Errors
+/// NotSupportedException if the compiler refuses it.
+pub fn compile_stub(func: &Func) -> VmResult<usize> {
+    STATS.stubs.fetch_add(1, Ordering::Relaxed);
+    install(engine(), func, func.name.clone())
+}
+
+fn install(e: &Engine, func: &Func, name: String) -> VmResult<usize> {
+    let compiled = e.jit.compile(func, &e.host, Tier::Tier0).map_err(|err| {
+        Raise::new(ExceptionKind::InvalidProgram, format!("{name}: the compiler failed: {err}"))
+    })?;
+    let info = e.jit.install(&compiled).map_err(|err| Raise::new(ExceptionKind::OutOfMemory, err.to_string()))?;
+    STATS.code_bytes.fetch_add(info.len() as u64, Ordering::Relaxed);
+    Ok(info.start())
+}
+
+fn trace_compiles() -> bool {
+    static T: OnceLock<bool> = OnceLock::new();
+    *T.get_or_init(|| std::env::var_os("CORTEN_TRACEJIT").is_some())
+}
+
+fn dump_filter() -> Option<&'static str> {
+    static T: OnceLock<Option<String>> = OnceLock::new();
+    T.get_or_init(|| std::env::var("CORTEN_DUMPIR").ok()).as_deref()
+}
+
+/// The host as a trait object, for code that only needs the interface.
+pub fn compiler_host() -> &'static dyn CompilerHost {
+    &engine().host
+}

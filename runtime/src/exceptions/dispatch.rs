@@ -1,0 +1,243 @@
+//! The dispatcher: pass 1 looks for the handler (running filters on the live frames), pass 2 runs finally and fault handlers
+//! and enters it.
+//!
+//! Pass 2 leaves the dispatcher by jumping to a landing pad. The pad of a finally or fault ends in `resume`, which continues
+//! pass 2 from that frame with the [`DispatchRecord`] it was given. Records of exceptions that were superseded by one thrown in
+//! a handler are dropped when the frame of their handler is left.
+
+use super::frames::{Frame, HandlerKind, Step, Walk};
+use super::trace::TraceBuilder;
+use super::{DispatchRecord, Target, create, first_chance, unhandled};
+use crate::asm::{ThrowContext, restore_and_jump};
+use crate::error::ExceptionKind;
+use crate::managed::ManagedCall;
+use crate::thread::{Boundary, Thread};
+use corten_gc_hooks::HandleScope;
+use corten_gc_hooks::object::ObjPtr;
+use corten_gc_hooks::scope::Local;
+use corten_loader::TypeHandle;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+static THROWN: AtomicU32 = AtomicU32::new(0);
+
+/// How many exceptions were thrown in this process (`Exception.GetExceptionCount`).
+pub fn exceptions_thrown() -> u32 {
+    THROWN.load(Ordering::Relaxed)
+}
+
+/// `throw`: starts dispatching with a fresh stack trace.
+///
+/// # Safety
+/// Only from the throw stub: `context` is on the stack of `thread`, the current one, in cooperative mode.
+pub unsafe extern "C" fn throw_worker(
+    exception: ObjPtr,
+    _unused: usize,
+    context: *mut ThrowContext,
+    thread: *mut Thread,
+) -> ! {
+    // SAFETY: the stub's promise.
+    let (context, thread) = unsafe { (&mut *context, &mut *thread) };
+    dispatch(thread, exception, context, false)
+}
+
+/// `rethrow`: as [`throw_worker`], but the stack trace goes on.
+///
+/// # Safety
+/// As [`throw_worker`].
+pub unsafe extern "C" fn rethrow_worker(
+    exception: ObjPtr,
+    _unused: usize,
+    context: *mut ThrowContext,
+    thread: *mut Thread,
+) -> ! {
+    // SAFETY: the stub's promise.
+    let (context, thread) = unsafe { (&mut *context, &mut *thread) };
+    dispatch(thread, exception, context, true)
+}
+
+/// End of a finally or fault handler: continues pass 2 of `record`.
+///
+/// # Safety
+/// As [`throw_worker`]; `record` is the one that the handler's landing pad received.
+pub unsafe extern "C" fn resume_worker(
+    exception: ObjPtr,
+    record: *mut DispatchRecord,
+    context: *mut ThrowContext,
+    thread: *mut Thread,
+) -> ! {
+    // SAFETY: the stub's promise.
+    let (context, thread) = unsafe { (&mut *context, &mut *thread) };
+    let known = thread.dispatch_records.iter().find(|r| std::ptr::eq(&***r, record));
+    let Some(target) = known.map(|r| r.target) else {
+        crate::engine::fatal("a finally handler resumed an exception that is not in flight")
+    };
+    second_pass(thread, exception, context, target, record)
+}
+
+fn dispatch(thread: &mut Thread, exception: ObjPtr, context: &mut ThrowContext, rethrow: bool) -> ! {
+    // Frames below this one are dead: so are records of handlers that ran in them.
+    let here = context as *const ThrowContext as usize;
+    thread.dispatch_records.retain(|r| r.current_fp > here);
+    THROWN.fetch_add(1, Ordering::Relaxed);
+    let (exception, target) = first_pass(thread, exception, context, rethrow);
+    second_pass(thread, exception, context, target, std::ptr::null_mut())
+}
+
+/// Finds the handler. Returns the exception's present address.
+fn first_pass(thread: &mut Thread, exception: ObjPtr, context: &ThrowContext, rethrow: bool) -> (ObjPtr, Target) {
+    let scope = HandleScope::new(&mut thread.header);
+    let exception = scope.root(exception);
+    if exception.is_null() {
+        exception.set(create::create_or_fallback(ExceptionKind::NullReference, None));
+    }
+    create::wrap_if_not_exception(thread, &exception);
+    let continues = std::mem::take(&mut thread.interrupt.foreign_exception_raise);
+    let mut builder = TraceBuilder::start(&exception, rethrow, continues);
+    first_chance::notify(thread, &exception);
+
+    let mut walk = Walk::at(context.pc, context.rbp, thread.header.entry_frame.cast());
+    loop {
+        match walk.step() {
+            Step::Managed(frame) => {
+                builder.push(&frame);
+                if let Some(clause) = find_handler(thread, &frame, &exception, &mut builder) {
+                    builder.flush(thread, &exception);
+                    return (exception.get(), Target::Clause { fp: frame.fp, clause });
+                }
+            }
+            Step::Entry(entry) => {
+                builder.flush(thread, &exception);
+                // SAFETY: entry frames are live on this thread's stack.
+                if unsafe { (*entry).boundary } == Boundary::TopLevel {
+                    unhandled::report(thread, &exception);
+                }
+                return (exception.get(), Target::Entry(entry));
+            }
+            Step::End => crate::engine::fatal("an exception was thrown outside managed code"),
+        }
+    }
+}
+
+/// The clause of `frame`'s call site that catches the exception.
+fn find_handler(
+    thread: &mut Thread,
+    frame: &Frame,
+    exception: &Local<'_>,
+    builder: &mut TraceBuilder,
+) -> Option<u32> {
+    for handler in frame.handlers() {
+        let taken = match frame.clause(handler.clause) {
+            HandlerKind::Cleanup => false,
+            HandlerKind::Catch(class) => catches(exception.get(), class),
+            HandlerKind::Filter(function) => {
+                builder.flush(thread, exception);
+                run_filter(thread, function, exception, frame.locals_base())
+            }
+        };
+        if taken {
+            return Some(handler.clause);
+        }
+    }
+    None
+}
+
+/// Whether a catch clause of class `class` (raw TypeHandle) takes the exception.
+fn catches(exception: ObjPtr, class: usize) -> bool {
+    // SAFETY: the compiler's clause table holds valid TypeHandles; the exception is a live object and nothing here reaches a
+    // safepoint.
+    let (class, actual) = unsafe { (TypeHandle::from_raw(class), crate::type_objects::type_of(exception)) };
+    match (actual.as_method_table(), class.as_method_table()) {
+        (Some(a), Some(c)) if !class.is_interface() => a.is_or_derives_from(c),
+        _ => corten_loader::casting::can_cast_to(actual, class),
+    }
+}
+
+/// Runs a filter on its live frame. What it throws is swallowed: the filter says no.
+fn run_filter(thread: &mut Thread, function: usize, exception: &Local<'_>, locals: usize) -> bool {
+    let result = ManagedCall::new().obj(exception.get()).int(locals as u64).invoke_address(function);
+    match result {
+        Ok(r) => r.rax as u32 != 0,
+        Err(_) => {
+            thread.header.pending_exception = std::ptr::null_mut();
+            false
+        }
+    }
+}
+
+/// Runs cleanup handlers up to the target and enters it. Reaches no safepoint, so `exception` may be raw.
+fn second_pass(
+    thread: &mut Thread,
+    exception: ObjPtr,
+    context: &mut ThrowContext,
+    target: Target,
+    record: *mut DispatchRecord,
+) -> ! {
+    let mut walk = Walk::at(context.pc, context.rbp, thread.header.entry_frame.cast());
+    loop {
+        match walk.step() {
+            Step::Managed(frame) => {
+                for handler in frame.handlers() {
+                    let is_target = target == Target::Clause { fp: frame.fp, clause: handler.clause };
+                    if is_target {
+                        drop_records_left(thread, frame.fp, handler.clause, record);
+                        enter(context, &frame, handler.pad, exception, 0);
+                    }
+                    if frame.clause(handler.clause) == HandlerKind::Cleanup {
+                        let record = keep_record(thread, record, target, frame.fp, handler.clause);
+                        enter(context, &frame, handler.pad, exception, record as usize);
+                    }
+                }
+                frame.restore_callee_saved(context);
+            }
+            Step::Entry(entry) => {
+                debug_assert_eq!(target, Target::Entry(entry));
+                drop_records_left(thread, entry as usize, u32::MAX, record);
+                // SAFETY: the entry frame is live; its resume point is the exceptional exit of the call thunk, which
+                // restores every callee-saved register from its own frame.
+                unsafe {
+                    let e = &*entry;
+                    restore_and_jump(context, 0, e.resume_sp, e.resume_pc, exception as usize, 0)
+                }
+            }
+            Step::End => crate::engine::fatal("the handler found for an exception has vanished"),
+        }
+    }
+}
+
+fn enter(context: &ThrowContext, frame: &Frame, pad: usize, exception: ObjPtr, record: usize) -> ! {
+    // SAFETY: `pad` is a landing pad of the frame's call site, and `context` holds the callee-saved registers as they were at
+    // that call.
+    unsafe { restore_and_jump(context, frame.fp, frame.sp(), pad, exception as usize, record) }
+}
+
+/// The record to hand to a cleanup handler: the one in use, or a new one.
+fn keep_record(
+    thread: &mut Thread,
+    record: *mut DispatchRecord,
+    target: Target,
+    fp: usize,
+    clause: u32,
+) -> *mut DispatchRecord {
+    if let Some(r) = thread.dispatch_records.iter_mut().find(|r| std::ptr::eq(&***r, record)) {
+        r.current_fp = fp;
+        r.current_clause = clause;
+        return &mut **r;
+    }
+    let mut new = Box::new(DispatchRecord { target, current_fp: fp, current_clause: clause });
+    let address: *mut DispatchRecord = &mut *new;
+    thread.dispatch_records.push(new);
+    address
+}
+
+/// Drops `record` and every record whose handler is left by entering `clause` of the frame at `fp`: those of inner frames, and
+/// those of the same frame unless `clause` is nested in the running handler (inner clauses come first in the EH table).
+fn drop_records_left(thread: &mut Thread, fp: usize, clause: u32, record: *mut DispatchRecord) {
+    thread.dispatch_records.retain(|r| {
+        !std::ptr::eq(&**r, record) && (r.current_fp > fp || (r.current_fp == fp && clause < r.current_clause))
+    });
+}
+
+/// `Exception.PrepareForForeignExceptionRaise`: the next throw on this thread continues the trace that the object carries.
+pub fn continue_trace_at_next_throw(thread: &mut Thread) {
+    thread.interrupt.foreign_exception_raise = true;
+}

@@ -1,0 +1,165 @@
+//! Walking managed frames: the one place that knows the code map's interface.
+//!
+//! A thread's stack is a list of *segments* of managed frames, innermost first. Each segment begins at a managed-to-native
+//! transition and ends at an [`EntryFrame`], whose `saved_*` fields tell where the next outer segment begins.
+
+use crate::asm::ThrowContext;
+use crate::thread::{EntryFrame, Thread};
+use corten_jit::code_map::{self, CodeInfo};
+use corten_loader::MethodDesc;
+
+/// A managed frame at a call site.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame {
+    /// Return address in the frame's code.
+    pub pc: usize,
+    pub fp: usize,
+    pub code: &'static CodeInfo,
+}
+
+/// A clause whose landing pad is listed at a call site.
+#[derive(Clone, Copy, Debug)]
+pub struct Handler {
+    pub clause: u32,
+    /// Address of the landing pad.
+    pub pad: usize,
+}
+
+/// Kind of an EH clause (ECMA-335 II.25.4.6).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HandlerKind {
+    /// Raw TypeHandle of the class.
+    Catch(usize),
+    /// Address of the filter function `i32 (exception, locals base)`.
+    Filter(usize),
+    /// Finally or fault.
+    Cleanup,
+}
+
+/// One step of a stack walk.
+#[derive(Debug)]
+pub enum Step {
+    Managed(Frame),
+    /// The segment ends at this native-to-managed call.
+    Entry(*mut EntryFrame),
+    /// The outermost end.
+    End,
+}
+
+/// Cursor over the frames of the current thread (or of a stopped one).
+#[derive(Clone, Copy, Debug)]
+pub struct Walk {
+    pc: usize,
+    fp: usize,
+    entry: *mut EntryFrame,
+    /// The last step was `entry`'s end.
+    at_entry: bool,
+}
+
+impl Walk {
+    /// From the innermost transition of `thread`.
+    pub fn from_transition(thread: &Thread) -> Walk {
+        Walk::at(thread.header.transition_pc, thread.header.transition_fp, thread.header.entry_frame.cast())
+    }
+
+    /// From a frame given by its return address and frame pointer; `entry` is the innermost entry frame.
+    pub fn at(pc: usize, fp: usize, entry: *mut EntryFrame) -> Walk {
+        Walk { pc, fp, entry, at_entry: false }
+    }
+
+    /// The next frame outwards.
+    pub fn step(&mut self) -> Step {
+        if self.at_entry {
+            self.at_entry = false;
+            // SAFETY: entry frames are live on the stack of the walked thread.
+            let e = unsafe { &*self.entry };
+            (self.pc, self.fp, self.entry) = (e.saved_pc, e.saved_fp, e.prev);
+        }
+        match code_map::lookup(self.pc) {
+            Some(code) => {
+                let frame = Frame { pc: self.pc, fp: self.fp, code };
+                (self.pc, self.fp) = frame.caller();
+                Step::Managed(frame)
+            }
+            None if self.entry.is_null() => Step::End,
+            None => {
+                self.at_entry = true;
+                Step::Entry(self.entry)
+            }
+        }
+    }
+}
+
+impl Frame {
+    /// Return address and frame pointer of the caller.
+    pub fn caller(&self) -> (usize, usize) {
+        // SAFETY: managed frames keep the rbp chain: [fp] is the caller's frame pointer, [fp + 8] the return address.
+        unsafe { (*((self.fp + 8) as *const usize), *(self.fp as *const usize)) }
+    }
+
+    /// The method, if the code is a method's (not a stub's).
+    pub fn method(&self) -> Option<&'static MethodDesc> {
+        let address = self.code.method()?.0 as *const MethodDesc;
+        // SAFETY: the engine compiles methods under the addresses of their (leaked) MethodDescs.
+        (!address.is_null()).then(|| unsafe { &*address })
+    }
+
+    /// The method if the frame belongs in stack traces: not a P/Invoke or internal-call stub.
+    pub fn traced_method(&self) -> Option<&'static MethodDesc> {
+        self.method().filter(|m| !m.is_pinvoke() && !m.is_internal_call() && !m.is_runtime_provided())
+    }
+
+    /// Byte offset of the call site in the code.
+    pub fn native_offset(&self) -> u32 {
+        (self.pc - self.code.start()) as u32
+    }
+
+    /// IL offset of the call site, if known.
+    pub fn il_offset(&self) -> Option<u32> {
+        self.code.il_offset(self.pc)
+    }
+
+    /// Stack pointer at the call site.
+    pub fn sp(&self) -> usize {
+        self.fp - self.code.frame_size() as usize
+    }
+
+    /// Landing pads of the call site, innermost clause first.
+    pub fn handlers(&self) -> impl Iterator<Item = Handler> + '_ {
+        let start = self.code.start();
+        self.code.handlers_at(self.pc).iter().map(move |h| Handler { clause: h.clause, pad: start + h.offset as usize })
+    }
+
+    /// Kind of a clause of this method.
+    pub fn clause(&self, clause: u32) -> HandlerKind {
+        self.code.clause_kind(clause)
+    }
+
+    /// Base address of the locals, for filters.
+    pub fn locals_base(&self) -> usize {
+        self.fp.wrapping_add_signed(self.code.locals_offset() as isize)
+    }
+
+    /// Puts the callee-saved registers of the caller, which this frame saved, into `context`.
+    pub fn restore_callee_saved(&self, context: &mut ThrowContext) {
+        for &(register, fp_offset) in self.code.saved_registers() {
+            let Some(target) = context.register(register) else { continue };
+            // SAFETY: the prologue stored the register there.
+            *target = unsafe { *(self.fp.wrapping_add_signed(fp_offset as isize) as *const usize) };
+        }
+    }
+}
+
+impl ThrowContext {
+    /// A callee-saved register by its hardware number.
+    fn register(&mut self, number: u8) -> Option<&mut usize> {
+        match number {
+            3 => Some(&mut self.rbx),
+            12 => Some(&mut self.r12),
+            13 => Some(&mut self.r13),
+            14 => Some(&mut self.r14),
+            // r15 is the thread, the same in every frame; rbp is the frame chain.
+            _ => None,
+        }
+    }
+}

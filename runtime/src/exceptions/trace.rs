@@ -1,0 +1,380 @@
+//! Stack traces: what an exception's `_stackTrace` holds, and the frames of running threads.
+//!
+//! `_stackTrace` is an `IntPtr[]` (opaque to managed code): word 0 the number of frames, then three words per frame: MethodDesc,
+//! native offset of the call site with its return address (`offset << 48` is not needed: the address itself), and IL offset
+//! (low 32 bits) with flags (high 32 bits). The array is replaced when it is full and never shrinks; `GetFrozenStackTrace`
+//! copies it, so what was captured does not change.
+
+use super::frames::{Frame, Step, Walk};
+use crate::error::{VmResult, icall_body};
+use crate::icall_table;
+use crate::objects::{self, ExceptionObject, StackFrameHelperObject, elements, store, view};
+use crate::thread::Thread;
+use corten_gc_hooks::HandleScope;
+use corten_gc_hooks::object::{ObjPtr, array_length};
+use corten_gc_hooks::scope::Local;
+use corten_loader::{MethodDesc, TypeHandle, well_known};
+use smallvec::SmallVec;
+
+/// Flag of a frame: the trace before it came from another throw (`ExceptionDispatchInfo`); "End of stack trace from previous
+/// location" follows it.
+pub const FLAG_FOREIGN: u32 = 1;
+
+const WORDS_PER_FRAME: usize = 3;
+/// IL offset of frames without a known one (`StackFrame.OFFSET_UNKNOWN`).
+pub const OFFSET_UNKNOWN: u32 = u32::MAX;
+
+/// One recorded frame.
+#[derive(Clone, Copy, Debug)]
+pub struct TraceFrame {
+    pub method: &'static MethodDesc,
+    /// Return address.
+    pub pc: usize,
+    pub native_offset: u32,
+    pub il_offset: u32,
+    pub flags: u32,
+}
+
+impl TraceFrame {
+    /// Of a live frame; `None` for stubs.
+    pub fn of(frame: &Frame) -> Option<TraceFrame> {
+        Some(TraceFrame {
+            method: frame.traced_method()?,
+            pc: frame.pc,
+            native_offset: frame.native_offset(),
+            il_offset: frame.il_offset().unwrap_or(OFFSET_UNKNOWN),
+            flags: 0,
+        })
+    }
+
+    fn words(&self) -> [usize; WORDS_PER_FRAME] {
+        [self.method.address(), self.pc, self.il_offset as usize | (self.flags as usize) << 32]
+    }
+
+    fn from_words(words: &[usize]) -> TraceFrame {
+        // SAFETY: the array is written by this module only; MethodDescs are leaked.
+        let method = unsafe { &*(words[0] as *const MethodDesc) };
+        let native_offset = corten_jit::code_map::lookup(words[1]).map_or(0, |c| (words[1] - c.start()) as u32);
+        TraceFrame { method, pc: words[1], native_offset, il_offset: words[2] as u32, flags: (words[2] >> 32) as u32 }
+    }
+}
+
+/// Collects the frames that pass 1 visits and appends them to the exception in batches.
+#[derive(Debug)]
+pub struct TraceBuilder {
+    pending: SmallVec<[TraceFrame; 16]>,
+    /// The next frame is left out if it is of this method: a rethrow begins in the frame that caught.
+    skip_if: Option<*const MethodDesc>,
+}
+
+impl TraceBuilder {
+    /// Prepares `exception`'s trace: a fresh throw clears it unless it continues a captured one.
+    pub fn start(exception: &Local<'_>, rethrow: bool, continues: bool) -> TraceBuilder {
+        let mut skip_if = None;
+        // SAFETY: a live Exception (the dispatcher wraps other objects); nothing here reaches a safepoint.
+        unsafe {
+            let e: &mut ExceptionObject = view(exception.get());
+            if !rethrow && !continues {
+                store(&mut e.stack_trace, std::ptr::null_mut());
+                store(&mut e.stack_trace_string, std::ptr::null_mut());
+            } else if is_trace(e.stack_trace) {
+                let words: &mut [usize] = elements(e.stack_trace);
+                let count = words[0];
+                if count > 0 {
+                    let last = &mut words[1 + (count - 1) * WORDS_PER_FRAME..];
+                    if rethrow {
+                        skip_if = Some(last[0] as *const MethodDesc);
+                    } else {
+                        last[2] |= (FLAG_FOREIGN as usize) << 32;
+                    }
+                }
+            }
+        }
+        TraceBuilder { pending: SmallVec::new(), skip_if }
+    }
+
+    /// Adds a frame.
+    pub fn push(&mut self, frame: &Frame) {
+        let Some(f) = TraceFrame::of(frame) else { return };
+        if let Some(skip) = self.skip_if.take()
+            && std::ptr::eq(skip, f.method)
+        {
+            return;
+        }
+        self.pending.push(f);
+    }
+
+    /// Writes the collected frames into the exception. May collect. Without memory the frames are lost.
+    pub fn flush(&mut self, thread: &mut Thread, exception: &Local<'_>) {
+        if self.pending.is_empty() {
+            return;
+        }
+        if !super::create::is_preallocated(exception.get()) {
+            let _ = append(thread, exception, &self.pending);
+        }
+        self.pending.clear();
+    }
+}
+
+/// Whether `array` is a trace array (an application cannot make one, but `_stackTrace` may be null).
+fn is_trace(array: ObjPtr) -> bool {
+    // SAFETY: non-null values of `_stackTrace` are only written by this module.
+    !array.is_null() && unsafe { array_length(array) } > 0
+}
+
+fn append(thread: &mut Thread, exception: &Local<'_>, frames: &[TraceFrame]) -> VmResult<()> {
+    // SAFETY: as in `start`.
+    let old = unsafe { view::<ExceptionObject>(exception.get()) }.stack_trace;
+    let (count, capacity) = if is_trace(old) {
+        // SAFETY: a trace array.
+        let words: &[usize] = unsafe { elements(old) };
+        (words[0], (words.len() - 1) / WORDS_PER_FRAME)
+    } else {
+        (0, 0)
+    };
+    let needed = count + frames.len();
+    if needed > capacity {
+        let room = needed.max(capacity * 2).max(8);
+        let new = objects::new_array(thread, well_known().intptr, 1 + room * WORDS_PER_FRAME)?;
+        // SAFETY: both are live arrays of machine words, and nothing reaches a safepoint until the store.
+        unsafe {
+            let e: &mut ExceptionObject = view(exception.get());
+            if count > 0 {
+                let used = 1 + count * WORDS_PER_FRAME;
+                elements::<usize>(new)[..used].copy_from_slice(&elements::<usize>(e.stack_trace)[..used]);
+            }
+            store(&mut e.stack_trace, new);
+        }
+    }
+    // SAFETY: as above; the array has room for `needed` frames.
+    let words: &mut [usize] = unsafe { elements(view::<ExceptionObject>(exception.get()).stack_trace) };
+    for (i, f) in frames.iter().enumerate() {
+        let at = 1 + (count + i) * WORDS_PER_FRAME;
+        words[at..at + WORDS_PER_FRAME].copy_from_slice(&f.words());
+    }
+    words[0] = needed;
+    Ok(())
+}
+
+/// The frames recorded in a `_stackTrace` value.
+pub fn frames_of(stack_trace: ObjPtr) -> Vec<TraceFrame> {
+    if !is_trace(stack_trace) {
+        return Vec::new();
+    }
+    // SAFETY: a trace array; no safepoint while it is read.
+    let words: &[usize] = unsafe { elements(stack_trace) };
+    words[1..].chunks_exact(WORDS_PER_FRAME).take(words[0]).map(TraceFrame::from_words).collect()
+}
+
+/// The managed frames of the current thread, innermost first, through all native transitions.
+pub fn current_frames(thread: &Thread) -> Vec<TraceFrame> {
+    let mut walk = Walk::from_transition(thread);
+    let mut all = Vec::new();
+    loop {
+        match walk.step() {
+            Step::Managed(frame) => all.extend(TraceFrame::of(&frame)),
+            Step::Entry(_) => {}
+            Step::End => return all,
+        }
+    }
+}
+
+/// Values of `System.Threading.StackCrawlMark`.
+#[repr(i32)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CrawlMark {
+    /// The method that declares the mark.
+    LookForMe = 0,
+    /// Its caller.
+    LookForMyCaller = 1,
+    /// The caller of that.
+    LookForMyCallersCaller = 2,
+    /// The innermost frame.
+    LookForThread = 3,
+}
+
+/// The method that a stack crawl mark at address `mark` (a local of a managed frame) names, or `None` if the stack ends
+/// before. Frames of reflection plumbing in CoreLib are passed over, as CoreCLR does.
+pub fn find_caller(thread: &Thread, mark: *const i32) -> Option<&'static MethodDesc> {
+    // SAFETY: managed code passes the address of its local, or null.
+    let kind = if mark.is_null() { 0 } else { unsafe { *mark } };
+    let mut walk = Walk::from_transition(thread);
+    let mut skip = kind;
+    let mut found_mark = mark.is_null();
+    loop {
+        match walk.step() {
+            Step::Managed(frame) => {
+                // The frame that holds the mark: the first whose frame pointer is above it.
+                if !found_mark && frame.fp <= mark as usize {
+                    continue;
+                }
+                let Some(method) = frame.traced_method() else { continue };
+                found_mark = true;
+                if skip > 0 {
+                    skip -= 1;
+                    continue;
+                }
+                if kind > 0 && is_reflection_plumbing(method) {
+                    continue;
+                }
+                return Some(method);
+            }
+            Step::Entry(_) => {}
+            Step::End => return None,
+        }
+    }
+}
+
+fn is_reflection_plumbing(method: &MethodDesc) -> bool {
+    let class = method.owner().class();
+    let plumbing = matches!(
+        (class.namespace(), class.name()),
+        (
+            "System.Reflection",
+            "MethodBaseInvoker" | "MethodInvoker" | "ConstructorInvoker" | "RuntimeMethodInfo" | "RuntimeConstructorInfo" | "MethodBase" | "MethodInvokerCommon" | "ConstructorInfo"
+        ) | ("System", "RuntimeMethodHandle" | "RuntimeType" | "Activator")
+    );
+    plumbing && class.module().is_corelib()
+}
+
+/// `StackTrace.GetStackFramesInternal`: fills a StackFrameHelper from an exception or from the current thread.
+extern "C" fn get_stack_frames(helper: ObjPtr, skip: i32, need_file_info: bool, exception: ObjPtr) {
+    icall_body(|thread| {
+        let mut frames = if exception.is_null() {
+            current_frames(thread)
+        } else {
+            // SAFETY: an Exception object; no safepoint while it is read.
+            frames_of(unsafe { view::<ExceptionObject>(exception) }.stack_trace)
+        };
+        frames.drain(..(skip.max(0) as usize).min(frames.len()));
+        let scope = HandleScope::new(&mut thread.header);
+        let helper = scope.root(helper);
+        fill_helper(thread, &helper, &frames, need_file_info)
+    });
+}
+
+fn fill_helper(thread: &mut Thread, helper: &Local<'_>, frames: &[TraceFrame], file_info: bool) -> VmResult<()> {
+    type Helper = StackFrameHelperObject;
+    fn array<'a, T: Copy>(
+        thread: &mut Thread,
+        helper: &Local<'_>,
+        element: TypeHandle,
+        values: &[T],
+        field: impl FnOnce(&'a mut Helper) -> &'a mut ObjPtr,
+    ) -> VmResult<()> {
+        let array = objects::new_array(thread, element, values.len())?;
+        // SAFETY: a fresh array of that element size; the helper is live and of that class.
+        unsafe {
+            elements::<T>(array).copy_from_slice(values);
+            store(field(view(helper.get())), array);
+        }
+        Ok(())
+    }
+    let w = well_known();
+    let all = |f: &dyn Fn(&TraceFrame) -> i32| frames.iter().map(f).collect::<Vec<i32>>();
+    let offsets = all(&|f| f.native_offset as i32);
+    let il_offsets = all(&|f| f.il_offset as i32);
+    let methods: Vec<usize> = frames.iter().map(|f| f.method.address()).collect();
+    let foreign: Vec<u8> = frames.iter().map(|f| (f.flags & FLAG_FOREIGN) as u8).collect();
+    array(thread, helper, w.int32, &offsets, |h| &mut h.offsets)?;
+    array(thread, helper, w.int32, &il_offsets, |h| &mut h.il_offsets)?;
+    array(thread, helper, w.intptr, &methods, |h| &mut h.method_handles)?;
+    array(thread, helper, w.boolean, &foreign, |h| &mut h.last_frame_from_foreign)?;
+    if file_info {
+        fill_file_info(thread, helper, frames)?;
+    }
+    // SAFETY: a live StackFrameHelper.
+    unsafe { view::<Helper>(helper.get()) }.frame_count = frames.len() as i32;
+    Ok(())
+}
+
+/// What `System.Diagnostics.StackTraceSymbols` needs to find source lines in portable PDBs.
+fn fill_file_info(thread: &mut Thread, helper: &Local<'_>, frames: &[TraceFrame]) -> VmResult<()> {
+    type Helper = StackFrameHelperObject;
+    let w = well_known();
+    let n = frames.len();
+    let assembly_class = corten_loader::corelib_type("System.Reflection", "Assembly")?;
+    let layout: [(TypeHandle, fn(&mut Helper) -> &mut ObjPtr); 11] = [
+        (w.string, |h| &mut h.assembly_paths),
+        (assembly_class, |h| &mut h.assemblies),
+        (w.intptr, |h| &mut h.loaded_pe_addresses),
+        (w.int32, |h| &mut h.loaded_pe_sizes),
+        (w.boolean, |h| &mut h.is_file_layout),
+        (w.intptr, |h| &mut h.in_memory_pdb_addresses),
+        (w.int32, |h| &mut h.in_memory_pdb_sizes),
+        (w.int32, |h| &mut h.method_tokens),
+        (w.string, |h| &mut h.file_names),
+        (w.int32, |h| &mut h.line_numbers),
+        (w.int32, |h| &mut h.column_numbers),
+    ];
+    for (element, field) in layout {
+        let array = objects::new_array(thread, element, n)?;
+        // SAFETY: the helper is live and of that class.
+        unsafe { store(field(view(helper.get())), array) };
+    }
+    for (i, f) in frames.iter().enumerate() {
+        let module = f.method.module();
+        let path = crate::strings::new_string(thread, module.path())?;
+        let image = module.metadata().pe().file_bytes();
+        // SAFETY: the arrays were made above with `n` elements each; stores of references go through the barrier.
+        unsafe {
+            let h: &mut Helper = view(helper.get());
+            store(&mut elements::<ObjPtr>(h.assembly_paths)[i], path);
+            elements::<usize>(h.loaded_pe_addresses)[i] = image.as_ptr() as usize;
+            elements::<i32>(h.loaded_pe_sizes)[i] = image.len() as i32;
+            elements::<u8>(h.is_file_layout)[i] = 1;
+        }
+        // Source lines are looked up by assembly object: without one the token stays 0, which means "no source".
+        let assembly = crate::icalls::reflection::assembly_object(thread, module.assembly())?;
+        // SAFETY: as above.
+        unsafe {
+            let h: &mut Helper = view(helper.get());
+            store(&mut elements::<ObjPtr>(h.assemblies)[i], assembly);
+            elements::<u32>(h.method_tokens)[i] = f.method.token().raw();
+        }
+    }
+    Ok(())
+}
+
+/// `Exception.GetFrozenStackTrace`: a copy that later throws do not change.
+extern "C" fn get_frozen_stack_trace(exception: ObjPtr) -> ObjPtr {
+    icall_body(|thread| {
+        // SAFETY: a live Exception.
+        let trace = unsafe { view::<ExceptionObject>(exception) }.stack_trace;
+        if !is_trace(trace) {
+            return Ok(std::ptr::null_mut());
+        }
+        let scope = HandleScope::new(&mut thread.header);
+        let trace = scope.root(trace);
+        // SAFETY: a trace array.
+        let used = 1 + unsafe { elements::<usize>(trace.get()) }[0] * WORDS_PER_FRAME;
+        let copy = objects::new_array(thread, well_known().intptr, used)?;
+        // SAFETY: both arrays are live and have `used` words.
+        unsafe { elements::<usize>(copy).copy_from_slice(&elements::<usize>(trace.get())[..used]) };
+        Ok(copy)
+    })
+}
+
+extern "C" fn is_immutable_agile_exception(exception: ObjPtr) -> bool {
+    super::create::is_preallocated(exception)
+}
+
+extern "C" fn prepare_for_foreign_exception_raise() {
+    super::dispatch::continue_trace_at_next_throw(Thread::current());
+}
+
+extern "C" fn get_exception_count() -> u32 {
+    super::dispatch::exceptions_thrown()
+}
+
+icall_table! {
+    /// Stack traces and the native side of `System.Exception`.
+    TABLE:
+    "System.Diagnostics.StackTrace" { "GetStackFramesInternal" => get_stack_frames }
+    "System.Exception" {
+        "GetFrozenStackTrace" => get_frozen_stack_trace,
+        "IsImmutableAgileException" => is_immutable_agile_exception,
+        "PrepareForForeignExceptionRaise" => prepare_for_foreign_exception_raise,
+        "GetExceptionCount" => get_exception_count,
+    }
+}

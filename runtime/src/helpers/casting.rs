@@ -1,0 +1,193 @@
+//! castclass, isinst, unbox and the covariance checks of arrays.
+
+use super::objects::{method_table, nullable_value_offset};
+use crate::error::{ExceptionKind, Raise, VmResult, icall_body};
+use corten_gc_hooks::barrier;
+use corten_gc_hooks::object::{ObjPtr, array_length};
+use corten_loader::{TypeHandle, cast};
+
+fn type_of(o: ObjPtr) -> TypeHandle {
+    // SAFETY: callers checked for null; a live object.
+    unsafe { crate::type_objects::type_of(o) }
+}
+
+/// Whether a non-null object is of (or castable to) a type.
+pub fn is_instance(o: ObjPtr, t: TypeHandle) -> bool {
+    let from = type_of(o);
+    from == t || cast::can_cast_to(from, t)
+}
+
+/// The exception of a failed cast, with CoreCLR's text.
+pub fn invalid_cast(o: ObjPtr, t: TypeHandle) -> Raise {
+    let from = type_of(o);
+    let (mut a, mut b) = (from.display_name(), t.display_name());
+    if a == b {
+        let of = |t: TypeHandle| t.as_method_table().map_or(String::new(), |m| m.module().assembly().display_name());
+        a = format!("[A]{a}. Type A originates from '{}'", of(from));
+        b = format!("[B]{b}. Type B originates from '{}'", of(t));
+        return Raise::new(ExceptionKind::InvalidCast, format!("{a} cannot be cast to {b}."));
+    }
+    Raise::new(ExceptionKind::InvalidCast, format!("Unable to cast object of type '{a}' to type '{b}'."))
+}
+
+/// (type, obj) -> obj.
+pub extern "C" fn cast_class(t: TypeHandle, o: ObjPtr) -> ObjPtr {
+    icall_body(|_| if o.is_null() || is_instance(o, t) { Ok(o) } else { Err(invalid_cast(o, t)) })
+}
+
+/// (type, obj) -> obj or null.
+pub extern "C" fn is_inst(t: TypeHandle, o: ObjPtr) -> ObjPtr {
+    if o.is_null() || is_instance(o, t) { o } else { std::ptr::null_mut() }
+}
+
+/// Whether a boxed `from` may be unboxed as `to`: the same type, or both of the same primitive representation (enums and
+/// their underlying types, ECMA-335 III.4.32).
+pub fn can_unbox(from: TypeHandle, to: TypeHandle) -> bool {
+    from == to
+        || (from.is_value_type()
+            && to.is_value_type()
+            && from.internal_element_type() == to.internal_element_type()
+            && from.internal_element_type().is_primitive())
+}
+
+/// (type, obj) -> address of the value.
+pub extern "C" fn unbox(t: TypeHandle, o: ObjPtr) -> *mut u8 {
+    icall_body(|_| {
+        if o.is_null() {
+            return Err(Raise::of(ExceptionKind::NullReference));
+        }
+        if !can_unbox(type_of(o), t) {
+            return Err(invalid_cast(o, t));
+        }
+        Ok((o as *mut u8).wrapping_add(8))
+    })
+}
+
+/// (Nullable type, obj, destination): unbox.any to a Nullable; null gives an empty one.
+///
+/// # Safety
+/// `destination` points at a value of the type.
+pub unsafe extern "C" fn unbox_nullable(t: TypeHandle, o: ObjPtr, destination: *mut u8) {
+    // SAFETY: the caller's promise.
+    icall_body(|_| unsafe { write_nullable(t, o, destination) });
+}
+
+/// See [`unbox_nullable`].
+///
+/// # Errors
+/// InvalidCastException.
+///
+/// # Safety
+/// As [`unbox_nullable`].
+pub unsafe fn write_nullable(t: TypeHandle, o: ObjPtr, destination: *mut u8) -> VmResult<()> {
+    let mt = method_table(t)?;
+    let Some(inner) = t.nullable_argument() else { return Err(Raise::of(ExceptionKind::InvalidProgram)) };
+    if o.is_null() {
+        // SAFETY: the destination holds a whole Nullable.
+        unsafe { std::ptr::write_bytes(destination, 0, mt.value_size() as usize) };
+        return Ok(());
+    }
+    // A "true" boxed Nullable<T> (made by the reflection services) is copied as it is.
+    let same = type_of(o) == t;
+    if !same && !can_unbox(type_of(o), inner) {
+        return Err(invalid_cast(o, inner));
+    }
+    let source = (o as *const u8).wrapping_add(8);
+    // SAFETY: both sides have the sizes of their types.
+    unsafe {
+        if same {
+            barrier::bulk_move_with_barrier(destination, source, mt.value_size() as usize);
+            return Ok(());
+        }
+        *destination = 1;
+        let size = method_table(inner)?.value_size() as usize;
+        barrier::bulk_move_with_barrier(destination.add(nullable_value_offset(mt)), source, size);
+    }
+    Ok(())
+}
+
+fn element_slot(array: ObjPtr, index: i64) -> VmResult<*mut ObjPtr> {
+    if array.is_null() {
+        return Err(Raise::of(ExceptionKind::NullReference));
+    }
+    // SAFETY: a live array.
+    if index as u64 >= unsafe { array_length(array) } as u64 {
+        return Err(Raise::of(ExceptionKind::IndexOutOfRange));
+    }
+    Ok((array as *mut u8).wrapping_add(16 + 8 * index as usize).cast())
+}
+
+fn element_type(array: ObjPtr) -> Option<TypeHandle> {
+    type_of(array).element_type()
+}
+
+/// Raises ArrayTypeMismatch unless `value` may be stored into the array.
+///
+/// # Errors
+/// ArrayTypeMismatchException.
+pub fn check_store(array: ObjPtr, value: ObjPtr) -> VmResult<()> {
+    if value.is_null() {
+        return Ok(());
+    }
+    match element_type(array) {
+        Some(e) if is_instance(value, e) => Ok(()),
+        _ => Err(Raise::of(ExceptionKind::ArrayTypeMismatch)),
+    }
+}
+
+/// (array, index, obj): stelem.ref.
+pub extern "C" fn store_elem_ref(array: ObjPtr, index: i64, value: ObjPtr) {
+    icall_body(|_| {
+        let slot = element_slot(array, index)?;
+        check_store(array, value)?;
+        // SAFETY: the checked element of a live array.
+        unsafe { barrier::store_ref(slot, value) };
+        Ok(())
+    });
+}
+
+/// (array, index, element type) -> address of the element; exact type check of `ldelema`.
+pub extern "C" fn ldelema_ref(array: ObjPtr, index: i64, element: TypeHandle) -> *mut ObjPtr {
+    icall_body(|_| {
+        let slot = element_slot(array, index)?;
+        if element_type(array) != Some(element) {
+            return Err(Raise::of(ExceptionKind::ArrayTypeMismatch));
+        }
+        Ok(slot)
+    })
+}
+
+/// (multi-dimensional array, value): covariance check of `Set`.
+pub extern "C" fn array_store_check(array: ObjPtr, value: ObjPtr) {
+    icall_body(|_| {
+        if array.is_null() {
+            return Err(Raise::of(ExceptionKind::NullReference));
+        }
+        check_store(array, value)
+    });
+}
+
+/// (multi-dimensional array, element type): exact type check of `Address`.
+pub extern "C" fn array_address_check(array: ObjPtr, element: TypeHandle) {
+    icall_body(|_| {
+        if array.is_null() {
+            return Err(Raise::of(ExceptionKind::NullReference));
+        }
+        if element_type(array) != Some(element) {
+            return Err(Raise::of(ExceptionKind::ArrayTypeMismatch));
+        }
+        Ok(())
+    });
+}
+
+/// (type, TypedReference address) -> its pointer, if of exactly that type.
+///
+/// # Safety
+/// `typed_reference` points at one.
+pub unsafe extern "C" fn refanyval(t: TypeHandle, typed_reference: *const [usize; 2]) -> usize {
+    icall_body(|_| {
+        // SAFETY: the caller's promise: {pointer, type handle}.
+        let [pointer, handle] = unsafe { *typed_reference };
+        if handle == t.raw() { Ok(pointer) } else { Err(Raise::of(ExceptionKind::InvalidCast)) }
+    })
+}

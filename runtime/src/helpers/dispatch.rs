@@ -1,0 +1,87 @@
+//! Interface and generic virtual dispatch.
+
+use crate::error::{ExceptionKind, Raise, VmResult, icall_body};
+use crate::thread::Thread;
+use corten_gc_hooks::object::ObjPtr;
+use corten_loader::{MethodDesc, MethodTable, dispatch};
+use parking_lot::RwLock;
+use rustc_hash::FxHashMap;
+use std::sync::OnceLock;
+
+/// The pair an inline cache cell points at; immutable once published.
+#[repr(C)]
+#[derive(Debug)]
+pub struct CachePair {
+    /// MethodTable of the receiver.
+    pub mt: usize,
+    /// Code to call.
+    pub target: usize,
+}
+
+type Cache = RwLock<FxHashMap<(usize, usize), &'static CachePair>>;
+
+fn cache() -> &'static Cache {
+    static CACHE: OnceLock<Cache> = OnceLock::new();
+    CACHE.get_or_init(Default::default)
+}
+
+/// (receiver, method, inline cache cell or null) -> code address.
+///
+/// # Safety
+/// `cell` is null or the address of a cell of generated code.
+pub unsafe extern "C" fn resolve_interface(receiver: ObjPtr, method: &'static MethodDesc, cell: *mut usize) -> usize {
+    icall_body(|thread| {
+        let pair = resolve(thread, receiver, method)?;
+        if !cell.is_null() {
+            // SAFETY: the caller's promise; readers load the pointer once and see an immutable pair.
+            unsafe { (*cell.cast::<std::sync::atomic::AtomicUsize>()).store(pair as *const CachePair as usize, std::sync::atomic::Ordering::Release) };
+        }
+        Ok(pair.target)
+    })
+}
+
+/// (receiver, method) -> code address: ldvirtftn and generic virtual methods.
+pub extern "C" fn resolve_virtual(receiver: ObjPtr, method: &'static MethodDesc) -> usize {
+    icall_body(|thread| Ok(resolve(thread, receiver, method)?.target))
+}
+
+fn resolve(thread: &mut Thread, receiver: ObjPtr, method: &'static MethodDesc) -> VmResult<&'static CachePair> {
+    if receiver.is_null() {
+        return Err(Raise::of(ExceptionKind::NullReference));
+    }
+    // SAFETY: a live object; its word 0 is its MethodTable.
+    let mt: &'static MethodTable = unsafe { &*(*receiver).mt.cast() };
+    let key = (mt.address(), method.address());
+    if let Some(pair) = cache().read().get(&key) {
+        return Ok(pair);
+    }
+    let target = {
+        let _preemptive = crate::transitions::enter_preemptive(thread);
+        entry_for(mt, method)?
+    };
+    let pair: &'static CachePair = Box::leak(Box::new(CachePair { mt: mt.address(), target }));
+    Ok(cache().write().entry(key).or_insert(pair))
+}
+
+/// Code address that expects a receiver of exact type `mt` for a call of `method`.
+///
+/// # Errors
+/// No or ambiguous implementation.
+pub fn entry_for(mt: &'static MethodTable, method: &'static MethodDesc) -> VmResult<usize> {
+    let target = if method.owner().handle().is_interface() {
+        dispatch::resolve_interface(mt, method)?
+    } else if method.is_virtual() {
+        dispatch::resolve_virtual(mt, method)?
+    } else {
+        method
+    };
+    entry_taking_object(target)
+}
+
+/// Stable code address of a method whose `this` arrives as an object (the unboxing stub for value types).
+///
+/// # Errors
+/// No executable memory.
+pub fn entry_taking_object(target: &'static MethodDesc) -> VmResult<usize> {
+    if target.is_value_type_instance_method() { Ok(target.unboxing_stub()?) } else { Ok(target.stable_entry()) }
+}

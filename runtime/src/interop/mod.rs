@@ -1,0 +1,156 @@
+//! P/Invoke: finding native functions, and which signatures need no marshalling.
+
+use crate::error::{ExceptionKind, Raise, VmResult};
+use corten_jit::host_api::{CompilerHost, Signature, TypeKind};
+use corten_loader::MethodDesc;
+use parking_lot::{Mutex, RwLock};
+use rustc_hash::FxHashMap;
+use std::ffi::{CStr, CString};
+use std::path::PathBuf;
+
+/// Directories in which native libraries are looked for (host property NATIVE_DLL_SEARCH_DIRECTORIES).
+static SEARCH: RwLock<Vec<PathBuf>> = RwLock::new(Vec::new());
+static LIBRARIES: Mutex<Option<FxHashMap<String, usize>>> = Mutex::new(None);
+
+/// Sets the search directories (startup).
+pub fn set_search_directories(dirs: Vec<PathBuf>) {
+    *SEARCH.write() = dirs;
+}
+
+/// The search directories.
+pub fn search_directories() -> Vec<PathBuf> {
+    SEARCH.read().clone()
+}
+
+/// Native address of a P/Invoke method: a QCall of the engine or a function of a library.
+///
+/// # Errors
+/// DllNotFoundException, EntryPointNotFoundException; NotImplementedException for a QCall the engine lacks.
+pub fn resolve(md: &'static MethodDesc) -> VmResult<usize> {
+    let import = md
+        .module()
+        .metadata()
+        .impl_map_of(md.token().rid())
+        .ok_or_else(|| Raise::new(ExceptionKind::EntryPointNotFound, format!("{} has no ImplMap row", md.display_name())))?;
+    let library = md
+        .module()
+        .metadata()
+        .module_ref(import.import_scope.rid())
+        .map_err(|e| Raise::new(ExceptionKind::BadImageFormat, e.to_string()))?
+        .name;
+    let entry = if import.import_name.is_empty() { md.name() } else { import.import_name };
+    if library == "QCall" {
+        return crate::qcalls::find(entry).ok_or_else(|| {
+            Raise::new(
+                ExceptionKind::NotImplemented,
+                format!("QCall {entry} ({}) is not implemented by this engine.", md.display_name()),
+            )
+        });
+    }
+    let assembly_dir = std::path::Path::new(md.module().metadata().path()).parent().map(|p| p.to_path_buf());
+    let handle = load_library(library, assembly_dir.as_deref()).ok_or_else(|| {
+        Raise::new(
+            ExceptionKind::DllNotFound,
+            format!("Unable to load shared library '{library}' or one of its dependencies."),
+        )
+    })?;
+    find_symbol(handle, entry).ok_or_else(|| {
+        Raise::new(
+            ExceptionKind::EntryPointNotFound,
+            format!("Unable to find an entry point named '{entry}' in shared library '{library}'."),
+        )
+    })
+}
+
+/// dlsym.
+pub fn find_symbol(handle: usize, name: &str) -> Option<usize> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: a handle from dlopen and a C string.
+    let p = unsafe { libc::dlsym(handle as *mut _, name.as_ptr()) };
+    (!p.is_null()).then_some(p as usize)
+}
+
+/// dlopen of one path or soname.
+pub fn open(path: &str) -> Option<usize> {
+    let c = CString::new(path).ok()?;
+    // SAFETY: a C string.
+    let h = unsafe { libc::dlopen(c.as_ptr(), libc::RTLD_LAZY) };
+    (!h.is_null()).then_some(h as usize)
+}
+
+/// Text of the last dlopen error.
+pub fn last_error() -> String {
+    // SAFETY: dlerror returns null or a C string valid until the next call on this thread.
+    unsafe {
+        let e = libc::dlerror();
+        if e.is_null() { String::new() } else { CStr::from_ptr(e).to_string_lossy().into_owned() }
+    }
+}
+
+/// Loads a library by P/Invoke name with the usual variations (`libX.so`, `X.so`, `libX`, `X`), first in the search
+/// directories and beside the assembly, then by the system's rules.
+pub fn load_library(name: &str, assembly_dir: Option<&std::path::Path>) -> Option<usize> {
+    if let Some(&h) = LIBRARIES.lock().get_or_insert_default().get(name) {
+        return Some(h);
+    }
+    let mut variations: Vec<String> = Vec::new();
+    let has_suffix = name.ends_with(".so") || name.contains(".so.");
+    if has_suffix {
+        variations.extend([name.to_string(), format!("lib{name}")]);
+    } else {
+        variations.extend([format!("lib{name}.so"), format!("{name}.so"), format!("lib{name}"), name.to_string()]);
+    }
+    let mut handle = None;
+    if name.contains('/') {
+        handle = open(name).or_else(|| open(&format!("{name}.so")));
+    } else {
+        let mut dirs = search_directories();
+        dirs.extend(assembly_dir.map(|d| d.to_path_buf()));
+        'outer: for dir in &dirs {
+            for v in &variations {
+                let path = dir.join(v);
+                if path.is_file()
+                    && let Some(h) = path.to_str().and_then(open)
+                {
+                    handle = Some(h);
+                    break 'outer;
+                }
+            }
+        }
+        if handle.is_none() {
+            // `libc` itself is a linker script on glibc systems; the loader knows it as libc.so.6.
+            if name == "libc" || name == "c" {
+                handle = open("libc.so.6");
+            }
+            handle = handle.or_else(|| variations.iter().find_map(|v| open(v)));
+        }
+    }
+    if let Some(h) = handle {
+        LIBRARIES.lock().get_or_insert_default().insert(name.to_string(), h);
+    }
+    handle
+}
+
+/// `[SuppressGCTransition]`.
+pub fn suppresses_gc_transition(md: &'static MethodDesc) -> bool {
+    md.module().metadata().has_attribute(md.token(), "System.Runtime.InteropServices", "SuppressGCTransitionAttribute")
+}
+
+/// Only signatures whose managed and native forms are the same need no marshalling.
+///
+/// # Errors
+/// MarshalDirectiveException that names the parameter type which would need it.
+pub fn check_blittable(md: &'static MethodDesc, sig: &Signature) -> VmResult<()> {
+    let host = crate::engine::compiler_host();
+    for &t in sig.params.iter().chain(std::iter::once(&sig.ret)) {
+        let info = host.type_info(t).map_err(crate::stubs::host_error)?;
+        let is_reference = info.kind == TypeKind::Ref || (info.kind == TypeKind::Struct && info.fields.iter().any(|f| f.kind == TypeKind::Ref));
+        if is_reference {
+            return Err(Raise::new(
+                ExceptionKind::MarshalDirective,
+                format!("{}: marshalling of a parameter of type '{}' is not supported yet.", md.display_name(), info.name),
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,194 @@
+//! The engine's side of the JIT-EE interface: answers the compiler's questions from the loader's structures.
+//!
+//! `TypeId` is the raw TypeHandle, `MethodId` the address of the MethodDesc, `FieldId` the address of the FieldDesc.
+
+mod methods;
+mod tokens;
+mod types;
+
+use crate::error::Raise;
+use corten_jit::host_api::*;
+use corten_jit::ids::{FieldId, MethodId, TypeId};
+use corten_jit::ir::Helper;
+use corten_loader::{FieldDesc, LoadError, MethodDesc, TypeHandle};
+use corten_metadata::{MethodBody, Token};
+use parking_lot::{Mutex, RwLock};
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+
+/// Implements [`CompilerHost`] over the loader; one for the process.
+#[derive(Default)]
+pub struct EngineHost {
+    types: RwLock<FxHashMap<TypeId, Arc<TypeInfo>>>,
+    methods: RwLock<FxHashMap<MethodId, Arc<MethodInfo>>>,
+    fields: RwLock<FxHashMap<FieldId, Arc<FieldInfo>>>,
+    deferred: Mutex<Vec<DeferredError>>,
+}
+
+/// An error met while compiling, to be raised when the instruction executes.
+#[derive(Clone, Debug)]
+pub struct DeferredError {
+    pub kind: crate::error::ExceptionKind,
+    pub message: Option<String>,
+}
+
+/// Raw TypeHandle <-> TypeId.
+pub fn type_id(t: TypeHandle) -> TypeId {
+    TypeId(t.raw() as u64)
+}
+/// See [`type_id`].
+pub fn type_handle(t: TypeId) -> TypeHandle {
+    // SAFETY: TypeIds are only made from TypeHandles, which live for ever.
+    unsafe { TypeHandle::from_raw(t.0 as usize) }
+}
+/// MethodDesc <-> MethodId.
+pub fn method_id(m: &'static MethodDesc) -> MethodId {
+    MethodId(m as *const MethodDesc as u64)
+}
+/// See [`method_id`].
+pub fn method_desc(m: MethodId) -> &'static MethodDesc {
+    // SAFETY: MethodIds are only made from MethodDescs, which live for ever.
+    unsafe { &*(m.0 as *const MethodDesc) }
+}
+/// See [`method_id`].
+pub fn field_id(f: &'static FieldDesc) -> FieldId {
+    FieldId(f as *const FieldDesc as u64)
+}
+/// See [`method_id`].
+pub fn field_desc(f: FieldId) -> &'static FieldDesc {
+    // SAFETY: FieldIds are only made from FieldDescs, which live for ever.
+    unsafe { &*(f.0 as *const FieldDesc) }
+}
+
+impl EngineHost {
+    /// Keeps a load error for `Helper::ThrowDeferred`.
+    pub(crate) fn defer(&self, e: &LoadError) -> HostError {
+        let raise = crate::exceptions::from_load_error(e);
+        let (kind, message) = match raise {
+            Raise::New { kind, message } => (kind, message),
+            Raise::Pending => (crate::error::ExceptionKind::TypeLoad, None),
+        };
+        let mut list = self.deferred.lock();
+        list.push(DeferredError { kind, message });
+        HostError::Deferred { cookie: list.len() as u64 - 1, message: e.to_string() }
+    }
+
+    /// The error behind a cookie.
+    pub fn deferred(&self, cookie: u64) -> Option<DeferredError> {
+        self.deferred.lock().get(cookie as usize).cloned()
+    }
+}
+
+impl CompilerHost for EngineHost {
+    fn method_info(&self, method: MethodId) -> HostResult<Arc<MethodInfo>> {
+        if let Some(m) = self.methods.read().get(&method) {
+            return Ok(m.clone());
+        }
+        let info = Arc::new(self.make_method_info(method_desc(method))?);
+        self.methods.write().insert(method, info.clone());
+        Ok(info)
+    }
+    fn method_body(&self, method: MethodId) -> HostResult<MethodBody<'_>> {
+        self.il_body(method_desc(method))
+    }
+    fn local_types(&self, method: MethodId) -> HostResult<Vec<(TypeId, bool)>> {
+        self.make_local_types(method_desc(method))
+    }
+    fn method_display(&self, method: MethodId) -> String {
+        method_desc(method).display_name()
+    }
+    fn type_info(&self, ty: TypeId) -> HostResult<Arc<TypeInfo>> {
+        if let Some(t) = self.types.read().get(&ty) {
+            return Ok(t.clone());
+        }
+        let info = Arc::new(self.make_type_info(type_handle(ty))?);
+        self.types.write().insert(ty, info.clone());
+        Ok(info)
+    }
+    fn well_known(&self, ty: WellKnownType) -> TypeId {
+        self.well_known_type(ty)
+    }
+    fn byref_of(&self, ty: TypeId) -> HostResult<TypeId> {
+        self.load(type_handle(ty).make_byref()).map(type_id)
+    }
+    fn element_type(&self, ty: TypeId) -> HostResult<TypeId> {
+        let t = type_handle(ty);
+        match t.element_type() {
+            Some(e) => Ok(type_id(e)),
+            None => Err(HostError::InvalidProgram(format!("{} has no element type", t.full_name()))),
+        }
+    }
+    fn szarray_of(&self, element: TypeId) -> HostResult<TypeId> {
+        self.load(type_handle(element).make_szarray()).map(type_id)
+    }
+    fn compare_types_for_cast(&self, from: TypeId, to: TypeId) -> Option<bool> {
+        self.static_cast_answer(type_handle(from), type_handle(to))
+    }
+    fn class_init(&self, ty: TypeId, from: MethodId) -> HostResult<ClassInit> {
+        self.class_init_answer(type_handle(ty), method_desc(from))
+    }
+    fn resolve_type(&self, scope: MethodId, token: Token) -> HostResult<TypeId> {
+        self.token_type(method_desc(scope), token).map(type_id)
+    }
+    fn resolve_method(&self, scope: MethodId, token: Token) -> HostResult<Arc<MethodInfo>> {
+        let m = self.token_method(method_desc(scope), token)?;
+        self.method_info(method_id(m))
+    }
+    fn resolve_field(&self, scope: MethodId, token: Token) -> HostResult<Arc<FieldInfo>> {
+        let f = self.token_field(method_desc(scope), token)?;
+        self.field_info(f)
+    }
+    fn resolve_signature(&self, scope: MethodId, token: Token) -> HostResult<Signature> {
+        self.token_signature(method_desc(scope), token)
+    }
+    fn resolve_handle(&self, scope: MethodId, token: Token) -> HostResult<TokenHandle> {
+        self.token_handle(method_desc(scope), token)
+    }
+    fn resolve_constrained(&self, constrained: TypeId, method: MethodId) -> HostResult<Constrained> {
+        self.constrained_answer(type_handle(constrained), method_desc(method))
+    }
+    fn field_by_name(&self, ty: TypeId, name: &str) -> Option<Arc<FieldInfo>> {
+        let mt = type_handle(ty).as_method_table()?;
+        let f = mt.class().fields().iter().find(|f| f.name() == name && !f.is_static())?;
+        self.field_info(f).ok()
+    }
+    fn string_literal(&self, scope: MethodId, token: Token) -> HostResult<u64> {
+        self.literal(method_desc(scope), token)
+    }
+    fn runtime_type_object(&self, ty: TypeId) -> HostResult<u64> {
+        Ok(crate::type_objects::type_object(type_handle(ty)) as u64)
+    }
+    fn runtime_handle_object(&self, handle: TokenHandle) -> HostResult<u64> {
+        Ok(match handle {
+            TokenHandle::Type(t) => crate::type_objects::type_object(type_handle(t)) as u64,
+            TokenHandle::Method(m) => crate::type_objects::method_stub_object(method_desc(m)) as u64,
+            TokenHandle::Field(f) => crate::type_objects::field_stub_object(field_desc(f)) as u64,
+        })
+    }
+    fn stable_entry(&self, method: MethodId) -> HostResult<u64> {
+        Ok(method_desc(method).stable_entry() as u64)
+    }
+    fn helper_address(&self, helper: Helper) -> u64 {
+        crate::helpers::address(helper)
+    }
+    fn cpu(&self) -> CpuFeatures {
+        crate::engine::cpu_features()
+    }
+}
+
+impl EngineHost {
+    /// Maps a loader result.
+    pub(crate) fn load<T>(&self, r: Result<T, LoadError>) -> HostResult<T> {
+        r.map_err(|e| self.defer(&e))
+    }
+    /// Cached description of a field.
+    pub(crate) fn field_info(&self, f: &'static FieldDesc) -> HostResult<Arc<FieldInfo>> {
+        let id = field_id(f);
+        if let Some(i) = self.fields.read().get(&id) {
+            return Ok(i.clone());
+        }
+        let info = Arc::new(self.make_field_info(f)?);
+        self.fields.write().insert(id, info.clone());
+        Ok(info)
+    }
+}

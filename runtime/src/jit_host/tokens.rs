@@ -1,0 +1,55 @@
+//! Token resolution in the generic context of the method being compiled.
+
+use super::{EngineHost, field_id, method_id, type_id};
+use corten_jit::host_api::*;
+use corten_loader::{FieldDesc, MethodDesc, TypeHandle};
+use corten_metadata::{CallingConvention, TableId, Token};
+
+impl EngineHost {
+    pub(super) fn token_type(&self, scope: &'static MethodDesc, token: Token) -> HostResult<TypeHandle> {
+        self.load(scope.module().resolve_type(token, &scope.generic_context()))
+    }
+    pub(super) fn token_method(&self, scope: &'static MethodDesc, token: Token) -> HostResult<&'static MethodDesc> {
+        self.load(scope.module().resolve_method(token, &scope.generic_context())).map(|r| r.method)
+    }
+    pub(super) fn token_field(&self, scope: &'static MethodDesc, token: Token) -> HostResult<&'static FieldDesc> {
+        self.load(scope.module().resolve_field(token, &scope.generic_context()))
+    }
+    pub(super) fn token_signature(&self, scope: &'static MethodDesc, token: Token) -> HostResult<Signature> {
+        let s = self.load(scope.module().resolve_standalone_sig(token, &scope.generic_context()))?;
+        Ok(Signature {
+            has_this: s.has_this,
+            ret: type_id(s.ret),
+            params: s.params.iter().map(|t| type_id(*t)).collect(),
+            convention: match s.calling_convention {
+                CallingConvention::Default => Convention::Managed,
+                CallingConvention::VarArg => Convention::VarArg,
+                _ if s.suppress_gc_transition => Convention::UnmanagedSuppressGc,
+                _ => Convention::Unmanaged,
+            },
+        })
+    }
+    pub(super) fn token_handle(&self, scope: &'static MethodDesc, token: Token) -> HostResult<TokenHandle> {
+        let module = scope.module();
+        let is_field = match token.table() {
+            Some(TableId::TypeDef | TableId::TypeRef | TableId::TypeSpec) => {
+                return self.token_type(scope, token).map(|t| TokenHandle::Type(type_id(t)));
+            }
+            Some(TableId::MethodDef | TableId::MethodSpec) => false,
+            Some(TableId::Field) => true,
+            Some(TableId::MemberRef) => module.member_ref_is_field(token),
+            _ => return Err(HostError::InvalidProgram(format!("ldtoken of {token:?}"))),
+        };
+        if is_field {
+            self.token_field(scope, token).map(|f| TokenHandle::Field(field_id(f)))
+        } else {
+            self.token_method(scope, token).map(|m| TokenHandle::Method(method_id(m)))
+        }
+    }
+    pub(super) fn literal(&self, scope: &'static MethodDesc, token: Token) -> HostResult<u64> {
+        let units = self.load(scope.module().user_string(token))?;
+        crate::strings::literal(&units)
+            .map(|o| o as u64)
+            .map_err(|_| HostError::InvalidProgram("out of memory for a string literal".into()))
+    }
+}

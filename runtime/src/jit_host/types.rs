@@ -1,0 +1,216 @@
+//! Types and fields as the compiler sees them.
+
+use super::{EngineHost, field_id, method_id, type_handle, type_id};
+use corten_jit::host_api::*;
+use corten_jit::ids::TypeId;
+use corten_loader::{ElementType, FieldDesc, FieldKind, MethodDesc, MethodTable, TypeHandle, well_known};
+use std::sync::Arc;
+
+/// Kind of a value of the type on the evaluation stack and in memory.
+pub fn kind_of(t: TypeHandle) -> TypeKind {
+    use ElementType as E;
+    let element = t.normalized_element_type();
+    match element {
+        E::Void => TypeKind::Void,
+        E::Boolean | E::U1 => TypeKind::U1,
+        E::Char | E::U2 => TypeKind::U2,
+        E::I1 => TypeKind::I1,
+        E::I2 => TypeKind::I2,
+        E::I4 => TypeKind::I4,
+        E::U4 => TypeKind::U4,
+        E::I8 => TypeKind::I8,
+        E::U8 => TypeKind::U8,
+        E::R4 => TypeKind::R4,
+        E::R8 => TypeKind::R8,
+        E::I => TypeKind::NInt,
+        E::U | E::Ptr | E::FnPtr => TypeKind::NUInt,
+        E::ByRef => TypeKind::ByRef,
+        E::ValueType | E::TypedByRef => TypeKind::Struct,
+        _ => TypeKind::Ref,
+    }
+}
+
+fn primitive_size(k: TypeKind) -> u32 {
+    match k {
+        TypeKind::Void => 0,
+        TypeKind::I1 | TypeKind::U1 => 1,
+        TypeKind::I2 | TypeKind::U2 => 2,
+        TypeKind::I4 | TypeKind::U4 | TypeKind::R4 => 4,
+        _ => 8,
+    }
+}
+
+impl EngineHost {
+    pub(super) fn make_type_info(&self, t: TypeHandle) -> HostResult<TypeInfo> {
+        let kind = kind_of(t);
+        let mt = t.as_method_table();
+        let is_value_type = t.is_value_type();
+        let name: Arc<str> = t.definition_name().into();
+        let instantiation: Arc<[TypeId]> = t.instantiation().iter().map(|a| type_id(*a)).collect();
+        let (size, align, fields) = if kind == TypeKind::Struct {
+            let mt = mt.ok_or_else(|| HostError::InvalidProgram(format!("{} has no layout", t.full_name())))?;
+            self.load(mt.ensure_layout())?;
+            let mut fields = Vec::new();
+            self.flatten(mt, 0, &mut fields)?;
+            fields.sort_by_key(|f| f.offset);
+            (mt.num_instance_field_bytes(), mt.alignment(), fields)
+        } else {
+            (primitive_size(kind), primitive_size(kind).max(1), Vec::new())
+        };
+        let nullable_of = match t.nullable_underlying() {
+            Some(u) => {
+                let mt = mt.ok_or_else(|| HostError::InvalidProgram("Nullable without MethodTable".into()))?;
+                let value = mt.class().fields().iter().find(|f| f.name() == "value" && !f.is_static());
+                value.map(|v| (type_id(u), v.offset()))
+            }
+            None => None,
+        };
+        let vector_size = match &*name {
+            "System.Runtime.Intrinsics.Vector64`1" => Some(8),
+            "System.Runtime.Intrinsics.Vector128`1" | "System.Numerics.Vector`1" => Some(16),
+            "System.Runtime.Intrinsics.Vector256`1" => Some(32),
+            "System.Runtime.Intrinsics.Vector512`1" => Some(64),
+            _ => None,
+        };
+        Ok(TypeInfo {
+            id: type_id(t),
+            kind,
+            size,
+            align,
+            is_value_type,
+            has_gc_pointers: fields.iter().any(|f: &FlatField| matches!(f.kind, TypeKind::Ref | TypeKind::ByRef))
+                || matches!(kind, TypeKind::Ref | TypeKind::ByRef),
+            fields: fields.into(),
+            vector_size,
+            nullable_of,
+            is_delegate: t.is_delegate(),
+            is_interface: t.is_interface(),
+            is_exact: t.is_exact(),
+            name,
+            instantiation,
+            method_table: t.raw() as u64,
+        })
+    }
+
+    fn flatten(&self, mt: &'static MethodTable, base: u32, out: &mut Vec<FlatField>) -> HostResult<()> {
+        let repeat = mt.class().inline_array_length();
+        let start = out.len();
+        for f in mt.class().fields().iter().filter(|f| !f.is_static()) {
+            let ty = self.load(f.ty())?;
+            let offset = base + f.offset();
+            match kind_of(ty) {
+                TypeKind::Struct => match ty.as_method_table() {
+                    Some(inner) => {
+                        self.load(inner.ensure_layout())?;
+                        self.flatten(inner, offset, out)?;
+                    }
+                    None => return Err(HostError::InvalidProgram(format!("field type {}", ty.full_name()))),
+                },
+                kind => out.push(FlatField { offset, kind }),
+            }
+        }
+        if let Some(n) = repeat {
+            let one: Vec<FlatField> = out[start..].to_vec();
+            let stride = mt.num_instance_field_bytes() / n.max(1);
+            for i in 1..n {
+                out.extend(one.iter().map(|f| FlatField { offset: f.offset + i * stride, kind: f.kind }));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn make_field_info(&self, f: &'static FieldDesc) -> HostResult<FieldInfo> {
+        let owner = f.owner();
+        let place = match f.kind() {
+            FieldKind::Instance => {
+                self.load(owner.ensure_layout())?;
+                let header = if owner.as_type_handle().is_value_type() { 0 } else { 8 };
+                FieldPlace::Instance { offset: f.offset() + header }
+            }
+            FieldKind::ThreadStatic => FieldPlace::ThreadStatic { key: f as *const FieldDesc as u64 },
+            FieldKind::Static | FieldKind::Rva => {
+                FieldPlace::Static { address: self.load(corten_loader::statics::static_field_address(f))? as u64 }
+            }
+            FieldKind::Literal => {
+                return Err(HostError::InvalidProgram(format!("literal field {} has no storage", f.name())));
+            }
+        };
+        Ok(FieldInfo {
+            id: field_id(f),
+            owner: type_id(owner.as_type_handle()),
+            ty: type_id(self.load(f.ty())?),
+            place,
+            is_static: f.is_static(),
+            is_init_only: f.is_init_only(),
+            name: f.name().into(),
+        })
+    }
+
+    pub(super) fn well_known_type(&self, w: WellKnownType) -> TypeId {
+        use WellKnownType as W;
+        let k = well_known();
+        type_id(match w {
+            W::Void => k.void,
+            W::Object => k.object,
+            W::String => k.string,
+            W::Boolean => k.boolean,
+            W::Char => k.char,
+            W::SByte => k.sbyte,
+            W::Byte => k.byte,
+            W::Int16 => k.int16,
+            W::UInt16 => k.uint16,
+            W::Int32 => k.int32,
+            W::UInt32 => k.uint32,
+            W::Int64 => k.int64,
+            W::UInt64 => k.uint64,
+            W::IntPtr => k.intptr,
+            W::UIntPtr => k.uintptr,
+            W::Single => k.single,
+            W::Double => k.double,
+            W::TypedReference => k.typed_reference,
+            W::RuntimeTypeHandle => k.runtime_type_handle,
+            W::RuntimeMethodHandle => k.runtime_method_handle,
+            W::RuntimeFieldHandle => k.runtime_field_handle,
+            W::Exception => k.exception,
+            W::RuntimeType => k.runtime_type,
+        })
+    }
+
+    pub(super) fn static_cast_answer(&self, from: TypeHandle, to: TypeHandle) -> Option<bool> {
+        if corten_loader::cast::can_cast_to(from, to) {
+            return Some(true);
+        }
+        // An object of the static type `from` may be of a derived type unless `from` is exact.
+        if from.is_exact() && !from.is_nullable() { Some(false) } else { None }
+    }
+
+    pub(super) fn class_init_answer(&self, t: TypeHandle, _from: &'static MethodDesc) -> HostResult<ClassInit> {
+        let Some(mt) = t.as_method_table() else { return Ok(ClassInit::NotNeeded) };
+        let class = mt.class();
+        if !class.has_class_constructor() || class.is_initialised() {
+            return Ok(ClassInit::NotNeeded);
+        }
+        Ok(ClassInit::Check { flag_address: class.init_flag_address() as u64 })
+    }
+
+    pub(super) fn constrained_answer(&self, t: TypeHandle, m: &'static MethodDesc) -> HostResult<Constrained> {
+        use corten_loader::constrained::{ConstrainedResult, resolve_constrained};
+        if !t.is_value_type() && !m.is_static() {
+            return Ok(Constrained::Dereference);
+        }
+        Ok(match self.load(resolve_constrained(t, m))? {
+            ConstrainedResult::Direct(target) => Constrained::Direct(method_id(target)),
+            ConstrainedResult::Box => Constrained::Box,
+            ConstrainedResult::Dereference => Constrained::Dereference,
+        })
+    }
+
+    /// Exact declaring type of a method as a handle.
+    pub(super) fn owner_of(&self, m: &'static MethodDesc) -> TypeHandle {
+        m.owner().as_type_handle()
+    }
+    /// Underlying handle (kept here so that the other files need no import).
+    pub(super) fn handle(&self, t: TypeId) -> TypeHandle {
+        type_handle(t)
+    }
+}

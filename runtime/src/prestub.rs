@@ -1,0 +1,105 @@
+//! The prestub: what a method's first call goes through (ARCHITECTURE.md, "The life of a call", step 4).
+
+use crate::asm::PrestubRegisters;
+use crate::error::{ExceptionKind, Raise, VmResult};
+use crate::thread::{PrestubFrame, Thread};
+use corten_loader::{MethodDesc, MethodKind};
+use std::sync::atomic::Ordering;
+
+/// Called by [`prestub_thunk`](crate::asm::prestub_thunk) with the argument registers saved; returns the address to jump to
+/// with the arguments restored.
+///
+/// # Safety
+/// Only from the thunk.
+pub unsafe extern "C" fn prestub_worker(
+    method: *const MethodDesc,
+    registers: *mut PrestubRegisters,
+    stack_args: *mut u64,
+    thread: *mut Thread,
+) -> usize {
+    // SAFETY: the precode passes the address of its (leaked) MethodDesc, the thunk the current thread and its saved
+    // registers.
+    let (md, thread, int_registers) = unsafe { (&*method, &mut *thread, (&raw mut (*registers).int).cast::<u64>()) };
+    let mut frame = PrestubFrame { prev: thread.prestub_frames, method, int_registers, stack_args };
+    thread.prestub_frames = &mut frame;
+    let result = enter(thread, md);
+    thread.prestub_frames = frame.prev;
+    match result {
+        Ok(code) => code,
+        Err(raise) => {
+            crate::exceptions::set_pending(raise);
+            crate::asm::raise_pending_stub as *const () as usize
+        }
+    }
+}
+
+fn enter(thread: &mut Thread, md: &'static MethodDesc) -> VmResult<usize> {
+    let initialised = trigger_class_init(md)?;
+    let code = {
+        let _preemptive = crate::transitions::enter_preemptive(thread);
+        code_of(md)?
+    };
+    // Until the initialiser has ended, other threads must come through here and wait for it.
+    if initialised {
+        md.publish(code);
+    }
+    Ok(code)
+}
+
+/// Runs the initialiser of a precise (not beforefieldinit) type before its first static method or constructor. Returns
+/// whether later calls need no such check.
+fn trigger_class_init(md: &'static MethodDesc) -> VmResult<bool> {
+    let owner = md.owner();
+    let class = owner.class();
+    if !class.has_cctor() || class.is_before_field_init() || class.is_initialized() || md.is_cctor() {
+        return Ok(true);
+    }
+    if !(md.is_static() || md.is_ctor() || owner.is_value_type()) {
+        return Ok(true);
+    }
+    crate::class_init::ensure(owner)?;
+    Ok(class.is_initialized())
+}
+
+/// Code of a method, made if necessary. Preemptive mode.
+///
+/// # Errors
+/// Load errors, invalid IL, missing native implementations.
+pub fn code_of(md: &'static MethodDesc) -> VmResult<usize> {
+    let known = md.code_versions.load(Ordering::Acquire);
+    if !known.is_null() {
+        return Ok(known as usize);
+    }
+    let code = make_code(md)?;
+    // Two threads may compile the same method at the same time; the first one wins.
+    match md.code_versions.compare_exchange(
+        std::ptr::null_mut(),
+        code as *mut (),
+        Ordering::AcqRel,
+        Ordering::Acquire,
+    ) {
+        Ok(_) => Ok(code),
+        Err(other) => Ok(other as usize),
+    }
+}
+
+fn make_code(md: &'static MethodDesc) -> VmResult<usize> {
+    match md.kind() {
+        MethodKind::Il if md.is_abstract() => {
+            Err(Raise::new(ExceptionKind::EntryPointNotFound, format!("{} is abstract.", md.display_name())))
+        }
+        MethodKind::Il | MethodKind::Dynamic => crate::engine::compile_il(md),
+        MethodKind::InternalCall => crate::stubs::internal_call(md),
+        MethodKind::PInvoke => crate::stubs::pinvoke(md),
+        MethodKind::DelegateInvoke => crate::stubs::delegate::invoke(md),
+        MethodKind::DelegateCtor => crate::stubs::delegate::constructor(md),
+        MethodKind::DelegateBeginInvoke | MethodKind::DelegateEndInvoke => {
+            Err(Raise::of(ExceptionKind::PlatformNotSupported))
+        }
+        MethodKind::ArrayCtor
+        | MethodKind::ArrayCtorBounds
+        | MethodKind::ArrayGet
+        | MethodKind::ArraySet
+        | MethodKind::ArrayAddress => crate::stubs::array::accessor(md),
+    }
+}

@@ -1,0 +1,116 @@
+//! What the collector asks of the runtime: the roots of each thread.
+
+use crate::thread::{EntryFrame, PrestubFrame, Thread};
+use corten_gc_hooks::object::ObjPtr;
+use corten_gc_hooks::thread::ThreadHeader;
+use corten_gc_hooks::{RootProvider, RootVisitor};
+use corten_jit::abi::{AbiSignature, ArgLoc, Place};
+use corten_jit::code_map;
+use corten_jit::host_api::{CompilerHost, TypeKind};
+
+/// Reports stacks, in-flight exceptions, prestub arguments and thread statics.
+#[derive(Debug)]
+pub struct EngineRoots;
+
+impl RootProvider for EngineRoots {
+    fn visit_thread(&self, t: *mut ThreadHeader, v: &mut dyn RootVisitor) {
+        // SAFETY: ThreadHeader is the first field of Thread (repr(C)) and every attached header belongs to one; the world is
+        // stopped.
+        let thread = unsafe { &mut *t.cast::<Thread>() };
+        visit_frames(thread, v);
+        let mut frame = thread.prestub_frames;
+        while !frame.is_null() {
+            // SAFETY: linked frames are live on the stopped thread's stack.
+            let f = unsafe { &*frame };
+            visit_prestub_frame(f, v);
+            frame = f.prev;
+        }
+        for record in &mut thread.dispatch_records {
+            record.visit(v);
+        }
+        thread.thread_statics.visit(v);
+    }
+
+    fn visit_globals(&self, _v: &mut dyn RootVisitor) {}
+}
+
+/// Walks all managed segments of a thread from its innermost transition outwards.
+fn visit_frames(thread: &Thread, v: &mut dyn RootVisitor) {
+    let mut pc = thread.header.transition_pc;
+    let mut fp = thread.header.transition_fp;
+    let mut entry = thread.header.entry_frame.cast::<EntryFrame>();
+    loop {
+        while let Some(info) = code_map::lookup(pc) {
+            for slot in info.gc_slots() {
+                let address = fp.wrapping_add_signed(slot.fp_offset as isize);
+                if slot.is_byref {
+                    v.byref(address as *mut *mut u8);
+                } else {
+                    v.slot(address as *mut ObjPtr);
+                }
+            }
+            // SAFETY: managed frames keep the rbp chain: [fp] = caller's fp, [fp + 8] = return address.
+            unsafe {
+                pc = *((fp + 8) as *const usize);
+                fp = *(fp as *const usize);
+            }
+        }
+        if entry.is_null() {
+            return;
+        }
+        // SAFETY: entry frames are live on the stack of their thread.
+        let e = unsafe { &*entry };
+        pc = e.saved_pc;
+        fp = e.saved_fp;
+        entry = e.prev;
+    }
+}
+
+/// Reports the reference arguments of a call that waits in the prestub.
+fn visit_prestub_frame(f: &PrestubFrame, v: &mut dyn RootVisitor) {
+    let Some(host) = crate::engine::host() else { return };
+    // SAFETY: MethodDescs are leaked.
+    let md = unsafe { &*f.method };
+    let Ok(sig) = host.method_signature(md) else { return };
+    let Ok(abi) = AbiSignature::of(&sig, host) else { return };
+    let word = |place: Place| match place {
+        Place::Int(register) => Some(f.int_registers.wrapping_add(register as usize).cast::<u8>()),
+        Place::Stack(offset) => Some(f.stack_args.cast::<u8>().wrapping_add(offset as usize)),
+        Place::Sse(_) => None,
+    };
+    let mut report = |address: *mut u8, kind: TypeKind| match kind {
+        TypeKind::Ref => v.slot(address.cast()),
+        TypeKind::ByRef => v.byref(address.cast()),
+        _ => {}
+    };
+    if let Some(ArgLoc::Pieces(p)) = &abi.this {
+        let kind = if md.owner().is_value_type() { TypeKind::ByRef } else { TypeKind::Ref };
+        if let Some(a) = p.first().and_then(|p| word(p.place)) {
+            report(a, kind);
+        }
+    }
+    if let Some(a) = abi.ret_buffer.and_then(word) {
+        report(a, TypeKind::ByRef);
+    }
+    for (loc, &param) in abi.args.iter().zip(sig.params.iter()) {
+        let Ok(info) = host.type_info(param) else { continue };
+        match loc {
+            ArgLoc::Pieces(pieces) => {
+                for piece in pieces {
+                    let kind = match piece.kind {
+                        Some(k) => Some(k),
+                        None => info.fields.iter().find(|f| f.offset == piece.offset).map(|f| f.kind),
+                    };
+                    if let (Some(kind), Some(a)) = (kind, word(piece.place)) {
+                        report(a, kind);
+                    }
+                }
+            }
+            ArgLoc::Memory { stack, .. } => {
+                for field in info.fields.iter() {
+                    report(f.stack_args.cast::<u8>().wrapping_add((stack + field.offset) as usize), field.kind);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Managed strings: creation, conversion, literals and interning.
+
+use crate::error::VmResult;
+use crate::thread::Thread;
+use corten_gc_hooks::heap::{Heap, OutOfMemory};
+use corten_gc_hooks::object::{ObjPtr, STRING_BASE_SIZE, string_chars, string_data};
+use corten_loader::well_known;
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+use std::sync::OnceLock;
+
+/// A new string with these UTF-16 units. May collect.
+pub fn new_string_utf16(thread: &mut Thread, units: &[u16]) -> VmResult<ObjPtr> {
+    let mt = well_known().string.as_method_table().map_or(std::ptr::null(), |m| m.as_gc_ptr());
+    let s = Heap::get().alloc_string(&mut thread.header, mt, units.len())?;
+    // SAFETY: the new string has room for `len` units and its terminator.
+    unsafe { std::ptr::copy_nonoverlapping(units.as_ptr(), string_data(s), units.len()) };
+    Ok(s)
+}
+
+/// A new string from UTF-8. May collect.
+pub fn new_string(thread: &mut Thread, text: &str) -> VmResult<ObjPtr> {
+    let units: Vec<u16> = text.encode_utf16().collect();
+    new_string_utf16(thread, &units)
+}
+
+/// Units of a string object, copied. Null gives an empty vector.
+pub fn to_utf16(s: ObjPtr) -> Vec<u16> {
+    if s.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: a live String object; no safepoint while it is read.
+    unsafe { string_chars(s) }.to_vec()
+}
+
+/// UTF-8 copy of a string object (lone surrogates replaced). Null gives "".
+pub fn to_rust(s: ObjPtr) -> String {
+    String::from_utf16_lossy(&to_utf16(s))
+}
+
+type InternTable = Mutex<FxHashMap<Box<[u16]>, usize>>;
+
+fn interned() -> &'static InternTable {
+    static TABLE: OnceLock<InternTable> = OnceLock::new();
+    TABLE.get_or_init(Default::default)
+}
+
+/// The interned string with these units: a frozen object, the same for every literal of equal content.
+///
+/// # Errors
+/// Only when memory for the frozen object is exhausted.
+pub fn literal(units: &[u16]) -> Result<ObjPtr, OutOfMemory> {
+    let mut table = interned().lock();
+    if let Some(&p) = table.get(units) {
+        return Ok(p as ObjPtr);
+    }
+    let Some(mt) = well_known().string.as_method_table() else { return Err(OutOfMemory) };
+    let size = (STRING_BASE_SIZE as usize + 2 * units.len()).next_multiple_of(8);
+    let s = Heap::get().alloc_frozen(mt.as_gc_ptr(), size)?;
+    // SAFETY: frozen memory of that size, zeroed, not yet visible to anybody; length at 8, characters at 12.
+    unsafe {
+        (s as *mut u8).add(8).cast::<u32>().write(units.len() as u32);
+        std::ptr::copy_nonoverlapping(units.as_ptr(), string_data(s), units.len());
+    }
+    table.insert(units.into(), s as usize);
+    Ok(s)
+}
+
+/// The interned string of that content, if there is one.
+pub fn is_interned(units: &[u16]) -> Option<ObjPtr> {
+    interned().lock().get(units).map(|p| *p as ObjPtr)
+}

@@ -1,0 +1,99 @@
+//! Methods without IL: stubs made by the engine as IR (or a few bytes of machine code) and compiled like any method.
+
+pub mod array;
+pub mod delegate;
+
+use crate::error::{ExceptionKind, Raise, VmResult};
+use crate::jit_host::{method_id, type_id};
+use corten_jit::builder::{FuncBuilder, stack_ty};
+use corten_jit::host_api::{CompilerHost, HostError, Signature};
+use corten_jit::ir::{Callee, Helper, Ty, Value};
+use corten_loader::MethodDesc;
+
+/// Maps an interface error met while a stub is built.
+pub fn host_error(e: HostError) -> Raise {
+    match &e {
+        HostError::Deferred { cookie, .. } => match crate::engine::host().and_then(|h| h.deferred(*cookie)) {
+            Some(d) => Raise::New { kind: d.kind, message: d.message },
+            None => Raise::new(ExceptionKind::TypeLoad, e.to_string()),
+        },
+        HostError::InvalidProgram(m) => Raise::new(ExceptionKind::InvalidProgram, m.clone()),
+    }
+}
+
+/// A builder with the method's own signature and argument locals.
+pub(crate) fn builder_for(md: &'static MethodDesc) -> VmResult<FuncBuilder> {
+    let host = crate::engine::compiler_host();
+    let info = host.method_info(method_id(md)).map_err(host_error)?;
+    let owner = host.type_info(type_id(md.owner().handle())).map_err(host_error)?;
+    FuncBuilder::new(host, md.display_name(), Some(method_id(md)), info.sig.clone(), Some(&owner)).map_err(host_error)
+}
+
+/// Stack type of the result of a signature.
+pub(crate) fn result_ty(sig: &Signature) -> VmResult<Option<Ty>> {
+    let info = crate::engine::compiler_host().type_info(sig.ret).map_err(host_error)?;
+    Ok(stack_ty(info.kind, sig.ret))
+}
+
+/// Code of an internal call: a transition stub in front of the native function.
+///
+/// # Errors
+/// NotImplementedException naming the method if the engine lacks it.
+pub fn internal_call(md: &'static MethodDesc) -> VmResult<usize> {
+    let class = md.owner().handle().definition_name();
+    let signature = parameter_list(md);
+    match crate::icalls::find(&class, md.name(), &signature) {
+        Some(function) => Ok(crate::engine::install_stub(&crate::asm::transition_stub_code(function))),
+        None => Err(Raise::new(
+            ExceptionKind::NotImplemented,
+            format!("Internal call {class}::{}{signature} is not implemented by this engine.", md.name()),
+        )),
+    }
+}
+
+/// `(int,ref byte)`-like list used to tell overloads of internal calls apart.
+fn parameter_list(md: &'static MethodDesc) -> String {
+    match md.signature() {
+        Ok(s) => {
+            let names: Vec<String> = s.params.iter().map(|p| crate::icalls::short_type_name(*p)).collect();
+            format!("({})", names.join(","))
+        }
+        Err(_) => "()".to_string(),
+    }
+}
+
+/// Code of a P/Invoke or QCall: preemptive mode around a native call with the same (blittable) arguments.
+///
+/// # Errors
+/// DllNotFound, EntryPointNotFound, or MarshalDirective for signatures that need marshalling.
+pub fn pinvoke(md: &'static MethodDesc) -> VmResult<usize> {
+    let target = crate::interop::resolve(md)?;
+    let mut b = builder_for(md)?;
+    let sig = b.func.sig.clone();
+    crate::interop::check_blittable(md, &sig)?;
+    let args: Vec<Value> = (0..b.func.arg_count)
+        .map(|i| {
+            let local = b.arg(i);
+            b.get(local)
+        })
+        .collect();
+    let ret = result_ty(&sig)?;
+    let suppress = crate::interop::suppresses_gc_transition(md);
+    if !suppress {
+        b.helper_void(Helper::EnterPreemptive, vec![]);
+    }
+    let address = b.address(target as u64);
+    let result = b.call(Callee::Native { target: address }, sig.clone(), args, ret, false);
+    let saved = result.map(|v| {
+        let ty = b.ty(v);
+        let local = b.temp(ty, sig.ret);
+        b.set(local, v);
+        local
+    });
+    if !suppress {
+        b.helper_void(Helper::LeavePreemptive, vec![]);
+    }
+    let value = saved.map(|l| b.get(l));
+    b.ret(value);
+    crate::engine::compile_stub(&b.finish())
+}

@@ -1,0 +1,116 @@
+//! The engine's thread: the collector's [`ThreadHeader`] first (generated code addresses it through r15), then what the
+//! assembly stubs and the rest of the runtime need.
+
+use crate::exceptions::DispatchRecord;
+use corten_gc_hooks::object::ObjPtr;
+use corten_gc_hooks::thread::ThreadHeader;
+use std::cell::Cell;
+use std::mem::offset_of;
+
+/// A native-to-managed transition (a call of managed code from Rust); lives on the native stack and links the managed
+/// segments of a thread's stack.
+#[repr(C)]
+#[derive(Debug)]
+pub struct EntryFrame {
+    /// Next outer one.
+    pub prev: *mut EntryFrame,
+    /// Transition that was current when managed code was entered (where the outer managed segment ends); 0 = none.
+    pub saved_pc: usize,
+    pub saved_fp: usize,
+    pub saved_sp: usize,
+    /// Stack pointer and code address at which the exceptional exit resumes.
+    pub resume_sp: usize,
+    pub resume_pc: usize,
+    /// What happens to an exception that reaches this frame.
+    pub boundary: Boundary,
+}
+
+/// What an exception that reaches an [`EntryFrame`] does.
+#[repr(u64)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Boundary {
+    /// The Rust caller receives it as an error (it is caught there).
+    Caught = 0,
+    /// Nobody above: unhandled, the process ends without running finally blocks.
+    TopLevel = 1,
+}
+
+/// Arguments of a method that are still in registers and on the stack while the prestub runs; scanned by the collector
+/// with the method's signature.
+#[repr(C)]
+#[derive(Debug)]
+pub struct PrestubFrame {
+    pub prev: *mut PrestubFrame,
+    pub method: *const corten_loader::MethodDesc,
+    /// rdi, rsi, rdx, rcx, r8, r9.
+    pub int_registers: *mut u64,
+    /// First stack argument.
+    pub stack_args: *mut u64,
+}
+
+/// One managed thread.
+#[repr(C)]
+pub struct Thread {
+    pub header: ThreadHeader,
+    /// Stack pointer at the innermost managed-to-native transition: address of the return address into managed code.
+    pub transition_sp: usize,
+    /// Original return address when a native helper asked for an exception to be raised at its return.
+    pub hijacked_pc: usize,
+    pub prestub_frames: *mut PrestubFrame,
+    /// Exceptions in their second pass, innermost last.
+    pub dispatch_records: Vec<Box<DispatchRecord>>,
+    /// Handle (strong) to the managed `System.Threading.Thread`, or null.
+    pub managed_thread: *mut ObjPtr,
+    /// Managed thread id (small, from 1).
+    pub managed_id: u32,
+    pub is_background: bool,
+    pub is_thread_pool: bool,
+    /// `Marshal.GetLastPInvokeError`.
+    pub last_pinvoke_error: i32,
+    /// Thread static storage: blocks by type index, allocated on demand, in native memory.
+    pub thread_statics: crate::thread_statics::ThreadStatics,
+    pub stack_limits: (usize, usize),
+    pub interrupt: crate::icalls::threading::InterruptState,
+}
+
+/// Offsets from r15 used by the assembly stubs.
+pub mod offsets {
+    use super::*;
+    pub const PENDING_EXCEPTION: usize = offset_of!(Thread, header) + offset_of!(ThreadHeader, pending_exception);
+    pub const TRANSITION_PC: usize = offset_of!(Thread, header) + offset_of!(ThreadHeader, transition_pc);
+    pub const TRANSITION_FP: usize = offset_of!(Thread, header) + offset_of!(ThreadHeader, transition_fp);
+    pub const ENTRY_FRAME: usize = offset_of!(Thread, header) + offset_of!(ThreadHeader, entry_frame);
+    pub const TRANSITION_SP: usize = offset_of!(Thread, transition_sp);
+    pub const HIJACKED_PC: usize = offset_of!(Thread, hijacked_pc);
+}
+
+thread_local! {
+    static CURRENT: Cell<*mut Thread> = const { Cell::new(std::ptr::null_mut()) };
+}
+
+impl Thread {
+    /// The current thread, or null if this OS thread was never attached.
+    #[inline]
+    pub fn current_ptr() -> *mut Thread {
+        CURRENT.with(|c| c.get())
+    }
+
+    /// The current thread.
+    ///
+    /// The reference is only used for short accesses; the structure is also written by generated code of the same
+    /// thread.
+    #[inline]
+    #[allow(clippy::mut_from_ref)]
+    pub fn current() -> &'static mut Thread {
+        let p = Self::current_ptr();
+        assert!(!p.is_null(), "not a managed thread");
+        // SAFETY: set by `attach` to a leaked Thread that lives as long as the OS thread; only this thread dereferences it
+        // mutably.
+        unsafe { &mut *p }
+    }
+
+    /// Makes `thread` the current one of this OS thread.
+    pub fn set_current(thread: *mut Thread) {
+        CURRENT.with(|c| c.set(thread));
+    }
+}

@@ -1,0 +1,57 @@
+//! Thread static storage: per thread, one block of native memory per type that has thread statics, made on first use.
+
+use crate::error::VmResult;
+use crate::thread::Thread;
+use corten_gc_hooks::object::ObjPtr;
+use corten_gc_hooks::RootVisitor;
+use corten_loader::{FieldDesc, MethodTable};
+use corten_loader::statics::{ThreadStaticsLayout, ensure_thread_statics};
+
+/// The blocks of one thread, indexed by `ThreadStaticsLayout::index`.
+#[derive(Default, Debug)]
+pub struct ThreadStatics {
+    blocks: Vec<Option<Block>>,
+}
+
+#[derive(Debug)]
+struct Block {
+    /// Zeroed 8-byte words; the box's address is stable.
+    words: Box<[u64]>,
+    layout: &'static ThreadStaticsLayout,
+}
+
+impl ThreadStatics {
+    /// Address of the block of a type on this thread.
+    pub fn block(&mut self, layout: &'static ThreadStaticsLayout) -> *mut u8 {
+        let i = layout.index as usize;
+        if self.blocks.len() <= i {
+            self.blocks.resize_with(i + 1, || None);
+        }
+        let block = self.blocks[i].get_or_insert_with(|| Block {
+            words: vec![0u64; (layout.size as usize).div_ceil(8) + 1].into_boxed_slice(),
+            layout,
+        });
+        block.words.as_mut_ptr().cast()
+    }
+
+    /// Reports every reference.
+    pub fn visit(&mut self, v: &mut dyn RootVisitor) {
+        for block in self.blocks.iter_mut().flatten() {
+            let base = block.words.as_mut_ptr().cast::<u8>();
+            for &offset in &block.layout.ref_offsets {
+                v.slot(base.wrapping_add(offset as usize).cast::<ObjPtr>());
+            }
+        }
+    }
+}
+
+/// Address of a thread static field on the current thread; runs the class initialiser of its type if needed.
+///
+/// # Errors
+/// What the initialiser throws, or a load error of the field's type.
+pub fn address(thread: &mut Thread, field: &'static FieldDesc) -> VmResult<*mut u8> {
+    let owner: &'static MethodTable = field.owner();
+    crate::class_init::ensure(owner)?;
+    let layout = ensure_thread_statics(owner)?;
+    Ok(thread.thread_statics.block(layout).wrapping_add(field.offset() as usize))
+}

@@ -1,0 +1,117 @@
+//! The managed faces of loader structures: RuntimeType objects and handle stubs, all frozen (they never move), so that
+//! their addresses can be constants in code.
+
+use corten_gc_hooks::heap::Heap;
+use corten_gc_hooks::object::ObjPtr;
+use corten_loader::{FieldDesc, MethodDesc, TypeHandle, corelib_type};
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+use std::sync::OnceLock;
+
+#[derive(Default)]
+struct Objects {
+    types: FxHashMap<usize, usize>,
+    methods: FxHashMap<usize, usize>,
+    fields: FxHashMap<usize, usize>,
+}
+
+fn objects() -> &'static Mutex<Objects> {
+    static O: OnceLock<Mutex<Objects>> = OnceLock::new();
+    O.get_or_init(Default::default)
+}
+
+/// Allocates a frozen object of a CoreLib class; running out of frozen space ends the process (it is bounded by the number
+/// of types).
+fn frozen(ns: &str, name: &str) -> ObjPtr {
+    let mt = match corelib_type(ns, name).map(|t| t.as_method_table()) {
+        Ok(Some(mt)) => mt,
+        other => crate::engine::fatal(&format!("{ns}.{name} cannot be loaded: {other:?}")),
+    };
+    match Heap::get().alloc_frozen(mt.as_gc_ptr(), mt.base_size() as usize) {
+        Ok(o) => o,
+        Err(_) => crate::engine::fatal("out of memory in the frozen space"),
+    }
+}
+
+fn word(o: ObjPtr, offset: usize) -> *mut usize {
+    (o as *mut u8).wrapping_add(offset).cast()
+}
+
+/// Offset of `RuntimeType.m_handle`.
+pub const RUNTIME_TYPE_HANDLE: usize = 24;
+/// Offset of `RuntimeMethodInfoStub.m_value`.
+pub const METHOD_STUB_VALUE: usize = 80;
+/// Offset of `RuntimeFieldInfoStub.m_fieldHandle`.
+pub const FIELD_STUB_HANDLE: usize = 56;
+
+/// The RuntimeType object of a type (`typeof(T)`), made on first request.
+pub fn type_object(t: TypeHandle) -> ObjPtr {
+    let cell = t.exposed_object_cell();
+    let p = cell.load(std::sync::atomic::Ordering::Acquire);
+    if p != 0 {
+        return p as ObjPtr;
+    }
+    let mut table = objects().lock();
+    if let Some(&p) = table.types.get(&t.raw()) {
+        return p as ObjPtr;
+    }
+    let o = frozen("System", "RuntimeType");
+    // SAFETY: a fresh object of RuntimeType's layout.
+    unsafe { *word(o, RUNTIME_TYPE_HANDLE) = t.raw() };
+    table.types.insert(t.raw(), o as usize);
+    cell.store(o as usize, std::sync::atomic::Ordering::Release);
+    o
+}
+
+/// TypeHandle of a RuntimeType object.
+pub fn type_handle_of(runtime_type: ObjPtr) -> TypeHandle {
+    // SAFETY: RuntimeType objects hold a valid TypeHandle in m_handle.
+    unsafe { TypeHandle::from_raw(*word(runtime_type, RUNTIME_TYPE_HANDLE)) }
+}
+
+/// Frozen `RuntimeMethodInfoStub` of a method (`ldtoken method`).
+pub fn method_stub_object(m: &'static MethodDesc) -> ObjPtr {
+    let key = m as *const MethodDesc as usize;
+    let mut table = objects().lock();
+    if let Some(&p) = table.methods.get(&key) {
+        return p as ObjPtr;
+    }
+    let o = frozen("System", "RuntimeMethodInfoStub");
+    // SAFETY: a fresh object of that layout.
+    unsafe { *word(o, METHOD_STUB_VALUE) = key };
+    table.methods.insert(key, o as usize);
+    o
+}
+
+/// Frozen `RuntimeFieldInfoStub` of a field (`ldtoken field`).
+pub fn field_stub_object(f: &'static FieldDesc) -> ObjPtr {
+    let key = f as *const FieldDesc as usize;
+    let mut table = objects().lock();
+    if let Some(&p) = table.fields.get(&key) {
+        return p as ObjPtr;
+    }
+    let o = frozen("System", "RuntimeFieldInfoStub");
+    // SAFETY: a fresh object of that layout.
+    unsafe { *word(o, FIELD_STUB_HANDLE) = key };
+    table.fields.insert(key, o as usize);
+    o
+}
+
+/// The exact type of an object.
+///
+/// # Safety
+/// `o` is a live object; no safepoint meanwhile.
+pub unsafe fn type_of(o: ObjPtr) -> TypeHandle {
+    // SAFETY: word 0 of an object is its MethodTable, whose address is its TypeHandle.
+    unsafe { TypeHandle::from_raw((*o).mt as usize) }
+}
+
+/// RuntimeType object of an object's exact type.
+///
+/// # Safety
+/// As [`type_of`].
+pub unsafe fn type_object_of(o: ObjPtr) -> ObjPtr {
+    // SAFETY: the caller's promise.
+    type_object(unsafe { type_of(o) })
+}
+
