@@ -1,1 +1,51 @@
-//! (under construction)
+//! When to compile what. Knows no IL and no code generator: it is generic over a [`Compiler`].
+//!
+//! What is here now is the first half of a method's life: many threads may ask for the code of a method at the same time,
+//! one compiles it, the others wait and get the same code ([`CodeTable`]). Call counting, patchpoints, the background
+//! queue and profiles come with tier 1.
+//!
+//! ```
+//! use corten_tiering::{CodeTable, Compiler, Tier};
+//! struct Double;
+//! impl Compiler for Double {
+//!     type Method = u32;
+//!     type Code = u32;
+//!     type Error = String;
+//!     fn compile(&self, method: u32, _tier: Tier) -> Result<u32, String> {
+//!         if method == 13 { Err("unlucky".into()) } else { Ok(method * 2) }
+//!     }
+//! }
+//! let table = CodeTable::new(Double);
+//! assert_eq!(table.code_of(21), Ok(42));
+//! assert_eq!(table.code_of(13), Err("unlucky".to_string()));
+//! ```
+#![forbid(unsafe_code)]
+
+mod code_table;
+pub mod sync;
+
+pub use code_table::CodeTable;
+
+/// How much work goes into code.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+pub enum Tier {
+    /// Compiled fast, for the first calls.
+    Tier0,
+    /// Optimised with what was learnt.
+    Tier1,
+}
+
+/// Makes code.
+pub trait Compiler {
+    /// Identity of a method.
+    type Method: Copy + Eq + std::hash::Hash;
+    /// Installed code, for example its address.
+    type Code: Copy;
+    /// Why there is none.
+    type Error;
+    /// Compiles and installs one method. Called by one thread at a time per method, without any lock held.
+    ///
+    /// # Errors
+    /// Whatever makes the method uncompilable; a later request tries again.
+    fn compile(&self, method: Self::Method, tier: Tier) -> Result<Self::Code, Self::Error>;
+}

@@ -1,0 +1,123 @@
+//! One compilation per method, however many threads ask.
+
+use crate::sync::{Condvar, Mutex};
+use crate::{Compiler, Tier};
+use std::collections::HashMap;
+
+enum State<C> {
+    /// Some thread compiles it.
+    InProgress,
+    /// Done.
+    Ready(C),
+}
+
+/// Code of methods, compiled on first request.
+///
+/// Invariant: between the moment a thread marks a method as in progress and the moment it removes the mark, no other thread
+/// calls [`Compiler::compile`] for that method. The mark is removed on success, on error and on unwinding.
+pub struct CodeTable<T: Compiler> {
+    compiler: T,
+    states: Mutex<HashMap<T::Method, State<T::Code>>>,
+    changed: Condvar,
+}
+
+/// Removes the in-progress mark if compilation fails or unwinds.
+struct Mark<'a, T: Compiler> {
+    table: &'a CodeTable<T>,
+    method: T::Method,
+    result: Option<T::Code>,
+}
+
+impl<T: Compiler> Drop for Mark<'_, T> {
+    fn drop(&mut self) {
+        let mut states = match self.table.states.lock() {
+            Ok(s) => s,
+            Err(poisoned) => poisoned.into_inner(),
+        };
+        match self.result {
+            Some(code) => states.insert(self.method, State::Ready(code)),
+            None => states.remove(&self.method),
+        };
+        self.table.changed.notify_all();
+    }
+}
+
+impl<T: Compiler> CodeTable<T> {
+    /// An empty table.
+    pub fn new(compiler: T) -> Self {
+        CodeTable {
+            compiler,
+            states: Mutex::new(HashMap::new()),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// The compiler.
+    pub fn compiler(&self) -> &T {
+        &self.compiler
+    }
+
+    /// Code of `method`: known, made by this thread, or waited for.
+    ///
+    /// # Errors
+    /// The compiler's error, if this thread was the one that compiled.
+    pub fn code_of(&self, method: T::Method) -> Result<T::Code, T::Error> {
+        let mut states = match self.states.lock() {
+            Ok(s) => s,
+            Err(poisoned) => poisoned.into_inner(),
+        };
+        loop {
+            match states.get(&method) {
+                Some(State::Ready(code)) => return Ok(*code),
+                Some(State::InProgress) => {
+                    states = match self.changed.wait(states) {
+                        Ok(s) => s,
+                        Err(poisoned) => poisoned.into_inner(),
+                    };
+                }
+                None => {
+                    states.insert(method, State::InProgress);
+                    drop(states);
+                    let mut mark = Mark {
+                        table: self,
+                        method,
+                        result: None,
+                    };
+                    let code = self.compiler.compile(method, Tier::Tier0)?;
+                    mark.result = Some(code);
+                    return Ok(code);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    struct Counting(AtomicUsize);
+    impl Compiler for Counting {
+        type Method = u32;
+        type Code = u32;
+        type Error = ();
+        fn compile(&self, method: u32, _: Tier) -> Result<u32, ()> {
+            std::thread::sleep(std::time::Duration::from_millis(2));
+            let n = self.0.fetch_add(1, Ordering::Relaxed);
+            if n == 0 { Err(()) } else { Ok(method + 1) }
+        }
+    }
+
+    #[test]
+    fn an_error_is_not_kept_and_success_is() {
+        let table = CodeTable::new(Counting(AtomicUsize::new(0)));
+        assert_eq!(table.code_of(1), Err(()));
+        std::thread::scope(|s| {
+            for _ in 0..8 {
+                s.spawn(|| assert_eq!(table.code_of(1), Ok(2)));
+            }
+        });
+        assert_eq!(table.compiler().0.load(Ordering::Relaxed), 2);
+    }
+}
