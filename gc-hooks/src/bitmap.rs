@@ -1,0 +1,157 @@
+//! Side bitmaps: one bit for every 8 bytes of the heap range.
+
+use crate::memory;
+
+/// A bitmap over an address range. The words live in lazily committed memory of their own.
+#[derive(Debug, Clone, Copy)]
+pub struct Bitmap {
+    words: *mut u64,
+    base: usize,
+}
+
+// SAFETY: the bitmap is plain memory; who may write which part is the heap's protocol (space lock or stopped world).
+unsafe impl Send for Bitmap {}
+// SAFETY: as above.
+unsafe impl Sync for Bitmap {}
+
+impl Bitmap {
+    /// Bytes of heap that one word covers.
+    pub const BYTES_PER_WORD: usize = 512;
+
+    /// A bitmap for `size` bytes at `base` (aligned to 512). `None` if there is no address space.
+    pub fn new(base: usize, size: usize) -> Option<Self> {
+        let words = memory::reserve(size / 64 + 4096, 4096)? as *mut u64;
+        Some(Self { words, base })
+    }
+
+    #[inline(always)]
+    fn locate(&self, address: usize) -> (*mut u64, u32) {
+        let bit = (address - self.base) >> 3;
+        (self.words.wrapping_add(bit >> 6), (bit & 63) as u32)
+    }
+
+    /// Sets the bit of `address`.
+    #[inline(always)]
+    pub fn set(&self, address: usize) {
+        let (word, bit) = self.locate(address);
+        // SAFETY: the address lies in the covered range, so the word is mapped.
+        unsafe { *word |= 1 << bit };
+    }
+
+    /// Clears the bit of `address`.
+    #[inline(always)]
+    pub fn clear(&self, address: usize) {
+        let (word, bit) = self.locate(address);
+        // SAFETY: as in `set`.
+        unsafe { *word &= !(1 << bit) };
+    }
+
+    /// Whether the bit of `address` is set.
+    #[inline(always)]
+    pub fn test(&self, address: usize) -> bool {
+        let (word, bit) = self.locate(address);
+        // SAFETY: as in `set`.
+        unsafe { *word >> bit & 1 != 0 }
+    }
+
+    /// Sets the bit and tells whether it was clear.
+    #[inline(always)]
+    pub fn insert(&self, address: usize) -> bool {
+        let (word, bit) = self.locate(address);
+        // SAFETY: as in `set`.
+        unsafe {
+            let old = *word;
+            *word = old | 1 << bit;
+            old >> bit & 1 == 0
+        }
+    }
+
+    /// Address of the nearest set bit at or below `address`, not below `low`.
+    pub fn find_at_or_below(&self, address: usize, low: usize) -> Option<usize> {
+        let (mut word, bit) = self.locate(address);
+        let (first, _) = self.locate(low);
+        // SAFETY: all words from `low` to `address` are mapped.
+        unsafe {
+            let mut value = *word & (u64::MAX >> (63 - bit));
+            loop {
+                if value != 0 {
+                    let index = word.offset_from(self.words) as usize;
+                    let found = self.base + ((index << 6) + 63 - value.leading_zeros() as usize) * 8;
+                    return (found >= low).then_some(found);
+                }
+                if word <= first {
+                    return None;
+                }
+                word = word.sub(1);
+                value = *word;
+            }
+        }
+    }
+
+    /// Calls `visit` with the address of every set bit in `low..high` (both aligned to 512), ascending.
+    pub fn for_each(&self, low: usize, high: usize, mut visit: impl FnMut(usize)) {
+        let mut address = low;
+        while address < high {
+            let (word, _) = self.locate(address);
+            // SAFETY: the word covers part of the range.
+            let mut value = unsafe { *word };
+            while value != 0 {
+                visit(address + value.trailing_zeros() as usize * 8);
+                value &= value - 1;
+            }
+            address += Self::BYTES_PER_WORD;
+        }
+    }
+
+    /// Whether any bit in `low..high` (aligned to 512) is set.
+    pub fn any(&self, low: usize, high: usize) -> bool {
+        let (mut word, _) = self.locate(low);
+        let (end, _) = self.locate(high);
+        while word < end {
+            // SAFETY: the word covers part of the range.
+            if unsafe { *word } != 0 {
+                return true;
+            }
+            word = word.wrapping_add(1);
+        }
+        false
+    }
+
+    /// Clears all bits in `low..high` (aligned to 512).
+    pub fn clear_range(&self, low: usize, high: usize) {
+        let (word, _) = self.locate(low);
+        // SAFETY: the words cover exactly the range.
+        unsafe { std::ptr::write_bytes(word, 0, (high - low) / Self::BYTES_PER_WORD) };
+    }
+
+    /// Copies the bits in `low..high` (aligned to 512) from `other`, a bitmap of the same range.
+    pub fn copy_range(&self, other: &Bitmap, low: usize, high: usize) {
+        let (to, _) = self.locate(low);
+        let (from, _) = other.locate(low);
+        // SAFETY: two different bitmaps do not overlap; the words cover exactly the range.
+        unsafe { std::ptr::copy_nonoverlapping(from, to, (high - low) / Self::BYTES_PER_WORD) };
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_nearest_bit_below() {
+        let base = 0x10000;
+        let map = Bitmap::new(base, 0x10000).expect("address space");
+        map.set(base + 8);
+        map.set(base + 0x1000);
+        assert_eq!(map.find_at_or_below(base + 0x2000, base), Some(base + 0x1000));
+        assert_eq!(map.find_at_or_below(base + 0xFF8, base), Some(base + 8));
+        assert_eq!(map.find_at_or_below(base, base), None);
+        assert_eq!(map.find_at_or_below(base + 0x2000, base + 0x1800), None);
+        assert!(!map.insert(base + 8));
+        let mut seen = Vec::new();
+        map.for_each(base, base + 0x10000, |a| seen.push(a - base));
+        assert_eq!(seen, [8, 0x1000]);
+        map.clear_range(base, base + 0x10000);
+        assert!(!map.any(base, base + 0x10000));
+    }
+}

@@ -1,0 +1,351 @@
+//! A collection, from the stopped world to the resumed one.
+//!
+//! Order: take chunks away, gather roots (one stack walk), minor collection (copy survivors of the nursery, adopt large
+//! young objects), and for a full one mark and sweep the rest on top. Each part ends with the same steps: dependent
+//! handles to a fixed point, weak short handles, finalization, dependent handles again, weak long handles, sync blocks.
+
+use std::time::Instant;
+
+use crate::finalize::Lists;
+use crate::handles::HandleKind;
+use crate::heap::{CollectionReason, Heap, Spaces, retire_context};
+use crate::object::ObjPtr;
+use crate::roots::RootVisitor;
+use crate::safepoint::World;
+use crate::space::{CARD_SIZE, Layout};
+use crate::stats::CollectionRecord;
+use crate::trace::{FullTrace, MinorTrace, Trace};
+
+/// A byref root: the slot, the object it points into and the distance from that object's start.
+#[derive(Debug, Clone, Copy)]
+struct ByRef {
+    slot: *mut *mut u8,
+    base: ObjPtr,
+    offset: usize,
+}
+
+/// Buffers of a collection, kept between collections.
+#[derive(Debug, Default)]
+pub(crate) struct Collector {
+    slots: Vec<*mut ObjPtr>,
+    byrefs: Vec<ByRef>,
+    pins: Vec<usize>,
+    dirty: Vec<usize>,
+    stack: Vec<ObjPtr>,
+}
+
+// SAFETY: the pointers are only used while the world is stopped, under the collector's lock.
+unsafe impl Send for Collector {}
+
+/// Sorts what the root provider reports.
+struct Gather<'a> {
+    layout: &'static Layout,
+    spaces: &'a mut Spaces,
+    slots: &'a mut Vec<*mut ObjPtr>,
+    byrefs: &'a mut Vec<ByRef>,
+    pins: &'a mut Vec<usize>,
+}
+
+/// The object that contains `address`, anywhere in the heap. No object may be forwarded.
+pub(crate) fn find_object(layout: &Layout, spaces: &mut Spaces, address: usize) -> Option<usize> {
+    if layout.nursery.contains(address) {
+        spaces.nursery.find_object(layout, address)
+    } else if layout.old.contains(address) {
+        spaces.old.find_object(layout, address)
+    } else if layout.large.contains(address) {
+        spaces.large.find_object(layout, address)
+    } else if layout.frozen.contains(address) {
+        spaces.frozen.find_object(layout, address)
+    } else {
+        None
+    }
+}
+
+impl RootVisitor for Gather<'_> {
+    fn slot(&mut self, slot: *mut ObjPtr) {
+        // SAFETY: reported slots are valid (contract of `RootVisitor`).
+        if self.layout.heap.contains(unsafe { *slot } as usize) {
+            self.slots.push(slot);
+        }
+    }
+
+    fn byref(&mut self, slot: *mut *mut u8) {
+        // SAFETY: as above.
+        let address = unsafe { *slot } as usize;
+        if let Some(base) = find_object(self.layout, self.spaces, address) {
+            self.byrefs.push(ByRef {
+                slot,
+                base: base as ObjPtr,
+                offset: address - base,
+            });
+        }
+    }
+
+    fn conservative(&mut self, word: usize) {
+        if let Some(base) = find_object(self.layout, self.spaces, word) {
+            self.pins.push(base);
+        }
+    }
+}
+
+impl Collector {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Collects `generation`. The world is stopped.
+    pub fn collect(&mut self, heap: &Heap, world: &World<'_>, generation: i32, reason: CollectionReason) {
+        let started = Instant::now();
+        let mut spaces = heap.spaces.lock();
+        let spaces = &mut *spaces;
+        let mut record = CollectionRecord {
+            generation,
+            stop_time: world.stop_time,
+            bytes_before: heap.used_bytes(spaces),
+            ..CollectionRecord::default()
+        };
+        for thread in world.threads() {
+            // SAFETY: the thread is stopped.
+            retire_context(heap, unsafe { &mut *thread });
+        }
+        spaces.medium = (0, 0);
+        if heap.config.verify {
+            crate::verify::check_or_abort(heap, spaces, "before a collection");
+        }
+        self.gather(heap, world, spaces);
+        record.pinned_objects = self.pins.len();
+        if reason == CollectionReason::Allocation && generation < 2 && self.wants_full(heap, spaces) {
+            record.generation = 2;
+        }
+        heap.stats.begin(record.generation, reason == CollectionReason::Induced);
+        let mut lists = heap.finalizers().lists.lock();
+        record.promoted = self.minor(heap, spaces, &mut lists);
+        if record.generation >= 2 {
+            record.compacted = self.full(heap, spaces, &mut lists, reason);
+            Self::set_budgets(heap, spaces);
+        }
+        record.finalization_pending = lists.ready.len() + lists.ready_critical.len();
+        drop(lists);
+        if record.finalization_pending != 0 {
+            heap.finalizers().signal();
+        }
+        if heap.config.verify {
+            crate::verify::check_or_abort(heap, spaces, "after a collection");
+        }
+        record.bytes_after = heap.used_bytes(spaces);
+        record.fragmented = spaces.old.used_bytes().saturating_sub(spaces.old.object_bytes());
+        record.pause = world.stop_time + started.elapsed();
+        heap.stats.finish(record);
+    }
+
+    fn wants_full(&self, heap: &Heap, spaces: &Spaces) -> bool {
+        let growth = spaces.old.allocated_since_full + spaces.large.promoted_since_full;
+        if growth > spaces.full_budget {
+            return true;
+        }
+        let limit = heap.config.hard_limit;
+        limit != 0 && heap.used_bytes(spaces) + spaces.nursery.budget_bytes() > limit && growth > limit / 16
+    }
+
+    fn set_budgets(heap: &Heap, spaces: &mut Spaces) {
+        let live = spaces.old.live_after_full + spaces.large.used_bytes();
+        let nursery = spaces.nursery.budget_bytes();
+        spaces.full_budget = (live / 4 * 3).max(nursery * 2).max(16 << 20);
+        spaces.large_budget = (live / 4).max(nursery).max(8 << 20);
+        if heap.config.hard_limit != 0 {
+            spaces.large_budget = spaces.large_budget.min(heap.config.hard_limit / 4);
+        }
+        let keep = nursery / 2 + live / 8;
+        spaces.old.decommit(heap.layout, keep);
+        spaces.large.decommit(keep);
+    }
+
+    fn gather(&mut self, heap: &Heap, world: &World<'_>, spaces: &mut Spaces) {
+        self.slots.clear();
+        self.byrefs.clear();
+        self.pins.clear();
+        let mut gather = Gather {
+            layout: heap.layout,
+            spaces,
+            slots: &mut self.slots,
+            byrefs: &mut self.byrefs,
+            pins: &mut self.pins,
+        };
+        for thread in world.threads() {
+            // SAFETY: the thread is stopped.
+            unsafe {
+                gather.slot(&raw mut (*thread).pending_exception);
+                crate::scope::for_each_root(&*thread, &mut |slot| gather.slot(slot));
+            }
+            if let Some(provider) = heap.provider.get() {
+                provider.visit_thread(thread, &mut gather);
+            }
+        }
+        if let Some(provider) = heap.provider.get() {
+            provider.visit_globals(&mut gather);
+        }
+        heap.handles().for_each(HandleKind::Pinned, |slot| {
+            // SAFETY: the slot is a live handle with an object.
+            let address = unsafe { *slot } as usize;
+            if heap.layout.heap.contains(address) {
+                gather.pins.push(address);
+            }
+        });
+    }
+
+    /// Visits all strong roots with `trace` and drains it.
+    fn trace_roots(&mut self, heap: &Heap, lists: &mut Lists, trace: &mut impl Trace) {
+        for &slot in &self.slots {
+            trace.visit(slot);
+        }
+        for byref in &mut self.byrefs {
+            trace.visit(&raw mut byref.base);
+        }
+        heap.statics.for_each(|slot| trace.visit(slot));
+        heap.handles().for_each(HandleKind::Strong, |slot| trace.visit(slot));
+        Self::trace_ready(lists, trace);
+        trace.drain();
+    }
+
+    fn trace_ready(lists: &mut Lists, trace: &mut impl Trace) {
+        for obj in lists.ready.iter_mut().chain(lists.ready_critical.iter_mut()) {
+            trace.visit(std::ptr::from_mut(obj).cast());
+        }
+    }
+
+    /// Keeps the secondaries of live primaries alive, to a fixed point.
+    fn trace_dependents(heap: &Heap, trace: &mut impl Trace) {
+        loop {
+            heap.handles().for_each_dependent(|primary, secondary| {
+                // SAFETY: the slots are live handles; the primary is not null.
+                unsafe {
+                    if trace.locate(*primary as usize).is_some() {
+                        trace.visit(secondary);
+                    }
+                }
+            });
+            if !trace.drain() {
+                return;
+            }
+        }
+    }
+
+    fn clear_weak(heap: &Heap, kind: HandleKind, trace: &mut impl Trace) {
+        heap.handles().for_each(kind, |slot| {
+            // SAFETY: the slot is a live handle with an object.
+            unsafe { *slot = trace.locate(*slot as usize).unwrap_or(0) as ObjPtr };
+        });
+    }
+
+    /// Everything that depends on what is reachable.
+    fn finish_tracing(&mut self, heap: &Heap, lists: &mut Lists, trace: &mut impl Trace, full: bool) {
+        Self::trace_dependents(heap, trace);
+        Self::clear_weak(heap, HandleKind::WeakShort, trace);
+        if lists.scan(full, |obj| trace.locate(obj)) {
+            Self::trace_ready(lists, trace);
+            trace.drain();
+            Self::trace_dependents(heap, trace);
+        }
+        Self::clear_weak(heap, HandleKind::WeakLong, trace);
+        heap.handles().for_each_dependent(|primary, secondary| {
+            // SAFETY: the slots are live handles; the primary is not null.
+            unsafe {
+                match trace.locate(*primary as usize) {
+                    Some(now) => *primary = now as ObjPtr,
+                    None => {
+                        *primary = std::ptr::null_mut();
+                        *secondary = std::ptr::null_mut();
+                    }
+                }
+            }
+        });
+        crate::syncblock::SyncBlockTable::get().scan(|obj| trace.locate(obj));
+        for byref in &self.byrefs {
+            // SAFETY: reported slots are valid until the collection ends.
+            unsafe { *byref.slot = byref.base.cast::<u8>().add(byref.offset) };
+        }
+    }
+
+    /// Empties the nursery. Returns the bytes that survived.
+    fn minor(&mut self, heap: &Heap, spaces: &mut Spaces, lists: &mut Lists) -> usize {
+        let layout = heap.layout;
+        // Cards first: they are taken from the table before anything marks new ones.
+        let mut dirty = std::mem::take(&mut self.dirty);
+        dirty.clear();
+        spaces.old.for_each_used_range(layout, |low, high| {
+            layout.take_dirty_cards(low, high, |card| dirty.push(card));
+        });
+        let (low, high) = spaces.frozen.extent(layout);
+        layout.take_dirty_cards(low, high, |card| dirty.push(card));
+        let mut large_dirty: Vec<(ObjPtr, usize)> = Vec::new();
+        spaces.large.for_each_old(|obj, low, high| {
+            // SAFETY: old large objects are initialised.
+            if unsafe { (*(*obj).mt).contains_gc_pointers() } {
+                layout.take_dirty_cards(low, high, |card| large_dirty.push((obj, card)));
+            }
+        });
+
+        let Spaces {
+            nursery,
+            old,
+            large,
+            frozen,
+            ..
+        } = spaces;
+        let stamp = heap.stats.promotion_stamp();
+        let mut trace = MinorTrace::new(layout, old, large, std::mem::take(&mut self.stack), stamp);
+        for &pin in &self.pins {
+            trace.pin(pin);
+        }
+        for &card in &dirty {
+            let first = if layout.frozen.contains(card) {
+                frozen.object_at_or_below(layout, card)
+            } else {
+                trace.old.object_at_or_below(layout, card)
+            };
+            trace.scan_card(first, card);
+        }
+        for &(obj, card) in &large_dirty {
+            trace.scan_part(obj, card, card + CARD_SIZE);
+        }
+        self.trace_roots(heap, lists, &mut trace);
+        self.finish_tracing(heap, lists, &mut trace, false);
+        let promoted = trace.promoted;
+        self.stack = trace.into_stack();
+        self.dirty = dirty;
+        nursery.finish_minor(layout, crate::stress::poison());
+        promoted + large.finish_minor(layout)
+    }
+
+    /// Marks and sweeps everything, on top of a minor collection. Returns whether blocks were evacuated.
+    fn full(&mut self, heap: &Heap, spaces: &mut Spaces, lists: &mut Lists, reason: CollectionReason) -> bool {
+        let layout = heap.layout;
+        let Spaces {
+            nursery,
+            old,
+            large,
+            frozen,
+            ..
+        } = spaces;
+        // The minor collection has drained the pending roots; slots now hold the new addresses.
+        let evacuates = old.prepare_full(reason == CollectionReason::Stress);
+        for &pin in &self.pins {
+            if layout.old.contains(pin) {
+                old.pin_block(layout, pin);
+            }
+        }
+        let mut trace = FullTrace::new(layout, old, evacuates, std::mem::take(&mut self.stack));
+        for &pin in &self.pins {
+            trace.keep(pin);
+        }
+        frozen.for_each_object(layout, |obj| trace.scan(obj));
+        self.trace_roots(heap, lists, &mut trace);
+        self.finish_tracing(heap, lists, &mut trace, true);
+        self.stack = trace.into_stack();
+        let poison = crate::stress::poison();
+        old.finish_full(layout, poison);
+        large.finish_full(layout);
+        nursery.finish_full(layout);
+        evacuates
+    }
+}

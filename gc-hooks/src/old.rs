@@ -1,0 +1,418 @@
+//! The old space: 32 KB blocks that small survivors are copied into.
+//!
+//! A block never moves its objects except when a full collection evacuates it as a whole. The start bitmap says where
+//! objects begin; after a full mark it is simply replaced by the mark bitmap, which is the sweep. Holes of blocks that
+//! are largely empty are used again for bump allocation.
+
+use crate::object::{ObjPtr, size_of_object};
+use crate::space::{BLOCK_SIZE, Layout};
+
+/// State of one old block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum BlockState {
+    /// Holds nothing; pages given back to the system (reads as zero).
+    Uncommitted,
+    /// Holds nothing; contents undefined.
+    Free,
+    /// Holds objects.
+    Used,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Block {
+    state: BlockState,
+    /// Objects are referred to from outside precise slots: never evacuate.
+    keep: bool,
+    /// Being evacuated by the running full collection.
+    evacuating: bool,
+    live_bytes: u32,
+}
+
+/// Holes smaller than this many bytes are left alone.
+const MIN_HOLE: usize = 256;
+/// A block is worth filling again when at most this many bytes are live.
+const RECYCLE_BELOW: u32 = (BLOCK_SIZE as u32) / 8 * 5;
+/// A block is evacuated when at most this many bytes are live.
+const EVACUATE_BELOW: u32 = (BLOCK_SIZE as u32) / 3;
+
+/// Bump run: the next object goes to `cursor`, and must end so that `cursor + size <= limit`.
+#[derive(Debug, Clone, Copy, Default)]
+struct Run {
+    cursor: usize,
+    limit: usize,
+    block: usize,
+}
+
+/// State of the old space.
+#[derive(Debug)]
+pub struct OldSpace {
+    blocks: Vec<Block>,
+    free: Vec<u32>,
+    recyclable: Vec<u32>,
+    /// Where small objects go; may be a hole.
+    run: Run,
+    /// More holes of the block of `run`.
+    holes: Vec<Run>,
+    /// Where objects go that fit no hole.
+    overflow: Run,
+    /// Where objects go that must never move.
+    pinned: Run,
+    used_blocks: usize,
+    committed_blocks: usize,
+    /// Bytes placed here since the last full collection.
+    pub allocated_since_full: usize,
+    /// Live bytes found by the last full collection.
+    pub live_after_full: usize,
+}
+
+impl OldSpace {
+    /// An empty old space.
+    pub fn new() -> Self {
+        Self {
+            blocks: Vec::new(),
+            free: Vec::new(),
+            recyclable: Vec::new(),
+            run: Run::default(),
+            holes: Vec::new(),
+            overflow: Run::default(),
+            pinned: Run::default(),
+            used_blocks: 0,
+            committed_blocks: 0,
+            allocated_since_full: 0,
+            live_after_full: 0,
+        }
+    }
+
+    /// Bytes of blocks that hold objects.
+    pub fn used_bytes(&self) -> usize {
+        self.used_blocks * BLOCK_SIZE
+    }
+
+    /// Bytes of blocks backed by memory.
+    pub fn committed_bytes(&self) -> usize {
+        self.committed_blocks * BLOCK_SIZE
+    }
+
+    /// Bytes of objects, as far as known (dead ones included until the next full collection).
+    pub fn object_bytes(&self) -> usize {
+        self.live_after_full + self.allocated_since_full
+    }
+
+    fn start_of(layout: &Layout, block: usize) -> usize {
+        layout.old.start + block * BLOCK_SIZE
+    }
+
+    #[inline(always)]
+    fn index_of(layout: &Layout, address: usize) -> usize {
+        (address - layout.old.start) / BLOCK_SIZE
+    }
+
+    fn take_free_block(&mut self, layout: &Layout) -> Option<usize> {
+        let index = match self.free.pop() {
+            Some(index) => index as usize,
+            None => {
+                let index = self.blocks.len();
+                if (index + 1) * BLOCK_SIZE > layout.old.size() {
+                    return None;
+                }
+                self.blocks.push(Block {
+                    state: BlockState::Uncommitted,
+                    keep: false,
+                    evacuating: false,
+                    live_bytes: 0,
+                });
+                index
+            }
+        };
+        let block = &mut self.blocks[index];
+        if block.state == BlockState::Uncommitted {
+            self.committed_blocks += 1;
+        }
+        *block = Block {
+            state: BlockState::Used,
+            keep: false,
+            evacuating: false,
+            live_bytes: 0,
+        };
+        self.used_blocks += 1;
+        Some(index)
+    }
+
+    fn whole_block_run(layout: &Layout, block: usize) -> Run {
+        let start = Self::start_of(layout, block);
+        Run {
+            cursor: start + 8,
+            limit: start + BLOCK_SIZE,
+            block,
+        }
+    }
+
+    /// Room for an object of `size` bytes (at most the large threshold); its start bit is set. The memory is not zeroed.
+    /// `None` if the address range is used up.
+    #[inline]
+    pub fn allocate(&mut self, layout: &Layout, size: usize) -> Option<usize> {
+        let obj = self.run.cursor;
+        if obj + size <= self.run.limit {
+            self.run.cursor = obj + size;
+            self.blocks[self.run.block].live_bytes += size as u32;
+            self.allocated_since_full += size;
+            layout.starts.set(obj);
+            return Some(obj);
+        }
+        self.allocate_slow(layout, size)
+    }
+
+    #[cold]
+    fn allocate_slow(&mut self, layout: &Layout, size: usize) -> Option<usize> {
+        if size > MIN_HOLE {
+            let whole = self.run.limit.is_multiple_of(BLOCK_SIZE);
+            if !whole || self.run.limit - self.run.cursor >= 2048 {
+                return self.allocate_overflow(layout, size);
+            }
+        }
+        loop {
+            if let Some(hole) = self.holes.pop() {
+                self.run = hole;
+            } else if let Some(block) = self.recyclable.pop() {
+                self.find_holes(layout, block as usize);
+                continue;
+            } else {
+                let block = self.take_free_block(layout)?;
+                self.run = Self::whole_block_run(layout, block);
+            }
+            if self.run.cursor + size <= self.run.limit {
+                return self.allocate(layout, size);
+            }
+            if size > MIN_HOLE {
+                return self.allocate_overflow(layout, size);
+            }
+        }
+    }
+
+    fn allocate_overflow(&mut self, layout: &Layout, size: usize) -> Option<usize> {
+        if self.overflow.cursor + size > self.overflow.limit {
+            let block = self.take_free_block(layout)?;
+            self.overflow = Self::whole_block_run(layout, block);
+        }
+        let obj = self.overflow.cursor;
+        self.overflow.cursor += size;
+        Some(self.place(layout, obj, size, self.overflow.block))
+    }
+
+    /// Room for an object that never moves. Zeroed.
+    pub fn allocate_pinned(&mut self, layout: &Layout, size: usize) -> Option<usize> {
+        if self.pinned.cursor + size > self.pinned.limit {
+            let block = self.take_free_block(layout)?;
+            self.blocks[block].keep = true;
+            self.pinned = Self::whole_block_run(layout, block);
+        }
+        let obj = self.pinned.cursor;
+        self.pinned.cursor += size;
+        // SAFETY: the run is ours and holds no object.
+        unsafe { crate::memory::zero(obj - 8, size) };
+        Some(self.place(layout, obj, size, self.pinned.block))
+    }
+
+    fn place(&mut self, layout: &Layout, obj: usize, size: usize, block: usize) -> usize {
+        self.blocks[block].live_bytes += size as u32;
+        self.allocated_since_full += size;
+        layout.starts.set(obj);
+        obj
+    }
+
+    /// Collects the holes of a block between its objects.
+    fn find_holes(&mut self, layout: &Layout, block: usize) {
+        let start = Self::start_of(layout, block);
+        let mut free_from = start + 8;
+        let holes = &mut self.holes;
+        let mut push = |from: usize, to: usize| {
+            if to >= from + MIN_HOLE {
+                holes.push(Run {
+                    cursor: from,
+                    limit: to,
+                    block,
+                });
+            }
+        };
+        layout.starts.for_each(start, start + BLOCK_SIZE, |obj| {
+            push(free_from, obj);
+            // SAFETY: a start bit is set only for a live object.
+            free_from = obj + unsafe { size_of_object(obj as ObjPtr) };
+        });
+        push(free_from, start + BLOCK_SIZE);
+    }
+
+    /// The object that contains `address` (from its MethodTable word to one past its end).
+    pub fn find_object(&self, layout: &Layout, address: usize) -> Option<usize> {
+        let index = Self::index_of(layout, address);
+        if self.blocks.get(index)?.state != BlockState::Used {
+            return None;
+        }
+        let obj = layout.starts.find_at_or_below(address, Self::start_of(layout, index))?;
+        // SAFETY: a start bit is set only for a live object.
+        let size = unsafe { size_of_object(obj as ObjPtr) };
+        (address <= obj + size - 8).then_some(obj)
+    }
+
+    /// Start of the last object of the block of `address` that begins at or below `address`.
+    pub fn object_at_or_below(&self, layout: &Layout, address: usize) -> Option<usize> {
+        let index = Self::index_of(layout, address);
+        layout.starts.find_at_or_below(address, Self::start_of(layout, index))
+    }
+
+    /// Calls `visit` with the address range of every run of blocks that hold objects.
+    pub fn for_each_used_range(&self, layout: &Layout, mut visit: impl FnMut(usize, usize)) {
+        let mut index = 0;
+        while index < self.blocks.len() {
+            if self.blocks[index].state != BlockState::Used {
+                index += 1;
+                continue;
+            }
+            let first = index;
+            while index < self.blocks.len() && self.blocks[index].state == BlockState::Used {
+                index += 1;
+            }
+            visit(Self::start_of(layout, first), Self::start_of(layout, index));
+        }
+    }
+
+    /// Visits every object.
+    pub fn for_each_object(&self, layout: &Layout, mut visit: impl FnMut(ObjPtr)) {
+        self.for_each_used_range(layout, |low, high| {
+            layout.starts.for_each(low, high, |obj| visit(obj as ObjPtr))
+        });
+    }
+
+    /// Forbids the evacuation of the block of `address` in the coming full collection.
+    pub fn pin_block(&mut self, layout: &Layout, address: usize) {
+        let index = Self::index_of(layout, address);
+        if let Some(block) = self.blocks.get_mut(index)
+            && block.evacuating
+        {
+            block.evacuating = false;
+            block.live_bytes = 0;
+        }
+    }
+
+    /// Whether the block of `address` is being evacuated.
+    #[inline(always)]
+    pub fn is_evacuating(&self, layout: &Layout, address: usize) -> bool {
+        self.blocks[Self::index_of(layout, address)].evacuating
+    }
+
+    /// Before a full mark: chooses the blocks to evacuate (if a quarter of the used bytes is holes, or `force`) and resets the live counts. Returns whether any
+    /// block is evacuated.
+    pub fn prepare_full(&mut self, force: bool) -> bool {
+        let used = self.used_bytes();
+        let live: usize = self
+            .blocks
+            .iter()
+            .filter(|b| b.state == BlockState::Used)
+            .map(|b| b.live_bytes as usize)
+            .sum();
+        let fragmented = used > 64 * BLOCK_SIZE && live < used / 4 * 3;
+        self.run = Run::default();
+        self.overflow = Run::default();
+        self.holes.clear();
+        self.recyclable.clear();
+        let pinned_block = (self.pinned.limit != 0).then_some(self.pinned.block);
+        let mut any = false;
+        for (index, block) in self.blocks.iter_mut().enumerate() {
+            block.evacuating = block.state == BlockState::Used
+                && (fragmented || force)
+                && !block.keep
+                && Some(index) != pinned_block
+                && block.live_bytes <= EVACUATE_BELOW;
+            if block.state == BlockState::Used && !block.evacuating {
+                block.live_bytes = 0;
+            }
+            any |= block.evacuating;
+        }
+        any
+    }
+
+    /// Takes back the count of an allocation.
+    pub fn uncount(&mut self, layout: &Layout, address: usize, size: usize) {
+        self.blocks[Self::index_of(layout, address)].live_bytes -= size as u32;
+    }
+
+    /// Counts a marked object.
+    #[inline(always)]
+    pub fn count_live(&mut self, layout: &Layout, address: usize, size: usize) {
+        self.blocks[Self::index_of(layout, address)].live_bytes += size as u32;
+    }
+
+    /// After a full mark: sweeps, frees evacuated and empty blocks, finds blocks to fill again. Returns live bytes.
+    pub fn finish_full(&mut self, layout: &Layout, poison: Option<u8>) -> usize {
+        let mut live = 0;
+        let pinned_block = (self.pinned.limit != 0).then_some(self.pinned.block);
+        let current = [self.run.block, self.overflow.block];
+        let current_valid = [self.run.limit != 0, self.overflow.limit != 0];
+        self.recyclable.clear();
+        for index in (0..self.blocks.len()).rev() {
+            if self.blocks[index].state != BlockState::Used {
+                continue;
+            }
+            let start = Self::start_of(layout, index);
+            let end = start + BLOCK_SIZE;
+            let block = &mut self.blocks[index];
+            let in_use = Some(index) == pinned_block
+                || (current_valid[0] && current[0] == index)
+                || (current_valid[1] && current[1] == index);
+            if block.evacuating {
+                layout.marks.clear_range(start, end);
+                layout.starts.clear_range(start, end);
+                block.live_bytes = 0;
+                block.evacuating = false;
+            } else {
+                layout.starts.copy_range(&layout.marks, start, end);
+                layout.marks.clear_range(start, end);
+            }
+            live += block.live_bytes as usize;
+            if block.live_bytes == 0 && !in_use {
+                block.state = BlockState::Free;
+                block.keep = false;
+                self.used_blocks -= 1;
+                self.free.push(index as u32);
+                layout.clear_cards(start, end);
+                if let Some(byte) = poison {
+                    // SAFETY: nothing in the block is live.
+                    unsafe { std::ptr::write_bytes(start as *mut u8, byte, BLOCK_SIZE) };
+                }
+            } else if block.live_bytes <= RECYCLE_BELOW && !in_use && !block.keep {
+                self.recyclable.push(index as u32);
+            }
+        }
+        self.live_after_full = live;
+        self.allocated_since_full = 0;
+        live
+    }
+
+    /// Gives free blocks beyond `keep` bytes back to the system; returns the bytes released.
+    pub fn decommit(&mut self, layout: &Layout, keep: usize) -> usize {
+        // Low addresses are kept: they are at the end of the list.
+        self.free.sort_unstable_by(|a, b| b.cmp(a));
+        let committed = self
+            .free
+            .iter()
+            .filter(|&&b| self.blocks[b as usize].state == BlockState::Free)
+            .count();
+        let mut excess = committed.saturating_sub(keep / BLOCK_SIZE);
+        let mut released = 0;
+        for &index in &self.free {
+            if excess == 0 {
+                break;
+            }
+            let block = &mut self.blocks[index as usize];
+            if block.state == BlockState::Free {
+                // SAFETY: the block is free.
+                unsafe { crate::memory::decommit(layout.old.start + index as usize * BLOCK_SIZE, BLOCK_SIZE) };
+                block.state = BlockState::Uncommitted;
+                self.committed_blocks -= 1;
+                released += BLOCK_SIZE;
+                excess -= 1;
+            }
+        }
+        released
+    }
+}

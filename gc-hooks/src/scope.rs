@@ -1,0 +1,251 @@
+//! Roots of Rust code: handle scopes and typed handles.
+//!
+//! A raw [`ObjPtr`] must not live across a safepoint, because a collection moves objects. Rust code keeps an object in
+//! a [`Local`], whose slot the collector updates, and looks at it through [`Local::borrow`], which borrows the thread:
+//! everything that may reach a safepoint takes the thread mutably, so a reference kept too long does not compile.
+//!
+//! ```
+//! use corten_gc_hooks::{HandleScope, ThreadHeader};
+//! fn collects(_: &mut ThreadHeader) {}
+//! let mut thread = ThreadHeader::new();
+//! let scope = HandleScope::new(&mut thread);
+//! let local = scope.root(std::ptr::null_mut());
+//! assert!(local.borrow(&thread).is_none());
+//! collects(&mut thread);
+//! assert!(local.borrow(&thread).is_none());
+//! ```
+//!
+//! ```compile_fail,E0502
+//! use corten_gc_hooks::{HandleScope, ThreadHeader};
+//! fn collects(_: &mut ThreadHeader) {}
+//! let mut thread = ThreadHeader::new();
+//! let scope = HandleScope::new(&mut thread);
+//! let local = scope.root(std::ptr::null_mut());
+//! let raw = local.borrow(&thread);
+//! collects(&mut thread); // a safepoint: `raw` may be stale
+//! drop(raw.map(|r| r.as_ptr()));
+//! ```
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::ptr::{self, NonNull};
+
+use crate::object::{ObjPtr, Object};
+use crate::thread::ThreadHeader;
+
+const INLINE_SLOTS: usize = 16;
+
+/// Slots of one handle scope; linked into its thread, address stable.
+pub struct RootFrame {
+    previous: *mut RootFrame,
+    used: Cell<usize>,
+    slots: [Cell<ObjPtr>; INLINE_SLOTS],
+    overflow: Cell<Vec<Box<[Cell<ObjPtr>; INLINE_SLOTS]>>>,
+}
+
+impl RootFrame {
+    fn new() -> Self {
+        Self {
+            previous: ptr::null_mut(),
+            used: Cell::new(0),
+            slots: [const { Cell::new(ptr::null_mut()) }; INLINE_SLOTS],
+            overflow: Cell::new(Vec::new()),
+        }
+    }
+
+    fn push(&self, obj: ObjPtr) -> *mut ObjPtr {
+        let index = self.used.get();
+        self.used.set(index + 1);
+        if index < INLINE_SLOTS {
+            self.slots[index].set(obj);
+            return self.slots[index].as_ptr();
+        }
+        let mut overflow = self.overflow.take();
+        let (chunk, at) = (index / INLINE_SLOTS - 1, index % INLINE_SLOTS);
+        if chunk == overflow.len() {
+            overflow.push(Box::new([const { Cell::new(ptr::null_mut()) }; INLINE_SLOTS]));
+        }
+        overflow[chunk][at].set(obj);
+        let slot = overflow[chunk][at].as_ptr();
+        self.overflow.set(overflow);
+        slot
+    }
+
+    fn for_each(&self, visit: &mut dyn FnMut(*mut ObjPtr)) {
+        let used = self.used.get();
+        for slot in self.slots.iter().take(used) {
+            visit(slot.as_ptr());
+        }
+        let overflow = self.overflow.take();
+        let rest = used.saturating_sub(INLINE_SLOTS);
+        for slot in overflow.iter().flat_map(|chunk| chunk.iter()).take(rest) {
+            visit(slot.as_ptr());
+        }
+        self.overflow.set(overflow);
+    }
+}
+
+/// A region of Rust code whose [`Local`]s are roots. Scopes of a thread nest.
+#[derive(Debug)]
+pub struct HandleScope {
+    thread: *mut ThreadHeader,
+    frame: *mut RootFrame,
+}
+
+impl HandleScope {
+    /// Opens a scope on `thread`, which must be the current thread and outlive the scope.
+    pub fn new(thread: &mut ThreadHeader) -> Self {
+        let cached = thread.scope_cache;
+        let frame = if cached.is_null() {
+            Box::into_raw(Box::new(RootFrame::new()))
+        } else {
+            // SAFETY: cached frames are owned by the thread and unused.
+            thread.scope_cache = unsafe { (*cached).previous };
+            cached
+        };
+        // SAFETY: the frame is exclusively ours until it is linked.
+        unsafe { (*frame).previous = thread.scope_top };
+        thread.scope_top = frame;
+        Self { thread, frame }
+    }
+
+    /// Keeps `obj` alive and updated until the scope ends.
+    pub fn root(&self, obj: ObjPtr) -> Local<'_> {
+        // SAFETY: the frame lives until this scope is dropped.
+        let slot = unsafe { (*self.frame).push(obj) };
+        // SAFETY: `push` returns the address of a slot.
+        Local {
+            slot: unsafe { NonNull::new_unchecked(slot) },
+            scope: PhantomData,
+        }
+    }
+}
+
+impl Drop for HandleScope {
+    fn drop(&mut self) {
+        // SAFETY: the thread outlives the scope (contract of `new`); the frame is linked into it, and frames between
+        // the top and ours belong to scopes that are still open (they stay linked).
+        unsafe {
+            let mut link: *mut *mut RootFrame = &raw mut (*self.thread).scope_top;
+            while !(*link).is_null() && *link != self.frame {
+                link = &raw mut (**link).previous;
+            }
+            if !(*link).is_null() {
+                *link = (*self.frame).previous;
+            }
+            (*self.frame).used.set(0);
+            (*self.frame).previous = (*self.thread).scope_cache;
+            (*self.thread).scope_cache = self.frame;
+        }
+    }
+}
+
+/// A rooted object of a [`HandleScope`].
+#[derive(Debug, Clone, Copy)]
+pub struct Local<'scope> {
+    slot: NonNull<ObjPtr>,
+    scope: PhantomData<&'scope HandleScope>,
+}
+
+impl Local<'_> {
+    /// The object's present address. It is good only until the next safepoint; prefer [`Self::borrow`].
+    #[inline]
+    pub fn get(&self) -> ObjPtr {
+        // SAFETY: the slot lives as long as the scope.
+        unsafe { self.slot.as_ptr().read() }
+    }
+
+    /// Replaces the object.
+    #[inline]
+    pub fn set(&self, obj: ObjPtr) {
+        // SAFETY: the slot lives as long as the scope, and only its thread writes it while it runs.
+        unsafe { self.slot.as_ptr().write(obj) }
+    }
+
+    /// Address of the slot: what an `ObjectHandleOnStack` of a QCall holds.
+    #[inline]
+    pub fn slot(&self) -> *mut ObjPtr {
+        self.slot.as_ptr()
+    }
+
+    /// The object for as long as `thread` reaches no safepoint.
+    #[inline]
+    pub fn borrow<'a>(&self, _thread: &'a ThreadHeader) -> Option<Ref<'a>> {
+        NonNull::new(self.get()).map(|object| Ref {
+            object,
+            thread: PhantomData,
+        })
+    }
+
+    /// Whether the reference is null.
+    #[inline]
+    pub fn is_null(&self) -> bool {
+        self.get().is_null()
+    }
+}
+
+/// A raw reference that cannot outlive the next safepoint.
+#[derive(Debug, Clone, Copy)]
+pub struct Ref<'a> {
+    object: NonNull<Object>,
+    thread: PhantomData<&'a ThreadHeader>,
+}
+
+impl Ref<'_> {
+    /// The address.
+    #[inline]
+    pub fn as_ptr(self) -> ObjPtr {
+        self.object.as_ptr()
+    }
+}
+
+/// Visits every slot of every open scope of `thread`.
+pub(crate) fn for_each_root(thread: &ThreadHeader, visit: &mut dyn FnMut(*mut ObjPtr)) {
+    let mut frame = thread.scope_top;
+    while !frame.is_null() {
+        // SAFETY: linked frames are live; the thread is stopped (or it is the caller's own).
+        unsafe {
+            (*frame).for_each(visit);
+            frame = (*frame).previous;
+        }
+    }
+}
+
+/// Frees the retired frames of a thread that goes away.
+pub(crate) fn free_cache(thread: &mut ThreadHeader) {
+    let mut frame = std::mem::replace(&mut thread.scope_cache, ptr::null_mut());
+    while !frame.is_null() {
+        // SAFETY: cached frames came from `Box::into_raw` and nothing else refers to them.
+        let owned = unsafe { Box::from_raw(frame) };
+        frame = owned.previous;
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scopes_nest_and_report_their_slots() {
+        let mut thread = ThreadHeader::new();
+        let outer = HandleScope::new(&mut thread);
+        let first = outer.root(8 as ObjPtr);
+        {
+            let inner = HandleScope::new(&mut thread);
+            for i in 0..40 {
+                inner.root((16 + i * 8) as ObjPtr);
+            }
+            outer.root(ptr::null_mut());
+            let mut count = 0;
+            for_each_root(&thread, &mut |slot| {
+                // SAFETY: the slot is live.
+                unsafe { *slot = (*slot).wrapping_byte_add(8) };
+                count += 1;
+            });
+            assert_eq!(count, 42);
+        }
+        assert_eq!(first.get() as usize, 16);
+        drop(outer);
+        assert!(thread.scope_top.is_null());
+    }
+}

@@ -1,0 +1,175 @@
+//! Figures about collections.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// What one collection did.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CollectionRecord {
+    /// 1 for the first collection.
+    pub index: u64,
+    /// Generation that was collected.
+    pub generation: i32,
+    /// Time from asking threads to stop until they all had.
+    pub stop_time: Duration,
+    /// Time that threads stood still, `stop_time` included.
+    pub pause: Duration,
+    /// Bytes in use before (nursery, old and large blocks).
+    pub bytes_before: usize,
+    /// Bytes in use after.
+    pub bytes_after: usize,
+    /// Bytes that survived the nursery.
+    pub promoted: usize,
+    /// Objects pinned by handles or conservative roots.
+    pub pinned_objects: usize,
+    /// Bytes of holes in old blocks.
+    pub fragmented: usize,
+    /// Objects that became ready for finalization, together with those that were waiting.
+    pub finalization_pending: usize,
+    /// Whether blocks were evacuated.
+    pub compacted: bool,
+}
+
+/// Counters since the start.
+#[derive(Debug, Default)]
+pub struct GcStats {
+    counts: [AtomicU64; 3],
+    induced: AtomicU64,
+    promotion_stamp: AtomicU32,
+    promoted_bytes: AtomicU64,
+    pause_nanos: AtomicU64,
+    history: Mutex<History>,
+}
+
+#[derive(Debug, Default)]
+struct History {
+    pauses: Vec<u32>,
+    last: [CollectionRecord; 3],
+    started: Option<Instant>,
+}
+
+/// Pauses of the process in microseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PauseSummary {
+    /// Number of pauses.
+    pub count: usize,
+    /// Median.
+    pub p50: u32,
+    /// 99th percentile.
+    pub p99: u32,
+    /// Longest.
+    pub max: u32,
+    /// Sum.
+    pub total: u64,
+}
+
+impl GcStats {
+    /// `GC.CollectionCount(generation)`: collections of that generation or an older one.
+    pub fn collection_count(&self, generation: i32) -> u64 {
+        usize::try_from(generation)
+            .ok()
+            .and_then(|g| self.counts.get(g))
+            .map_or(0, |count| count.load(Relaxed))
+    }
+
+    /// All collections.
+    pub fn collections(&self) -> u64 {
+        self.counts[0].load(Relaxed)
+    }
+
+    /// Collections that the program asked for.
+    pub fn induced_collections(&self) -> u64 {
+        self.induced.load(Relaxed)
+    }
+
+    /// Bytes that survived the nursery since the start.
+    pub fn promoted_bytes(&self) -> u64 {
+        self.promoted_bytes.load(Relaxed)
+    }
+
+    /// Time that threads stood still since the start.
+    pub fn total_pause(&self) -> Duration {
+        Duration::from_nanos(self.pause_nanos.load(Relaxed))
+    }
+
+    /// Share of the time since the first collection that threads stood still, in percent.
+    pub fn pause_percentage(&self) -> f64 {
+        match self.history.lock().started {
+            Some(started) => 100.0 * self.total_pause().as_secs_f64() / started.elapsed().as_secs_f64().max(1e-9),
+            None => 0.0,
+        }
+    }
+
+    /// The last collection, or the last one of `generation` exactly.
+    pub fn last_collection(&self, generation: Option<i32>) -> CollectionRecord {
+        let history = self.history.lock();
+        match generation.and_then(|g| usize::try_from(g).ok()) {
+            Some(g) => history.last.get(g).copied().unwrap_or_default(),
+            None => history
+                .last
+                .iter()
+                .copied()
+                .max_by_key(|record| record.index)
+                .unwrap_or_default(),
+        }
+    }
+
+    /// Distribution of the pauses.
+    pub fn pauses(&self) -> PauseSummary {
+        let mut pauses = self.history.lock().pauses.clone();
+        pauses.sort_unstable();
+        let at = |percent: usize| {
+            pauses
+                .get(pauses.len().saturating_sub(1) * percent / 100)
+                .copied()
+                .unwrap_or(0)
+        };
+        PauseSummary {
+            count: pauses.len(),
+            p50: at(50),
+            p99: at(99),
+            max: at(100),
+            total: pauses.iter().map(|&pause| u64::from(pause)).sum(),
+        }
+    }
+
+    /// Stamp written into objects that the present collection promotes. It changes with every collection of
+    /// generation 1 or 2.
+    pub(crate) fn promotion_stamp(&self) -> u32 {
+        self.promotion_stamp.load(Relaxed)
+    }
+
+    pub(crate) fn begin(&self, generation: i32, induced: bool) {
+        for count in &self.counts[..=generation.clamp(0, 2) as usize] {
+            count.fetch_add(1, Relaxed);
+        }
+        if induced {
+            self.induced.fetch_add(1, Relaxed);
+        }
+        if generation > 0 {
+            self.promotion_stamp.fetch_add(1, Relaxed);
+        }
+        self.history.lock().started.get_or_insert_with(Instant::now);
+    }
+
+    pub(crate) fn finish(&self, mut record: CollectionRecord) {
+        record.index = self.collections();
+        self.promoted_bytes.fetch_add(record.promoted as u64, Relaxed);
+        self.pause_nanos.fetch_add(record.pause.as_nanos() as u64, Relaxed);
+        let mut history = self.history.lock();
+        history.last[record.generation.clamp(0, 2) as usize] = record;
+        if history.pauses.len() >= 1 << 16 {
+            // Keep every second sample; the distribution stays.
+            let mut odd = false;
+            history.pauses.retain(|_| {
+                odd = !odd;
+                odd
+            });
+        }
+        history
+            .pauses
+            .push(record.pause.as_micros().min(u128::from(u32::MAX)) as u32);
+    }
+}

@@ -1,0 +1,104 @@
+//! Stress modes: collections at the worst moments.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use crate::heap::{CollectionReason, Heap};
+use crate::thread::ThreadHeader;
+
+/// When to collect out of turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StressMode {
+    /// Never.
+    #[default]
+    Off,
+    /// At every allocation.
+    EveryAllocation,
+    /// At every allocation and every safepoint poll.
+    EverySafepoint,
+    /// At every Nth allocation.
+    EveryNth(u32),
+}
+
+impl StressMode {
+    /// The mode of a `CORTEN_GCSTRESS` number: 0 off, 1 every allocation, 2 every safepoint, N >= 3 every Nth
+    /// allocation.
+    pub fn from_number(number: u32) -> Self {
+        match number {
+            0 => StressMode::Off,
+            1 => StressMode::EveryAllocation,
+            2 => StressMode::EverySafepoint,
+            n => StressMode::EveryNth(n),
+        }
+    }
+
+    /// The mode that `CORTEN_GCSTRESS` asks for.
+    pub fn from_environment() -> Self {
+        let number = std::env::var("CORTEN_GCSTRESS")
+            .ok()
+            .and_then(|text| text.trim().parse().ok());
+        Self::from_number(number.unwrap_or(0))
+    }
+}
+
+/// Every Nth allocation collects; 0 = never.
+static PERIOD: AtomicU32 = AtomicU32::new(0);
+static POLLS: AtomicU32 = AtomicU32::new(0);
+static COUNT: AtomicU64 = AtomicU64::new(0);
+
+/// Every this many stress collections one is full.
+const FULL_EVERY: u64 = 16;
+
+/// Switches the mode. Threads attached before keep polling as they did.
+pub fn configure(mode: StressMode) {
+    let (period, polls) = match mode {
+        StressMode::Off => (0, 0),
+        StressMode::EveryAllocation => (1, 0),
+        StressMode::EverySafepoint => (1, 1),
+        StressMode::EveryNth(n) => (n, 0),
+    };
+    POLLS.store(polls, Relaxed);
+    PERIOD.store(period, Relaxed);
+}
+
+/// Whether every allocation must take the slow path.
+#[inline]
+pub fn disables_inline_allocation() -> bool {
+    PERIOD.load(Relaxed) != 0
+}
+
+/// Whether polls collect.
+pub fn polls_collect() -> bool {
+    POLLS.load(Relaxed) != 0
+}
+
+/// Fill for memory that was freed, while stress is on: a stale reference then leads to a non-canonical address.
+pub(crate) fn poison() -> Option<u8> {
+    disables_inline_allocation().then_some(0xDB)
+}
+
+fn collect(heap: &Heap, thread: &mut ThreadHeader, count: u64) {
+    let generation = if count.is_multiple_of(FULL_EVERY) { 2 } else { 0 };
+    heap.run_collection(thread, generation, CollectionReason::Stress);
+}
+
+/// Hook of the allocation slow path.
+pub(crate) fn before_allocation(heap: &Heap, thread: &mut ThreadHeader) {
+    let period = u64::from(PERIOD.load(Relaxed));
+    if period == 0 {
+        return;
+    }
+    let count = COUNT.fetch_add(1, Relaxed);
+    if count.is_multiple_of(period) {
+        collect(heap, thread, count / period);
+    }
+}
+
+/// Hook of the poll slow path.
+pub(crate) fn poll(thread: &mut ThreadHeader) {
+    if let Some(heap) = Heap::try_get()
+        && polls_collect()
+    {
+        let count = COUNT.fetch_add(1, Relaxed);
+        collect(heap, thread, count);
+    }
+}

@@ -1,0 +1,155 @@
+//! The part of a runtime thread that the collector and generated code share.
+//!
+//! Generated code keeps the address of this structure in r15 and uses the offsets below as constants.
+
+use std::ffi::c_void;
+use std::ptr;
+
+use crate::object::ObjPtr;
+use crate::scope::RootFrame;
+use crate::sync::AtomicU32;
+
+/// Offset of [`ThreadHeader::alloc_cursor`].
+pub const THREAD_ALLOC_CURSOR: i32 = 0;
+/// Offset of [`ThreadHeader::alloc_limit`].
+pub const THREAD_ALLOC_LIMIT: i32 = 8;
+/// Offset of [`ThreadHeader::poll_requested`].
+pub const THREAD_POLL_REQUESTED: i32 = 16;
+/// Offset of [`ThreadHeader::gc_mode`].
+pub const THREAD_GC_MODE: i32 = 20;
+/// Offset of [`ThreadHeader::pending_exception`].
+pub const THREAD_PENDING_EXCEPTION: i32 = 24;
+/// Offset of [`ThreadHeader::transition_pc`].
+pub const THREAD_TRANSITION_PC: i32 = 32;
+/// Offset of [`ThreadHeader::transition_fp`].
+pub const THREAD_TRANSITION_FP: i32 = 40;
+/// Offset of [`ThreadHeader::entry_frame`].
+pub const THREAD_ENTRY_FRAME: i32 = 48;
+
+/// Value of [`ThreadHeader::gc_mode`]: the thread may touch the managed heap and must reach safepoints.
+pub const GC_MODE_COOPERATIVE: u32 = 1;
+/// Value of [`ThreadHeader::gc_mode`]: the thread does not touch the managed heap; collections do not wait for it.
+pub const GC_MODE_PREEMPTIVE: u32 = 0;
+
+/// Bit of [`ThreadHeader::poll_requested`]: the world is being stopped.
+pub const POLL_SUSPEND: u32 = 1;
+/// Bit of [`ThreadHeader::poll_requested`]: stress mode wants every poll to collect.
+pub const POLL_STRESS: u32 = 2;
+/// Bit of [`ThreadHeader::poll_requested`]: free for the runtime (thread interruption and the like).
+pub const POLL_RUNTIME: u32 = 4;
+
+/// Prefix of the runtime's thread structure.
+///
+/// Inline allocation of `size` bytes: `obj = alloc_cursor; next = obj + size; if next > alloc_limit` call the slow
+/// path, else `alloc_cursor = next; [obj] = MethodTable`. The memory from the cursor to the limit is zero; the header
+/// word of the next object is the word before the cursor.
+#[repr(C)]
+#[derive(Debug)]
+pub struct ThreadHeader {
+    /// Address that the next object gets.
+    pub alloc_cursor: usize,
+    /// The cursor may not pass this address.
+    pub alloc_limit: usize,
+    /// Nonzero: call the safepoint helper. Bits `POLL_*`.
+    pub poll_requested: AtomicU32,
+    /// [`GC_MODE_COOPERATIVE`] or [`GC_MODE_PREEMPTIVE`].
+    pub gc_mode: AtomicU32,
+    /// Exception to raise at the managed call site, set by native helpers. Scanned and updated by the collector.
+    pub pending_exception: ObjPtr,
+    /// Return address into managed code of the innermost managed-to-native transition.
+    pub transition_pc: usize,
+    /// Frame pointer of that managed frame.
+    pub transition_fp: usize,
+    /// Chain of native-to-managed entry thunks.
+    pub entry_frame: *mut c_void,
+    /// Innermost handle scope (roots of Rust code).
+    pub(crate) scope_top: *mut RootFrame,
+    /// Retired scope frames for reuse.
+    pub(crate) scope_cache: *mut RootFrame,
+    /// Start of the nursery chunk behind `alloc_cursor`, 0 if none.
+    pub(crate) chunk_start: usize,
+    /// Real end of that chunk; the limit is lower while stress mode disables inline allocation.
+    pub(crate) chunk_end: usize,
+    /// Bytes allocated by this thread apart from the current chunk.
+    pub(crate) allocated_before_chunk: u64,
+    /// Identity of the owner in thin locks, assigned by `attach`; 0 while detached.
+    pub(crate) lock_id: u32,
+    /// Whether the thread is in the registry.
+    pub(crate) attached: bool,
+}
+
+// SAFETY: the structure is shared with the collector only while its thread is stopped; the fields that others touch
+// concurrently are atomic.
+unsafe impl Send for ThreadHeader {}
+
+impl ThreadHeader {
+    /// A thread that is not yet attached, in preemptive mode.
+    pub fn new() -> Self {
+        Self {
+            alloc_cursor: 0,
+            alloc_limit: 0,
+            poll_requested: AtomicU32::new(0),
+            gc_mode: AtomicU32::new(GC_MODE_PREEMPTIVE),
+            pending_exception: ptr::null_mut(),
+            transition_pc: 0,
+            transition_fp: 0,
+            entry_frame: ptr::null_mut(),
+            scope_top: ptr::null_mut(),
+            scope_cache: ptr::null_mut(),
+            chunk_start: 0,
+            chunk_end: 0,
+            allocated_before_chunk: 0,
+            lock_id: 0,
+            attached: false,
+        }
+    }
+
+    /// Number that identifies this thread in thin locks (1..=65535), 0 while it is not attached.
+    pub fn lock_id(&self) -> u32 {
+        self.lock_id
+    }
+
+    /// Bytes that this thread has allocated on the managed heap since it was attached.
+    pub fn allocated_bytes(&self) -> u64 {
+        let current = if self.chunk_start != 0 {
+            self.alloc_cursor - self.chunk_start
+        } else {
+            0
+        };
+        self.allocated_before_chunk + current as u64
+    }
+}
+
+impl Default for ThreadHeader {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for ThreadHeader {
+    fn drop(&mut self) {
+        crate::scope::free_cache(self);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::mem::offset_of;
+
+    use super::*;
+
+    #[test]
+    fn offsets_are_those_of_generated_code() {
+        assert_eq!(offset_of!(ThreadHeader, alloc_cursor), THREAD_ALLOC_CURSOR as usize);
+        assert_eq!(offset_of!(ThreadHeader, alloc_limit), THREAD_ALLOC_LIMIT as usize);
+        assert_eq!(offset_of!(ThreadHeader, poll_requested), THREAD_POLL_REQUESTED as usize);
+        assert_eq!(offset_of!(ThreadHeader, gc_mode), THREAD_GC_MODE as usize);
+        assert_eq!(
+            offset_of!(ThreadHeader, pending_exception),
+            THREAD_PENDING_EXCEPTION as usize
+        );
+        assert_eq!(offset_of!(ThreadHeader, transition_pc), THREAD_TRANSITION_PC as usize);
+        assert_eq!(offset_of!(ThreadHeader, transition_fp), THREAD_TRANSITION_FP as usize);
+        assert_eq!(offset_of!(ThreadHeader, entry_frame), THREAD_ENTRY_FRAME as usize);
+    }
+}

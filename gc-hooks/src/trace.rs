@@ -1,0 +1,318 @@
+//! Tracing: what happens to a reference in a minor and in a full collection.
+
+use crate::gcdesc::{for_each_ref, for_each_ref_in};
+use crate::large::LargeSpace;
+use crate::object::{MethodTableHeader, ObjPtr, Object, size_with_mt};
+use crate::old::OldSpace;
+use crate::space::{CARD_SIZE, Layout, Range};
+
+/// A traversal of the object graph.
+pub(crate) trait Trace {
+    /// Makes the object that the slot refers to live and updates the slot.
+    fn visit(&mut self, slot: *mut ObjPtr);
+    /// Scans everything found so far; returns whether there was anything.
+    fn drain(&mut self) -> bool;
+    /// Present address of an object if it is live.
+    fn locate(&self, obj: usize) -> Option<usize>;
+}
+
+/// Bit of an object's first word: the rest is the forwarding address.
+const FORWARDED: usize = 1;
+
+/// Where the object at `address` went, if it was forwarded.
+#[inline(always)]
+fn forwarding(address: usize) -> Result<usize, *const MethodTableHeader> {
+    // SAFETY: `address` is an object (forwarded or not), whose first word is readable.
+    let word = unsafe { *(address as *const usize) };
+    if word & FORWARDED != 0 {
+        Ok(word & !FORWARDED)
+    } else {
+        Err(word as *const MethodTableHeader)
+    }
+}
+
+/// Copies an object into the old space and leaves a forwarding address.
+#[inline(always)]
+fn evacuate(layout: &Layout, old: &mut OldSpace, from: usize, size: usize) -> usize {
+    let Some(to) = old.allocate(layout, size) else {
+        exhausted()
+    };
+    // SAFETY: the target is fresh memory of `size` bytes whose header word is in front; the source is an object of that
+    // size. They do not overlap, because nothing is allocated into blocks that are being emptied.
+    unsafe {
+        std::ptr::copy_nonoverlapping((from - 8) as *const u64, (to - 8) as *mut u64, size / 8);
+        *(from as *mut usize) = to | FORWARDED;
+    }
+    to
+}
+
+/// There is no way back from the middle of a collection.
+#[cold]
+fn exhausted() -> ! {
+    eprintln!("Fatal error: the managed heap's address range is used up during a collection.");
+    std::process::abort();
+}
+
+/// Copies the live objects of the nursery into the old space; large young objects are marked.
+pub(crate) struct MinorTrace<'a> {
+    layout: &'static Layout,
+    young: Range,
+    pub old: &'a mut OldSpace,
+    large: &'a mut LargeSpace,
+    stack: Vec<ObjPtr>,
+    has_pins: bool,
+    stamp: u32,
+    /// Bytes copied.
+    pub promoted: usize,
+}
+
+impl<'a> MinorTrace<'a> {
+    pub fn new(
+        layout: &'static Layout,
+        old: &'a mut OldSpace,
+        large: &'a mut LargeSpace,
+        stack: Vec<ObjPtr>,
+        stamp: u32,
+    ) -> Self {
+        let young = Range {
+            start: layout.nursery.start,
+            end: layout.large.end,
+        };
+        Self {
+            layout,
+            young,
+            old,
+            large,
+            stack,
+            has_pins: false,
+            stamp,
+            promoted: 0,
+        }
+    }
+
+    pub fn into_stack(self) -> Vec<ObjPtr> {
+        self.stack
+    }
+
+    /// Keeps an object alive where it is. Before anything else is visited.
+    pub fn pin(&mut self, obj: usize) {
+        if self.layout.nursery.contains(obj) {
+            self.has_pins = true;
+            if self.layout.marks.insert(obj) {
+                self.stack.push(obj as ObjPtr);
+            }
+        } else {
+            let mut slot = obj as ObjPtr;
+            self.visit(&raw mut slot);
+        }
+    }
+
+    /// Visits a slot; returns whether it refers to a young object still.
+    #[inline(always)]
+    fn visit_slot(&mut self, slot: *mut ObjPtr) -> bool {
+        // SAFETY: slots are valid references.
+        let address = unsafe { *slot } as usize;
+        if !self.young.contains(address) {
+            return false;
+        }
+        if !self.layout.nursery.contains(address) {
+            if self.large.is_young(address) && self.layout.marks.insert(address) {
+                self.stack.push(address as ObjPtr);
+            }
+            return false;
+        }
+        let to = match forwarding(address) {
+            Ok(to) => to,
+            Err(mt) => {
+                if self.has_pins && self.layout.marks.test(address) {
+                    return true;
+                }
+                // SAFETY: the object is whole, it was not forwarded.
+                let size = unsafe { size_with_mt(address as ObjPtr, mt) };
+                let to = evacuate(self.layout, self.old, address, size);
+                // SAFETY: the low half of the header word is free; it holds the promotion stamp.
+                unsafe { *((to - 8) as *mut u32) = self.stamp };
+                self.promoted += size;
+                // SAFETY: `mt` is the object's MethodTable.
+                if unsafe { (*mt).contains_gc_pointers() } {
+                    self.stack.push(to as ObjPtr);
+                }
+                to
+            }
+        };
+        // SAFETY: as above.
+        unsafe { *slot = to as ObjPtr };
+        false
+    }
+
+    #[inline(always)]
+    fn visit_field(&mut self, field: *mut ObjPtr) {
+        if self.visit_slot(field) && !self.layout.nursery.contains(field as usize) {
+            self.layout.mark_card(field as usize);
+        }
+    }
+
+    #[inline(always)]
+    fn scan(&mut self, obj: ObjPtr) {
+        // SAFETY: objects on the stack are whole and not forwarded.
+        unsafe {
+            let mt = (*obj).mt;
+            let size = size_with_mt(obj, mt);
+            for_each_ref(obj, mt, size, |field| self.visit_field(field));
+        }
+    }
+
+    /// Scans the references of `obj` with addresses in `low..high`.
+    pub fn scan_part(&mut self, obj: ObjPtr, low: usize, high: usize) {
+        // SAFETY: an object outside of the nursery, so never forwarded in a minor collection.
+        unsafe {
+            let mt = (*obj).mt;
+            let size = size_with_mt(obj, mt);
+            for_each_ref_in(obj, mt, size, low, high, |field| self.visit_field(field));
+        }
+    }
+
+    /// Scans the objects of a card; `first` is the last object that begins at or below it.
+    pub fn scan_card(&mut self, first: Option<usize>, card: usize) {
+        let end = card + CARD_SIZE;
+        if let Some(obj) = first
+            && obj < card
+        {
+            self.scan_part(obj as ObjPtr, card, end);
+        }
+        let starts = self.layout.starts;
+        starts.for_each(card, end, |obj| self.scan_part(obj as ObjPtr, card, end));
+    }
+}
+
+impl Trace for MinorTrace<'_> {
+    fn visit(&mut self, slot: *mut ObjPtr) {
+        self.visit_slot(slot);
+    }
+
+    fn drain(&mut self) -> bool {
+        let mut any = false;
+        while let Some(obj) = self.stack.pop() {
+            any = true;
+            self.scan(obj);
+        }
+        any
+    }
+
+    fn locate(&self, obj: usize) -> Option<usize> {
+        if !self.young.contains(obj) {
+            return Some(obj);
+        }
+        if self.layout.nursery.contains(obj) {
+            return match forwarding(obj) {
+                Ok(to) => Some(to),
+                Err(_) => self.layout.marks.test(obj).then_some(obj),
+            };
+        }
+        (!self.large.is_young(obj) || self.layout.marks.test(obj)).then_some(obj)
+    }
+}
+
+/// Marks live objects of all spaces; empties the old blocks chosen for evacuation.
+pub(crate) struct FullTrace<'a> {
+    layout: &'static Layout,
+    pub old: &'a mut OldSpace,
+    evacuates: bool,
+    stack: Vec<ObjPtr>,
+}
+
+impl<'a> FullTrace<'a> {
+    pub fn new(layout: &'static Layout, old: &'a mut OldSpace, evacuates: bool, stack: Vec<ObjPtr>) -> Self {
+        Self {
+            layout,
+            old,
+            evacuates,
+            stack,
+        }
+    }
+
+    pub fn into_stack(self) -> Vec<ObjPtr> {
+        self.stack
+    }
+
+    /// Keeps a pinned object alive; its block is not evacuated.
+    pub fn keep(&mut self, obj: usize) {
+        let mut slot = obj as ObjPtr;
+        self.visit(&raw mut slot);
+    }
+
+    #[inline(always)]
+    fn visit_slot(&mut self, slot: *mut ObjPtr) {
+        // SAFETY: slots are valid references.
+        let address = unsafe { *slot } as usize;
+        let layout = self.layout;
+        if !layout.heap.contains(address) || address >= layout.frozen.start {
+            return;
+        }
+        if self.evacuates && layout.old.contains(address) && self.old.is_evacuating(layout, address) {
+            let to = match forwarding(address) {
+                Ok(to) => to,
+                Err(mt) => {
+                    // SAFETY: the object is whole, it was not forwarded.
+                    let size = unsafe { size_with_mt(address as ObjPtr, mt) };
+                    let to = evacuate(layout, self.old, address, size);
+                    // It is counted when it is scanned.
+                    self.old.uncount(layout, to, size);
+                    layout.marks.set(to);
+                    self.stack.push(to as ObjPtr);
+                    to
+                }
+            };
+            // SAFETY: as above.
+            unsafe { *slot = to as ObjPtr };
+        } else if layout.marks.insert(address) {
+            self.stack.push(address as ObjPtr);
+        }
+    }
+
+    /// Visits the references of an object.
+    #[inline(always)]
+    pub fn scan(&mut self, obj: *mut Object) {
+        let layout = self.layout;
+        // SAFETY: marked objects are whole and not forwarded.
+        unsafe {
+            let mt = (*obj).mt;
+            let size = size_with_mt(obj, mt);
+            if layout.old.contains(obj as usize) {
+                self.old.count_live(layout, obj as usize, size);
+            }
+            for_each_ref(obj, mt, size, |field| {
+                self.visit_slot(field);
+                if layout.nursery.contains(*field as usize) && !layout.nursery.contains(field as usize) {
+                    layout.mark_card(field as usize);
+                }
+            });
+        }
+    }
+}
+
+impl Trace for FullTrace<'_> {
+    fn visit(&mut self, slot: *mut ObjPtr) {
+        self.visit_slot(slot);
+    }
+
+    fn drain(&mut self) -> bool {
+        let mut any = false;
+        while let Some(obj) = self.stack.pop() {
+            any = true;
+            self.scan(obj);
+        }
+        any
+    }
+
+    fn locate(&self, obj: usize) -> Option<usize> {
+        let layout = self.layout;
+        if !layout.heap.contains(obj) || layout.frozen.contains(obj) {
+            return Some(obj);
+        }
+        if layout.old.contains(obj) && self.old.is_evacuating(layout, obj) {
+            return forwarding(obj).ok();
+        }
+        layout.marks.test(obj).then_some(obj)
+    }
+}
