@@ -14,6 +14,8 @@ const TIME_LIMIT: &str = "10";
 const ADDRESS_SPACE: &str = "4194304";
 /// The code with which `corten` reports bad input.
 const REPORTED: i32 = 2;
+/// The overview reads and checks everything; the other views print what they can.
+const VIEWS: [&[&str]; 2] = [&[], &["--tables", "--types", "--methods"]];
 /// Failures that are shown; the rest is counted.
 const SHOWN: usize = 10;
 
@@ -60,7 +62,9 @@ fn inspect_all(paths: &[PathBuf], corten: &Path) -> Outcome<Vec<String>> {
     let work = || {
         let mut failures = Vec::new();
         while let Some(path) = paths.get(next.fetch_add(1, Ordering::Relaxed)) {
-            failures.extend(inspect(path, corten)?);
+            for views in VIEWS {
+                failures.extend(inspect(path, views, corten)?);
+            }
         }
         Ok(failures)
     };
@@ -78,7 +82,7 @@ fn inspect_all(paths: &[PathBuf], corten: &Path) -> Outcome<Vec<String>> {
 }
 
 /// Inspects one image; `Some` says what went wrong.
-fn inspect(path: &Path, corten: &Path) -> Outcome<Option<String>> {
+fn inspect(path: &Path, views: &[&str], corten: &Path) -> Outcome<Option<String>> {
     let mut command = Command::new("sh");
     command
         .args([
@@ -88,7 +92,7 @@ fn inspect(path: &Path, corten: &Path) -> Outcome<Option<String>> {
             TIME_LIMIT,
         ])
         .arg(corten);
-    command.args(["inspect", "--tables", "--types", "--methods"]).arg(path);
+    command.arg("inspect").args(views).arg(path);
     command.stdin(Stdio::null()).stdout(Stdio::null());
     let Output { status, stderr, .. } = command.output().map_err(|source| start_failure(&command, source))?;
     let text = String::from_utf8_lossy(&stderr);

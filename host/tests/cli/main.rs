@@ -4,4 +4,5 @@
 
 mod bad_input;
 mod framework;
+mod inspect;
 mod support;
