@@ -393,7 +393,7 @@ impl Module {
                 let blob = self.type_spec(rid)?.signature;
                 let definition = crate::sig::definition_of_type_spec(blob);
                 let definition = definition.map_err(|e| self.signature_error(blob, e))?;
-                match definition.filter(|d| !d.is(TableId::TypeSpec)) {
+                match definition {
                     Some(d) => self.type_name(d),
                     None => Err(not_named()),
                 }

@@ -109,6 +109,11 @@ impl PortablePdb {
         self.entry_point
     }
 
+    /// The whole PDB.
+    pub fn bytes(&self) -> &[u8] {
+        self.image.bytes()
+    }
+
     fn file(&self) -> &[u8] {
         self.image.bytes()
     }

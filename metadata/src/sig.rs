@@ -54,9 +54,9 @@ pub enum TypeSig {
     Object,
     /// `typedref`
     TypedByRef,
-    /// A reference type (TypeDef, TypeRef or TypeSpec).
+    /// A reference type (TypeDef or TypeRef).
     Class(Token),
-    /// A value type (TypeDef, TypeRef or TypeSpec).
+    /// A value type (TypeDef or TypeRef).
     ValueType(Token),
     /// An instance of a generic type.
     GenericInst {
@@ -381,6 +381,17 @@ impl<'a> SigReader<'a> {
         Ok(Token::new(table, rid))
     }
 
+    /// A type token after CLASS, VALUETYPE or GENERICINST: the reference runtime takes no TypeSpec there.
+    fn named_type(&mut self) -> Result<Token> {
+        let at = self.at;
+        let token = self.type_token()?;
+        if token.is(TableId::TypeSpec) {
+            self.error(at, SigErrorKind::Token(token.0))
+        } else {
+            Ok(token)
+        }
+    }
+
     /// A type that may stand as a field, parameter, element or argument.
     pub fn ty(&mut self) -> Result<TypeSig> {
         self.type_in(Allow::Plain)
@@ -434,8 +445,8 @@ impl<'a> SigReader<'a> {
             0x0e => TypeSig::String,
             element::PTR => TypeSig::Ptr(self.boxed(Allow::Void)?),
             element::BYREF => TypeSig::ByRef(self.boxed(Allow::Plain)?),
-            element::VALUETYPE => TypeSig::ValueType(self.type_token()?),
-            element::CLASS => TypeSig::Class(self.type_token()?),
+            element::VALUETYPE => TypeSig::ValueType(self.named_type()?),
+            element::CLASS => TypeSig::Class(self.named_type()?),
             element::VAR => TypeSig::Var(self.unsigned()?),
             element::MVAR => TypeSig::MVar(self.unsigned()?),
             element::ARRAY => {
@@ -480,7 +491,7 @@ impl<'a> SigReader<'a> {
             element::VALUETYPE => true,
             other => return self.error(at, SigErrorKind::ElementType(other)),
         };
-        let definition = self.type_token()?;
+        let definition = self.named_type()?;
         let args = self.generic_args()?;
         Ok(TypeSig::GenericInst {
             is_value_type,
@@ -647,9 +658,9 @@ pub fn definition_of_type_spec(blob: &[u8]) -> Result<Option<Token>> {
     match r.byte()? {
         element::GENERICINST => {
             r.byte()?;
-            r.type_token().map(Some)
+            r.named_type().map(Some)
         }
-        element::CLASS | element::VALUETYPE => r.type_token().map(Some),
+        element::CLASS | element::VALUETYPE => r.named_type().map(Some),
         _ => Ok(None),
     }
 }

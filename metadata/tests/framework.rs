@@ -1,4 +1,5 @@
 //! Reads the whole .NET class library. Skipped where none is found.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use corten_metadata::attribute::{EnumRef, Primitive};
 use corten_metadata::visit::{Summary, visit_with};
