@@ -7,7 +7,7 @@ use std::path::PathBuf;
 /// through unchanged, so scripts that must tell the two apart should look at stderr: the host's lines start with `corten: `.
 pub const HOST_FAILURE: u8 = 2;
 
-/// A failure of the host; the fault is the user's input or environment, never the engine's.
+/// A failure before the application runs; the fault is the user's input or environment.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
     /// The command line cannot be understood.
@@ -43,6 +43,9 @@ pub enum HostError {
     /// No .NET framework was found, or none that the application can use.
     #[error("{0}")]
     NoFramework(String),
+    /// The engine did not start.
+    #[error("{0}")]
+    Engine(String),
     /// The framework could not be fetched.
     #[error("cannot install the .NET {version} framework: {reason}")]
     Provision {

@@ -1,46 +1,45 @@
-//! What the engine gets: everything about the application that was decided before it starts.
+//! Everything about an application that is decided before the engine starts.
 
-use std::ffi::OsString;
 use std::fmt;
-use std::path::PathBuf;
+
+use corten_runtime::RuntimeConfig;
 
 use super::references::MissingReference;
 use crate::framework::Framework;
 
-/// The input of the engine.
+/// What the engine gets, and what is only worth telling the user.
 #[derive(Debug)]
-pub struct RuntimeConfig {
-    /// The application's assembly: an absolute path.
-    pub app: PathBuf,
-    /// Its arguments, as `Main` gets them.
-    pub args: Vec<OsString>,
-    /// Assemblies that the binder may use: simple name and absolute path, each name once.
-    pub tpa: Vec<(String, PathBuf)>,
-    /// Properties for `AppContext`, in the order in which they are passed; each name once.
-    pub properties: Vec<(String, String)>,
-    /// Folders with native libraries, in search order.
-    pub native_search_dirs: Vec<PathBuf>,
-    /// References of the application that are not in `tpa`.
+pub struct Launch {
+    /// The engine's input. Paths are absolute, names occur once.
+    pub config: RuntimeConfig,
+    /// Where the class library comes from.
+    pub framework: Framework,
+    /// References of the application that the binder will not find by itself.
     pub missing_references: Vec<MissingReference>,
-    /// Print statistics at exit.
-    pub stats: bool,
+}
+
+/// The property with the assemblies whose `StartupHook.Initialize` the class library calls before `Main`.
+pub const STARTUP_HOOKS: &str = "STARTUP_HOOKS";
+
+impl Launch {
+    /// A missing reference without which `Main` cannot run. A startup hook runs before `Main` and may supply what is missing.
+    pub fn fatal_reference(&self) -> Option<&MissingReference> {
+        let hooks = self.config.properties.iter().any(|(name, _)| name == STARTUP_HOOKS);
+        let mut missing = self.missing_references.iter();
+        missing.find(|reference| reference.needed_by_main && !hooks)
+    }
 }
 
 /// The answer to `--explain`.
-pub struct Explanation<'a> {
-    pub config: &'a RuntimeConfig,
-    pub framework: &'a Framework,
-}
-
-impl fmt::Display for Explanation<'_> {
+impl fmt::Display for Launch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let config = self.config;
+        let config = &self.config;
         writeln!(f, "application: {}", config.app.display())?;
         writeln!(f, "arguments: {}", config.args.len())?;
         for (index, arg) in config.args.iter().enumerate() {
-            writeln!(f, "  {index}: {}", arg.to_string_lossy())?;
+            writeln!(f, "  {index}: {arg}")?;
         }
-        let Framework { version, dir, origin } = self.framework;
+        let Framework { version, dir, origin } = &self.framework;
         writeln!(f, "framework: {version} in {} ({origin})", dir.display())?;
         writeln!(f, "native libraries are searched in:")?;
         for dir in &config.native_search_dirs {
@@ -57,7 +56,7 @@ impl fmt::Display for Explanation<'_> {
         for (name, path) in &config.tpa {
             writeln!(f, "  {name}: {}", path.display())?;
         }
-        for reference in &config.missing_references {
+        for reference in &self.missing_references {
             let (a, b, c, d) = reference.version;
             let weight = if reference.needed_by_main {
                 "needed by Main"

@@ -13,16 +13,16 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::error::HostError;
+use corten_runtime::RuntimeConfig;
+
+use crate::error::{HostError, one_line};
 use crate::framework::{self, Framework, Request, Version};
 use crate::output;
 use deps::DepsFile;
-use launch::{Explanation, RuntimeConfig};
+use launch::Launch;
 use probing::Probed;
+use references::MissingReference;
 use runtime_config::RuntimeConfigFile;
-
-/// Assemblies whose `StartupHook.Initialize` the class library calls before `Main`.
-const STARTUP_HOOKS: &str = "STARTUP_HOOKS";
 
 /// What the command line says about the application to run.
 #[derive(Debug)]
@@ -39,49 +39,42 @@ pub struct LaunchOptions {
     pub explain: bool,
 }
 
-/// Runs an application; returns its exit code.
+/// Runs an application; returns its exit code, of which the system keeps the low eight bits.
 ///
 /// # Errors
 /// Everything that keeps it from starting.
 pub fn run(options: LaunchOptions) -> Result<ExitCode, HostError> {
     let explain = options.explain;
-    let (config, framework) = prepare(options)?;
+    let launch = prepare(options)?;
     if explain {
-        output::print(Explanation {
-            config: &config,
-            framework: &framework,
-        })?;
+        output::print(launch)?;
         return Ok(ExitCode::SUCCESS);
     }
-    // A startup hook runs before `Main` and may supply what is missing.
-    let hooks = config.properties.iter().any(|(name, _)| name == STARTUP_HOOKS);
-    if let Some(missing) = config
-        .missing_references
-        .iter()
-        .find(|reference| reference.needed_by_main && !hooks)
-    {
-        let (a, b, c, d) = missing.version;
-        let reason = format!(
-            "Main uses the assembly {} {a}.{b}.{c}.{d}, which is neither beside the application nor in the framework {}; copy {}.dll \
-             to {}",
-            missing.name,
-            framework.dir.display(),
-            missing.name,
-            config.app.parent().unwrap_or(Path::new(".")).display()
-        );
-        return Err(HostError::BadApp {
-            path: config.app,
-            reason,
-        });
+    if let Some(missing) = launch.fatal_reference() {
+        return Err(missing_reference(&launch, missing));
     }
-    Err(HostError::BadApp {
-        path: config.app,
-        reason: "the engine is not linked in this build".to_owned(),
-    })
+    let code = corten_runtime::run(launch.config).map_err(|e| HostError::Engine(one_line(&e.to_string())))?;
+    let [low, ..] = code.to_le_bytes();
+    Ok(ExitCode::from(low))
+}
+
+fn missing_reference(launch: &Launch, missing: &MissingReference) -> HostError {
+    let (a, b, c, d) = missing.version;
+    let (name, app) = (&missing.name, &launch.config.app);
+    let reason = format!(
+        "Main uses the assembly {name} {a}.{b}.{c}.{d}, which is neither beside the application nor in the framework {}; \
+         copy {name}.dll to {}",
+        launch.framework.dir.display(),
+        app.parent().unwrap_or(Path::new(".")).display()
+    );
+    HostError::BadApp {
+        path: app.clone(),
+        reason,
+    }
 }
 
 /// Finds and checks everything that the engine needs.
-fn prepare(options: LaunchOptions) -> Result<(RuntimeConfig, Framework), HostError> {
+fn prepare(options: LaunchOptions) -> Result<Launch, HostError> {
     let module = image::open_app(&options.app)?;
     let app = std::path::absolute(&options.app).map_err(|e| HostError::io(&options.app, e))?;
     let app_dir = app.parent().unwrap_or(Path::new("/")).to_owned();
@@ -105,23 +98,28 @@ fn prepare(options: LaunchOptions) -> Result<(RuntimeConfig, Framework), HostErr
 
     let mut properties = host_properties(&app_dir, listed.map(|(path, _)| path), &framework.version, &probed);
     if let Ok(hooks) = env::var("DOTNET_STARTUP_HOOKS") {
-        properties.push((STARTUP_HOOKS.to_owned(), hooks));
+        properties.push((launch::STARTUP_HOOKS.to_owned(), hooks));
     }
     add_configured(
         &mut properties,
         config_file.map(|file| file.properties).unwrap_or_default(),
     );
     let missing_references = references::missing(&module, probed.tpa.iter().map(|(name, _)| name.as_str()));
+    // As on every Unix, arguments are UTF-8 for the class library; what is not gets replacement characters.
+    let args = options.args.iter().map(|arg| arg.to_string_lossy().into_owned());
     let config = RuntimeConfig {
         app,
-        args: options.args,
+        args: args.collect(),
         tpa: probed.tpa,
         properties,
         native_search_dirs: probed.native_dirs,
-        missing_references,
         stats: options.stats,
     };
-    Ok((config, framework))
+    Ok(Launch {
+        config,
+        framework,
+        missing_references,
+    })
 }
 
 fn find_framework(

@@ -31,6 +31,11 @@ const RUNTIME_PACK: &str = "runtimepack.Microsoft.NETCore.App.Runtime.linux-x64"
 /// Fewer files than this cannot be a whole framework.
 const MIN_FILES: usize = 170;
 
+/// How the folders in which installations are prepared begin.
+const WORK_PREFIX: &str = ".install-";
+/// A work folder that is older was left by an installation that was killed.
+const ABANDONED: Duration = Duration::from_secs(3600);
+
 /// Installs the framework unless it is there; returns its folder. Reports progress on stderr.
 ///
 /// # Errors
@@ -44,9 +49,10 @@ pub fn install() -> Result<PathBuf, HostError> {
         return Ok(target);
     }
     std::fs::create_dir_all(&cache).map_err(|e| HostError::io(&cache, e))?;
+    remove_abandoned(&cache);
     // In the cache, so that the last step is a rename within one file system. Removed when dropped, also after an error.
     let work = tempfile::Builder::new()
-        .prefix(".install-")
+        .prefix(WORK_PREFIX)
         .tempdir_in(&cache)
         .map_err(|e| HostError::io(&cache, e))?;
 
@@ -69,6 +75,21 @@ pub fn install() -> Result<PathBuf, HostError> {
         target.display()
     );
     Ok(target)
+}
+
+/// Removes what killed installations left, each some 250 MB. Failing to is no reason not to install.
+fn remove_abandoned(cache: &Path) {
+    for entry in std::fs::read_dir(cache).into_iter().flatten().flatten() {
+        let ours = entry.file_name().to_string_lossy().starts_with(WORK_PREFIX);
+        let age = entry
+            .metadata()
+            .and_then(|data| data.modified())
+            .ok()
+            .and_then(|time| time.elapsed().ok());
+        if ours && age.is_some_and(|age| age > ABANDONED) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 fn failure(reason: impl Into<String>) -> HostError {
@@ -231,6 +252,23 @@ mod tests {
             framework_files(&deps).into_iter().collect::<Vec<_>>(),
             ["System.dll", "libclrjit.so"]
         );
+    }
+
+    #[test]
+    fn only_old_work_folders_are_removed() {
+        let cache = tempfile::tempdir().expect("tempdir");
+        let [old, new, other] = [".install-old", ".install-new", "9.0.5"].map(|name| cache.path().join(name));
+        for dir in [&old, &new, &other] {
+            std::fs::create_dir(dir).expect("create");
+        }
+        let long_ago = std::time::SystemTime::now() - 2 * ABANDONED;
+        for dir in [&old, &other] {
+            std::fs::File::open(dir)
+                .and_then(|file| file.set_modified(long_ago))
+                .expect("set the time");
+        }
+        remove_abandoned(cache.path());
+        assert_eq!([old, new, other].map(|dir| dir.is_dir()), [false, true, true]);
     }
 
     #[test]
