@@ -2,3 +2,14 @@
 pub mod host_api;
 pub mod ids;
 pub mod ir;
+pub mod abi;
+pub mod code_heap;
+pub mod code_map;
+pub mod compile;
+pub mod disasm;
+pub mod frames;
+pub mod isa;
+pub mod layout;
+pub mod localloc;
+mod lower;
+pub mod perf_map;

@@ -1,0 +1,244 @@
+//! Memory for generated code and for the data that code owns.
+//!
+//! One anonymous region is reserved within 2 GB of the executable, so that generated code reaches native helpers and itself
+//! with 32-bit displacements (anonymous because `perf` ignores the map file for file-backed memory). Targets that are
+//! farther away are reached through veneers (`jmp [rip+0]; .quad target`), one per target.
+//!
+//! The low part of the region is code (readable, writable, executable), the high part is data (inline cache cells).
+
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Code blocks start at multiples of this, and one entry of the code map covers this many bytes.
+pub const CODE_ALIGN: usize = 32;
+const DATA_BYTES: usize = 32 << 20;
+const VENEER_BYTES: usize = 16;
+
+/// Why code memory is not available.
+#[derive(Debug, thiserror::Error)]
+pub enum CodeHeapError {
+    /// The operating system refused the reservation.
+    #[error("cannot reserve {bytes} bytes for code: {error}")]
+    Reserve {
+        /// Size asked.
+        bytes: usize,
+        /// The system's reason.
+        error: std::io::Error,
+    },
+    /// The region is full.
+    #[error("code heap is full ({bytes} more bytes wanted)")]
+    Full {
+        /// Size asked.
+        bytes: usize,
+    },
+}
+
+struct Space {
+    top: usize,
+    /// Freed blocks: (offset, bytes), multiples of `CODE_ALIGN`.
+    free: Vec<(usize, usize)>,
+    veneers: FxHashMap<u64, usize>,
+    data_top: usize,
+}
+
+/// The code region.
+pub struct CodeHeap {
+    base: *mut u8,
+    code_bytes: usize,
+    space: Mutex<Space>,
+    used: AtomicU64,
+}
+
+// SAFETY: the region is process memory; allocation state is behind a lock, blocks are handed out once.
+unsafe impl Send for CodeHeap {}
+// SAFETY: as above.
+unsafe impl Sync for CodeHeap {}
+
+impl CodeHeap {
+    /// Reserves `bytes` of address space for code (committed as it is touched).
+    pub fn new(bytes: usize) -> Result<Self, CodeHeapError> {
+        let code_bytes = bytes.next_multiple_of(1 << 20);
+        let total = code_bytes + DATA_BYTES;
+        let base = reserve_near(Self::new as *const () as usize, total)
+            .map_err(|error| CodeHeapError::Reserve { bytes: total, error })?;
+        // The pair {0, 0} that every new cell points at: no object has MethodTable 0. Fresh memory is zero.
+        let data_top = code_bytes + 16;
+        Ok(CodeHeap {
+            base,
+            code_bytes,
+            space: Mutex::new(Space { top: CODE_ALIGN, free: Vec::new(), veneers: FxHashMap::default(), data_top }),
+            used: AtomicU64::new(0),
+        })
+    }
+
+    /// First address of the code part.
+    pub fn base(&self) -> usize {
+        self.base as usize
+    }
+
+    /// Size of the code part.
+    pub fn code_bytes(&self) -> usize {
+        self.code_bytes
+    }
+
+    /// Is this an address in the code part?
+    pub fn contains(&self, pc: usize) -> bool {
+        pc.wrapping_sub(self.base as usize) < self.code_bytes
+    }
+
+    /// Bytes of code in use.
+    pub fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Takes a block of at least `bytes` bytes, aligned to [`CODE_ALIGN`].
+    pub fn allocate(&self, bytes: usize) -> Result<*mut u8, CodeHeapError> {
+        self.allocate_in(&mut self.space.lock(), bytes)
+    }
+
+    fn allocate_in(&self, space: &mut Space, bytes: usize) -> Result<*mut u8, CodeHeapError> {
+        let size = bytes.max(1).next_multiple_of(CODE_ALIGN);
+        let offset = match space.free.iter().position(|&(_, n)| n >= size) {
+            Some(i) => {
+                let (offset, n) = space.free[i];
+                if n == size {
+                    space.free.swap_remove(i);
+                } else {
+                    space.free[i] = (offset + size, n - size);
+                }
+                offset
+            }
+            None => {
+                let offset = space.top;
+                if size > self.code_bytes - offset {
+                    return Err(CodeHeapError::Full { bytes });
+                }
+                space.top += size;
+                offset
+            }
+        };
+        self.used.fetch_add(size as u64, Ordering::Relaxed);
+        // SAFETY: offset + size is inside the region.
+        Ok(unsafe { self.base.add(offset) })
+    }
+
+    /// Gives a block back. The caller guarantees that nothing can execute it any more.
+    pub fn free(&self, block: *mut u8, bytes: usize) {
+        let size = bytes.max(1).next_multiple_of(CODE_ALIGN);
+        let offset = block as usize - self.base as usize;
+        let mut space = self.space.lock();
+        self.used.fetch_sub(size as u64, Ordering::Relaxed);
+        // Merge with a neighbour where there is one.
+        if let Some(i) = space.free.iter().position(|&(o, n)| o + n == offset) {
+            space.free[i].1 += size;
+        } else if let Some(i) = space.free.iter().position(|&(o, _)| o == offset + size) {
+            space.free[i].0 = offset;
+            space.free[i].1 += size;
+        } else {
+            space.free.push((offset, size));
+        }
+    }
+
+    /// Address of a jump to `target` inside the region.
+    pub fn veneer(&self, target: u64) -> Result<usize, CodeHeapError> {
+        let mut space = self.space.lock();
+        if let Some(&at) = space.veneers.get(&target) {
+            return Ok(at);
+        }
+        let block = self.allocate_in(&mut space, VENEER_BYTES)?;
+        let mut code = [0u8; VENEER_BYTES];
+        code[..6].copy_from_slice(&[0xff, 0x25, 0, 0, 0, 0]); // jmp qword ptr [rip+0]
+        code[6..14].copy_from_slice(&target.to_le_bytes());
+        // SAFETY: a fresh block of that size.
+        unsafe { std::ptr::copy_nonoverlapping(code.as_ptr(), block, VENEER_BYTES) };
+        space.veneers.insert(target, block as usize);
+        Ok(block as usize)
+    }
+
+    /// A new inline cache cell: 8 bytes that point at the pair {0, 0}.
+    pub fn new_cell(&self) -> Option<u64> {
+        let mut space = self.space.lock();
+        let offset = space.data_top;
+        if offset + 8 > self.code_bytes + DATA_BYTES {
+            return None;
+        }
+        space.data_top += 8;
+        // SAFETY: inside the data part, exclusively ours.
+        unsafe {
+            let cell = self.base.add(offset).cast::<u64>();
+            cell.write(self.base.add(self.code_bytes) as u64);
+            Some(cell as u64)
+        }
+    }
+}
+
+impl Drop for CodeHeap {
+    fn drop(&mut self) {
+        // SAFETY: our own mapping; whoever drops the heap guarantees that no code of it is running.
+        unsafe { libc::munmap(self.base.cast(), self.code_bytes + DATA_BYTES) };
+    }
+}
+
+/// Maps `bytes` readable, writable and executable, as near to `code` as possible.
+fn reserve_near(code: usize, bytes: usize) -> std::io::Result<*mut u8> {
+    const STEP: usize = 64 << 20;
+    const REACH: usize = 0x7000_0000;
+    let map = |hint: usize| {
+        // SAFETY: a new anonymous mapping; the hint replaces nothing without MAP_FIXED.
+        let p = unsafe {
+            libc::mmap(
+                hint as *mut libc::c_void,
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        };
+        if p == libc::MAP_FAILED { Err(std::io::Error::last_os_error()) } else { Ok(p.cast::<u8>()) }
+    };
+    let near = |p: *mut u8| {
+        let p = p as usize;
+        p.abs_diff(code) < REACH && (p + bytes).abs_diff(code) < REACH
+    };
+    let mut hint = (code & !(STEP - 1)).saturating_sub(bytes.next_multiple_of(STEP));
+    while code.saturating_sub(hint) < REACH && hint > STEP {
+        let p = map(hint)?;
+        if near(p) {
+            return Ok(p);
+        }
+        // SAFETY: just mapped by us, not in use.
+        unsafe { libc::munmap(p.cast(), bytes) };
+        hint = hint.saturating_sub(STEP);
+    }
+    // Too far: veneers will do.
+    map(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_reused_and_veneers_jump() {
+        extern "C" fn seven() -> u32 {
+            7
+        }
+        let heap = CodeHeap::new(1 << 20).unwrap();
+        let a = heap.allocate(100).unwrap();
+        let b = heap.allocate(10).unwrap();
+        assert_eq!(b as usize - a as usize, 128);
+        heap.free(a, 100);
+        assert_eq!(heap.allocate(64).unwrap(), a);
+        let v = heap.veneer(seven as extern "C" fn() -> u32 as usize as u64).unwrap();
+        assert_eq!(v, heap.veneer(seven as extern "C" fn() -> u32 as usize as u64).unwrap());
+        // SAFETY: the veneer jumps to a function of this type.
+        let f: extern "C" fn() -> u32 = unsafe { std::mem::transmute(v) };
+        assert_eq!(f(), 7);
+        assert!((heap.base()).abs_diff(CodeHeap::new as *const () as usize) < 1 << 31);
+        let cell = heap.new_cell().unwrap() as *const *const u64;
+        // SAFETY: cells point at the dummy pair.
+        assert_eq!(unsafe { **cell }, 0);
+    }
+}

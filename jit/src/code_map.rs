@@ -1,0 +1,240 @@
+//! What is known of each piece of generated code, and how to find it from a program counter.
+//!
+//! The map has one pointer for every 32 bytes of the code region (address space reserved, committed as touched), so a lookup
+//! is one load without locks: signal handlers, stack walks and the collector may use it at any time.
+
+use crate::code_heap::{CODE_ALIGN, CodeHeap};
+use crate::ids::{MethodId, TypeId};
+use crate::layout::GcKind;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+/// What a piece of code is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CodeKind {
+    /// A method body.
+    Method,
+    /// A filter of a method: runs on top of the frames that it inspects.
+    Filter,
+    /// A stub: not shown in stack traces.
+    Stub,
+}
+
+/// A callee-saved register in the frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SavedRegister {
+    /// Hardware encoding (3 = rbx, 12-15 = r12-r15).
+    pub register: u8,
+    /// Offset from the frame pointer.
+    pub fp_offset: i32,
+}
+
+/// A landing pad of a call site.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HandlerPad {
+    /// Index in [`CodeInfo::clauses`].
+    pub clause: u32,
+    /// Code offset of the pad: entered with rax = exception, rdx = dispatch record, callee-saved registers of the frame,
+    /// rsp = fp - frame size.
+    pub pad: u32,
+}
+
+/// A call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CallSite {
+    /// Offset of the return address.
+    pub ret: u32,
+    /// IL offset, or `NO_IL`.
+    pub il: u32,
+    first_handler: u32,
+    handlers: u32,
+}
+
+impl CallSite {
+    pub(crate) fn new(ret: u32, il: u32, first_handler: u32, handlers: u32) -> Self {
+        CallSite { ret, il, first_handler, handlers }
+    }
+}
+
+/// A frame slot that the collector scans and updates. Valid at every safepoint of the method.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GcSlot {
+    /// Offset from the frame pointer (negative).
+    pub fp_offset: i32,
+    /// Reference or managed pointer.
+    pub kind: GcKind,
+    /// The referent must not move.
+    pub pinned: bool,
+}
+
+/// Kind of an EH clause at run time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ClauseHandler {
+    /// Catches instances of the type.
+    Catch(TypeId),
+    /// Call this code address as `i32 (exception, locals base)` in the first pass; non-zero accepts.
+    Filter(usize),
+    /// Runs in the second pass.
+    Finally,
+    /// Runs in the second pass.
+    Fault,
+}
+
+/// An EH clause.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ClauseInfo {
+    /// What it does.
+    pub handler: ClauseHandler,
+    /// IL range of the protected block (start, end).
+    pub try_range: (u32, u32),
+    /// IL range of the handler.
+    pub handler_range: (u32, u32),
+}
+
+/// Everything known of one piece of code. Lives for ever.
+#[derive(Debug)]
+pub struct CodeInfo {
+    /// Display name.
+    pub name: Box<str>,
+    /// The method, if it is one's code.
+    pub method: Option<MethodId>,
+    /// Body, filter or stub.
+    pub kind: CodeKind,
+    /// First address.
+    pub start: usize,
+    /// Size in bytes.
+    pub len: u32,
+    /// Bytes from rsp to rbp at every call.
+    pub frame_size: u32,
+    /// The frame is not an rbp frame (some stubs): the walker needs help.
+    pub frameless: bool,
+    /// Callee-saved registers that the prologue saved.
+    pub saved: Box<[SavedRegister]>,
+    /// Sorted by return offset.
+    pub call_sites: Box<[CallSite]>,
+    /// Pads of all call sites.
+    pub handlers: Box<[HandlerPad]>,
+    /// Slots with references.
+    pub gc_slots: Box<[GcSlot]>,
+    /// EH clauses in the order of the method's table.
+    pub clauses: Box<[ClauseInfo]>,
+    /// Offset of the area of locals from the frame pointer: what filters get as base.
+    pub locals_fp_offset: i32,
+    /// Trapping instructions: (offset, Cranelift trap code).
+    pub traps: Box<[(u32, u8)]>,
+    /// Start offset of each range of instructions with the same IL offset, sorted.
+    pub il_map: Box<[(u32, u32)]>,
+}
+
+impl CodeInfo {
+    /// Is the address inside?
+    pub fn contains(&self, pc: usize) -> bool {
+        pc.wrapping_sub(self.start) < self.len as usize
+    }
+
+    /// The call that returns to `pc`.
+    pub fn call_site(&self, pc: usize) -> Option<&CallSite> {
+        let offset = u32::try_from(pc.wrapping_sub(self.start)).ok()?;
+        let i = self.call_sites.binary_search_by_key(&offset, |c| c.ret).ok()?;
+        Some(&self.call_sites[i])
+    }
+
+    /// Pads of a call site, innermost clause first.
+    pub fn handlers(&self, site: &CallSite) -> &[HandlerPad] {
+        let first = site.first_handler as usize;
+        self.handlers.get(first..first + site.handlers as usize).unwrap_or(&[])
+    }
+
+    /// IL offset of the instruction at code offset `offset` (for a return address, pass the address minus one).
+    pub fn il_offset(&self, offset: u32) -> Option<u32> {
+        let i = self.il_map.partition_point(|&(start, _)| start <= offset);
+        let (_, il) = *self.il_map.get(i.checked_sub(1)?)?;
+        (il != crate::ir::NO_IL).then_some(il)
+    }
+
+    /// Base of the locals of a frame of this code.
+    pub fn locals_base(&self, fp: usize) -> usize {
+        fp.wrapping_add_signed(self.locals_fp_offset as isize)
+    }
+}
+
+/// Finds [`CodeInfo`] by address.
+pub struct CodeMap {
+    base: usize,
+    code_bytes: usize,
+    table: *mut AtomicPtr<CodeInfo>,
+}
+
+// SAFETY: the table is only accessed atomically.
+unsafe impl Send for CodeMap {}
+// SAFETY: as above.
+unsafe impl Sync for CodeMap {}
+
+impl CodeMap {
+    /// A map for the code part of `heap`.
+    pub fn new(heap: &CodeHeap) -> std::io::Result<Self> {
+        let bytes = heap.code_bytes() / CODE_ALIGN * size_of::<AtomicPtr<CodeInfo>>();
+        // SAFETY: a new private mapping.
+        let p = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        };
+        if p == libc::MAP_FAILED {
+            return Err(std::io::Error::last_os_error());
+        }
+        Ok(CodeMap { base: heap.base(), code_bytes: heap.code_bytes(), table: p.cast() })
+    }
+
+    fn slot(&self, pc: usize) -> Option<&AtomicPtr<CodeInfo>> {
+        let offset = pc.wrapping_sub(self.base);
+        if offset >= self.code_bytes {
+            return None;
+        }
+        // SAFETY: inside the table; zeroed memory is a valid null pointer.
+        Some(unsafe { &*self.table.add(offset / CODE_ALIGN) })
+    }
+
+    /// The code at an address. Lock-free, async-signal-safe.
+    pub fn lookup(&self, pc: usize) -> Option<&'static CodeInfo> {
+        let p = self.slot(pc)?.load(Ordering::Acquire);
+        if p.is_null() {
+            return None;
+        }
+        // SAFETY: only leaked infos are stored.
+        let info: &'static CodeInfo = unsafe { &*p };
+        info.contains(pc).then_some(info)
+    }
+
+    /// Makes code findable.
+    pub fn insert(&self, info: &'static CodeInfo) {
+        self.fill(info, std::ptr::from_ref(info).cast_mut());
+    }
+
+    /// Forgets code that was freed.
+    pub fn remove(&self, info: &'static CodeInfo) {
+        self.fill(info, std::ptr::null_mut());
+    }
+
+    fn fill(&self, info: &CodeInfo, value: *mut CodeInfo) {
+        let mut pc = info.start;
+        while pc < info.start + info.len as usize {
+            if let Some(slot) = self.slot(pc) {
+                slot.store(value, Ordering::Release);
+            }
+            pc += CODE_ALIGN;
+        }
+    }
+}
+
+impl Drop for CodeMap {
+    fn drop(&mut self) {
+        let bytes = self.code_bytes / CODE_ALIGN * size_of::<AtomicPtr<CodeInfo>>();
+        // SAFETY: our own mapping.
+        unsafe { libc::munmap(self.table.cast(), bytes) };
+    }
+}

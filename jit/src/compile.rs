@@ -1,0 +1,498 @@
+//! IR function to machine code, and machine code into memory.
+
+use crate::code_heap::{CodeHeap, CodeHeapError};
+use crate::code_map::{
+    CallSite, ClauseHandler, ClauseInfo, CodeInfo, CodeKind, CodeMap, GcSlot, HandlerPad, SavedRegister,
+};
+use crate::host_api::{CompilerHost, CpuFeatures};
+use crate::ids::MethodId;
+use crate::ir::{ClauseKind, Func, NO_IL};
+use crate::isa::{IsaError, Targets, Tier};
+use crate::lower::{self, CellSource, LowerError};
+use crate::perf_map::PerfMap;
+use cranelift_codegen::binemit::Reloc;
+use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::ir::{ExternalName, LibCall};
+use cranelift_codegen::isa::unwind::UnwindInst;
+use cranelift_codegen::{Context, FinalizedMachExceptionHandler, FinalizedRelocTarget};
+use std::cell::RefCell;
+
+/// Address space for code.
+const DEFAULT_CODE_BYTES: usize = 512 << 20;
+/// Larger functions are refused (they would take seconds and gigabytes).
+const MAX_INSTRUCTIONS: usize = 400_000;
+
+/// Why a method has no code.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// The IR could not be lowered.
+    #[error("{name}: {error}")]
+    Lower {
+        /// The method.
+        name: String,
+        /// The reason.
+        error: LowerError,
+    },
+    /// Cranelift refused or failed.
+    #[error("{name}: code generator: {error}")]
+    Codegen {
+        /// The method.
+        name: String,
+        /// Cranelift's message.
+        error: String,
+    },
+    /// Code memory.
+    #[error("{name}: {error}")]
+    Memory {
+        /// The method.
+        name: String,
+        /// The reason.
+        error: CodeHeapError,
+    },
+    /// A displacement does not fit (cannot happen while the region is smaller than 2 GB).
+    #[error("{name}: relocation out of range")]
+    Range {
+        /// The method.
+        name: String,
+    },
+}
+
+/// Why the compiler could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum JitError {
+    /// Cranelift.
+    #[error(transparent)]
+    Isa(#[from] IsaError),
+    /// Code memory.
+    #[error(transparent)]
+    Heap(#[from] CodeHeapError),
+    /// Memory of the code map.
+    #[error("code map: {0}")]
+    Map(std::io::Error),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum RelocKind {
+    Abs8,
+    Rel32,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum RelocTarget {
+    Address(u64),
+    Own(u32),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Relocation {
+    offset: u32,
+    kind: RelocKind,
+    target: RelocTarget,
+    addend: i64,
+}
+
+/// Machine code that is not in its place yet.
+#[derive(Debug)]
+pub struct CompiledCode {
+    name: String,
+    method: Option<MethodId>,
+    kind: CodeKind,
+    bytes: Vec<u8>,
+    relocs: Vec<Relocation>,
+    frame_size: u32,
+    saved: Vec<SavedRegister>,
+    call_sites: Vec<CallSite>,
+    handlers: Vec<HandlerPad>,
+    gc_slots: Vec<GcSlot>,
+    clauses: Vec<(ClauseKind, (u32, u32), (u32, u32))>,
+    locals_fp_offset: i32,
+    traps: Vec<(u32, u8)>,
+    il_map: Vec<(u32, u32)>,
+    filters: Vec<CompiledCode>,
+}
+
+impl CompiledCode {
+    /// Size of the machine code without filters.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Is there no code? (Never.)
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+}
+
+/// The compiler back end: code generators, code heap, code map. Shared by all threads.
+pub struct Jit {
+    targets: Targets,
+    heap: CodeHeap,
+    map: CodeMap,
+    perf: Option<PerfMap>,
+}
+
+struct HeapCells<'a>(&'a CodeHeap);
+
+impl CellSource for HeapCells<'_> {
+    fn new_cell(&self) -> Option<u64> {
+        self.0.new_cell()
+    }
+}
+
+struct Scratch {
+    context: Context,
+    control: ControlPlane,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Option<Box<Scratch>>> = const { RefCell::new(None) };
+}
+
+impl Jit {
+    /// Sets up for the given instruction sets.
+    pub fn new(cpu: CpuFeatures) -> Result<Self, JitError> {
+        Self::with_code_bytes(cpu, DEFAULT_CODE_BYTES)
+    }
+
+    /// The same with another size of the code region.
+    pub fn with_code_bytes(cpu: CpuFeatures, bytes: usize) -> Result<Self, JitError> {
+        let targets = Targets::new(cpu)?;
+        let heap = CodeHeap::new(bytes)?;
+        let map = CodeMap::new(&heap).map_err(JitError::Map)?;
+        Ok(Jit { targets, heap, map, perf: PerfMap::from_environment() })
+    }
+
+    /// The code region.
+    pub fn heap(&self) -> &CodeHeap {
+        &self.heap
+    }
+
+    /// Lookup by program counter.
+    pub fn map(&self) -> &CodeMap {
+        &self.map
+    }
+
+    /// Compiles a function and its filters.
+    pub fn compile(&self, func: &Func, host: &dyn CompilerHost, tier: Tier) -> Result<CompiledCode, CompileError> {
+        self.compile_one(func, host, tier, None)
+    }
+
+    /// Like [`compile`](Self::compile); also returns the CLIF, for tests and diagnostics.
+    pub fn compile_with_clif(
+        &self,
+        func: &Func,
+        host: &dyn CompilerHost,
+        tier: Tier,
+    ) -> Result<(CompiledCode, String), CompileError> {
+        let mut text = String::new();
+        let code = self.compile_one(func, host, tier, Some(&mut text))?;
+        Ok((code, text))
+    }
+
+    fn compile_one(
+        &self,
+        func: &Func,
+        host: &dyn CompilerHost,
+        tier: Tier,
+        clif: Option<&mut String>,
+    ) -> Result<CompiledCode, CompileError> {
+        let count: usize = func.blocks.values().map(|b| b.insts.len() + 1).sum();
+        if count > MAX_INSTRUCTIONS {
+            let error = LowerError::TooLarge(format!("{count} instructions"));
+            return Err(CompileError::Lower { name: func.name.clone(), error });
+        }
+        // The host may compile recursively (through class initialisers of its own): never hold the scratch across that.
+        let mut scratch = SCRATCH.take().unwrap_or_else(|| {
+            Box::new(Scratch { context: Context::new(), control: ControlPlane::default() })
+        });
+        let result = self.compile_in(&mut scratch, func, host, tier, clif);
+        scratch.context.clear();
+        SCRATCH.set(Some(scratch));
+        let mut code = result?;
+        for filter in &func.filters {
+            code.filters.push(self.compile_one(filter, host, tier, None)?);
+        }
+        Ok(code)
+    }
+
+    fn compile_in(
+        &self,
+        scratch: &mut Scratch,
+        func: &Func,
+        host: &dyn CompilerHost,
+        tier: Tier,
+        clif: Option<&mut String>,
+    ) -> Result<CompiledCode, CompileError> {
+        let context = &mut scratch.context;
+        let lowered = lower::lower(func, host, &HeapCells(&self.heap), &mut context.func)
+            .map_err(|error| CompileError::Lower { name: func.name.clone(), error })?;
+        if let Some(text) = clif {
+            *text = context.func.display().to_string();
+        }
+        let failed = |error: String| CompileError::Codegen { name: func.name.clone(), error };
+        if let Err(e) = context.compile(self.targets.of(tier), &mut scratch.control) {
+            return Err(failed(cranelift_codegen::print_errors::pretty_error(e.func, e.inner)));
+        }
+        let Some(compiled) = context.compiled_code() else {
+            return Err(failed("no code".into()));
+        };
+        let buffer = &compiled.buffer;
+        let mut code = CompiledCode {
+            name: func.name.clone(),
+            method: func.method,
+            kind: if func.parent_locals.is_some() { CodeKind::Filter } else { CodeKind::Method },
+            bytes: compiled.code_buffer().to_vec(),
+            relocs: Vec::with_capacity(buffer.relocs().len()),
+            frame_size: 0,
+            saved: Vec::new(),
+            call_sites: Vec::new(),
+            handlers: Vec::new(),
+            gc_slots: Vec::with_capacity(lowered.gc_slots.len()),
+            clauses: func.clauses.values().map(|c| (c.kind.clone(), c.try_range, c.handler_range)).collect(),
+            locals_fp_offset: 0,
+            traps: buffer.traps().iter().map(|t| (t.offset, t.code.as_raw().get())).collect(),
+            il_map: Vec::new(),
+            filters: Vec::new(),
+        };
+        for reloc in buffer.relocs() {
+            let kind = match reloc.kind {
+                Reloc::Abs8 => RelocKind::Abs8,
+                Reloc::X86PCRel4 | Reloc::X86CallPCRel4 => RelocKind::Rel32,
+                other => return Err(failed(format!("unexpected relocation {other:?}"))),
+            };
+            let target = match &reloc.target {
+                FinalizedRelocTarget::ExternalName(ExternalName::User(name)) => {
+                    let name = &context.func.params.user_named_funcs()[*name];
+                    match lowered.externs.get(name.index as usize) {
+                        Some(&address) => RelocTarget::Address(address),
+                        None => return Err(failed(format!("unknown function {}", name.index))),
+                    }
+                }
+                FinalizedRelocTarget::ExternalName(ExternalName::LibCall(call)) => {
+                    match libcall_address(*call) {
+                        Some(address) => RelocTarget::Address(address),
+                        None => return Err(failed(format!("library call {call} is not available"))),
+                    }
+                }
+                FinalizedRelocTarget::Func(offset) => RelocTarget::Own(*offset),
+                other => return Err(failed(format!("unexpected relocation target {other:?}"))),
+            };
+            code.relocs.push(Relocation { offset: reloc.offset, kind, target, addend: reloc.addend });
+        }
+        let Some(frame) = buffer.frame_layout() else {
+            return Err(failed("no frame layout".into()));
+        };
+        code.frame_size = frame.frame_to_fp_offset;
+        code.locals_fp_offset = frame.stackslots[lowered.area].offset as i32 - frame.frame_to_fp_offset as i32;
+        let mut clobbers = 0i32;
+        for (_, unwind) in &buffer.unwind_info {
+            match unwind {
+                UnwindInst::DefineNewFrame { offset_downward_to_clobbers, .. } => {
+                    clobbers = *offset_downward_to_clobbers as i32;
+                }
+                UnwindInst::SaveReg { clobber_offset, reg } => code.saved.push(SavedRegister {
+                    register: reg.hw_enc(),
+                    fp_offset: *clobber_offset as i32 - clobbers,
+                }),
+                _ => {}
+            }
+        }
+        code.gc_slots.extend(lowered.gc_slots.iter().map(|s| GcSlot {
+            fp_offset: code.locals_fp_offset + s.offset as i32,
+            kind: s.kind,
+            pinned: s.pinned,
+        }));
+        let mut end = 0;
+        for range in buffer.get_srclocs_sorted() {
+            if range.start > end {
+                code.il_map.push((end, NO_IL));
+            }
+            let il = range.loc.bits();
+            if code.il_map.last().map(|l| l.1) != Some(il) {
+                code.il_map.push((range.start, il));
+            }
+            end = range.end;
+        }
+        code.il_map.push((end, NO_IL));
+        for site in buffer.call_sites() {
+            let first = code.handlers.len() as u32;
+            for handler in site.exception_handlers {
+                if let FinalizedMachExceptionHandler::Tag(tag, pad) = handler {
+                    code.handlers.push(HandlerPad { clause: tag.as_u32(), pad: *pad });
+                }
+            }
+            let count = code.handlers.len() as u32 - first;
+            let at = site.ret_addr.saturating_sub(1);
+            let i = code.il_map.partition_point(|&(start, _)| start <= at);
+            let il = i.checked_sub(1).map_or(NO_IL, |i| code.il_map[i].1);
+            code.call_sites.push(CallSite::new(site.ret_addr, il, first, count));
+        }
+        code.call_sites.sort_by_key(|c| c.ret);
+        Ok(code)
+    }
+
+    /// Puts code (and its filters) into its final place and makes it known to the code map.
+    pub fn install(&self, code: CompiledCode) -> Result<&'static CodeInfo, CompileError> {
+        let mut filters = Vec::with_capacity(code.filters.len());
+        for filter in code.filters {
+            filters.push(self.install(filter)?.start);
+        }
+        let memory = |error| CompileError::Memory { name: code.name.clone(), error };
+        let len = code.bytes.len();
+        let block = self.heap.allocate(len).map_err(memory)?;
+        let start = block as usize;
+        let mut bytes = code.bytes;
+        for reloc in &code.relocs {
+            let at = reloc.offset as usize;
+            let target = match reloc.target {
+                RelocTarget::Address(a) => a,
+                RelocTarget::Own(offset) => start as u64 + u64::from(offset),
+            };
+            match reloc.kind {
+                RelocKind::Abs8 => {
+                    let value = target.wrapping_add_signed(reloc.addend);
+                    bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+                }
+                RelocKind::Rel32 => {
+                    let from = (start + at) as u64;
+                    let mut distance = target.wrapping_add_signed(reloc.addend).wrapping_sub(from) as i64;
+                    if i32::try_from(distance).is_err() {
+                        let veneer = self.heap.veneer(target).map_err(memory)? as u64;
+                        distance = veneer.wrapping_add_signed(reloc.addend).wrapping_sub(from) as i64;
+                    }
+                    let Ok(distance) = i32::try_from(distance) else {
+                        return Err(CompileError::Range { name: code.name });
+                    };
+                    bytes[at..at + 4].copy_from_slice(&distance.to_le_bytes());
+                }
+            }
+        }
+        // SAFETY: a fresh block of at least that size in the code region.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), block, len) };
+        let clauses = code
+            .clauses
+            .iter()
+            .map(|(kind, try_range, handler_range)| ClauseInfo {
+                handler: match kind {
+                    ClauseKind::Catch(ty) => ClauseHandler::Catch(*ty),
+                    ClauseKind::Filter(i) => ClauseHandler::Filter(filters.get(*i).copied().unwrap_or(0)),
+                    ClauseKind::Finally => ClauseHandler::Finally,
+                    ClauseKind::Fault => ClauseHandler::Fault,
+                },
+                try_range: *try_range,
+                handler_range: *handler_range,
+            })
+            .collect();
+        Ok(self.publish(CodeInfo {
+            name: code.name.into(),
+            method: code.method,
+            kind: code.kind,
+            start,
+            len: len as u32,
+            frame_size: code.frame_size,
+            frameless: false,
+            saved: code.saved.into(),
+            call_sites: code.call_sites.into(),
+            handlers: code.handlers.into(),
+            gc_slots: code.gc_slots.into(),
+            clauses,
+            locals_fp_offset: code.locals_fp_offset,
+            traps: code.traps.into(),
+            il_map: code.il_map.into(),
+        }))
+    }
+
+    /// Compiles and installs.
+    pub fn compile_and_install(
+        &self,
+        func: &Func,
+        host: &dyn CompilerHost,
+        tier: Tier,
+    ) -> Result<&'static CodeInfo, CompileError> {
+        self.install(self.compile(func, host, tier)?)
+    }
+
+    /// Installs a hand-made stub: position-independent machine code. `frame_size` is the distance from rsp to rbp at its
+    /// calls if it keeps an rbp frame, `None` if it is frameless (jumps or calls nothing).
+    pub fn install_stub(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        frame_size: Option<u32>,
+    ) -> Result<&'static CodeInfo, CompileError> {
+        let block = self
+            .heap
+            .allocate(bytes.len())
+            .map_err(|error| CompileError::Memory { name: name.to_owned(), error })?;
+        // SAFETY: a fresh block of at least that size in the code region.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), block, bytes.len()) };
+        Ok(self.publish(CodeInfo {
+            name: name.into(),
+            method: None,
+            kind: CodeKind::Stub,
+            start: block as usize,
+            len: bytes.len() as u32,
+            frame_size: frame_size.unwrap_or(0),
+            frameless: frame_size.is_none(),
+            saved: Box::new([]),
+            call_sites: Box::new([]),
+            handlers: Box::new([]),
+            gc_slots: Box::new([]),
+            clauses: Box::new([]),
+            locals_fp_offset: 0,
+            traps: Box::new([]),
+            il_map: Box::new([]),
+        }))
+    }
+
+    fn publish(&self, info: CodeInfo) -> &'static CodeInfo {
+        let info: &'static CodeInfo = Box::leak(Box::new(info));
+        self.map.insert(info);
+        if let Some(perf) = &self.perf {
+            perf.add(info);
+        }
+        info
+    }
+
+    /// Gives the memory of code back. The description stays allocated: somebody may still hold it.
+    ///
+    /// # Safety
+    /// Nothing may execute the code any more: no stack, no entry slot, no vtable, no delegate refers to it.
+    pub unsafe fn free(&self, info: &'static CodeInfo) {
+        self.map.remove(info);
+        self.heap.free(info.start as *mut u8, info.len as usize);
+    }
+}
+
+fn libcall_address(call: LibCall) -> Option<u64> {
+    unsafe extern "C" {
+        fn fma(a: f64, b: f64, c: f64) -> f64;
+        fn fmaf(a: f32, b: f32, c: f32) -> f32;
+        fn floor(a: f64) -> f64;
+        fn floorf(a: f32) -> f32;
+        fn ceil(a: f64) -> f64;
+        fn ceilf(a: f32) -> f32;
+        fn trunc(a: f64) -> f64;
+        fn truncf(a: f32) -> f32;
+        fn rint(a: f64) -> f64;
+        fn rintf(a: f32) -> f32;
+    }
+    let p: *const () = match call {
+        LibCall::Memcpy => libc::memcpy as *const (),
+        LibCall::Memmove => libc::memmove as *const (),
+        LibCall::Memset => libc::memset as *const (),
+        LibCall::Memcmp => libc::memcmp as *const (),
+        LibCall::FmaF64 => fma as *const (),
+        LibCall::FmaF32 => fmaf as *const (),
+        LibCall::FloorF64 => floor as *const (),
+        LibCall::FloorF32 => floorf as *const (),
+        LibCall::CeilF64 => ceil as *const (),
+        LibCall::CeilF32 => ceilf as *const (),
+        LibCall::TruncF64 => trunc as *const (),
+        LibCall::TruncF32 => truncf as *const (),
+        LibCall::NearestF64 => rint as *const (),
+        LibCall::NearestF32 => rintf as *const (),
+        _ => return None,
+    };
+    Some(p as u64)
+}

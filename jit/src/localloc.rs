@@ -1,0 +1,103 @@
+//! Memory of `localloc`.
+//!
+//! Cranelift addresses its frames from the stack pointer, so a frame cannot grow. Dynamic `localloc` memory comes from a
+//! side stack of the thread instead. Each block remembers the frame that owns it; because frames are strictly nested on the
+//! machine stack, a block whose owner lies at a lower address than the allocating frame belongs to a frame that is gone
+//! (returned or unwound) and is released by the next allocation. Blocks of an equal frame address may belong to an earlier
+//! call with the same frame; they are kept until an outer frame allocates or too many of them exist.
+
+use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
+use std::cell::RefCell;
+
+/// Alignment that native `alloca` gives.
+const ALIGN: usize = 16;
+
+struct Block {
+    frame: usize,
+    memory: *mut u8,
+    layout: Layout,
+}
+
+#[derive(Default)]
+struct SideStack {
+    blocks: Vec<Block>,
+}
+
+impl Drop for SideStack {
+    fn drop(&mut self) {
+        for block in self.blocks.drain(..) {
+            // SAFETY: allocated with this layout below, released once.
+            unsafe { dealloc(block.memory, block.layout) };
+        }
+    }
+}
+
+thread_local! {
+    static STACK: RefCell<SideStack> = RefCell::default();
+}
+
+/// Allocates `bytes` for the frame at `frame` (its frame pointer); null for 0 bytes.
+///
+/// Exhaustion of memory ends the process, as a stack overflow does natively.
+pub extern "C" fn allocate(frame: usize, bytes: usize, zero: u32) -> *mut u8 {
+    let Some(layout) = bytes
+        .checked_next_multiple_of(ALIGN)
+        .and_then(|size| Layout::from_size_align(size, ALIGN).ok())
+        .filter(|l| l.size() > 0)
+    else {
+        if bytes == 0 {
+            return std::ptr::null_mut();
+        }
+        overflow();
+    };
+    STACK.with_borrow_mut(|stack| {
+        while let Some(top) = stack.blocks.last() {
+            if top.frame >= frame {
+                break;
+            }
+            if let Some(block) = stack.blocks.pop() {
+                // SAFETY: allocated with this layout, released once; its frame no longer exists.
+                unsafe { dealloc(block.memory, block.layout) };
+            }
+        }
+        // SAFETY: the layout has a non-zero size.
+        let memory = unsafe { if zero != 0 { alloc_zeroed(layout) } else { alloc(layout) } };
+        if memory.is_null() {
+            overflow();
+        }
+        stack.blocks.push(Block { frame, memory, layout });
+        memory
+    })
+}
+
+/// Releases everything that the frame at `frame` and frames below it allocated: called when the frame returns.
+pub extern "C" fn release(frame: usize) {
+    STACK.with_borrow_mut(|stack| {
+        while let Some(block) = stack.blocks.pop_if(|b| b.frame <= frame) {
+            // SAFETY: allocated with this layout, released once; its frame is about to return.
+            unsafe { dealloc(block.memory, block.layout) };
+        }
+    });
+}
+
+fn overflow() -> ! {
+    eprintln!("Stack overflow: localloc cannot be satisfied.");
+    std::process::abort()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inner_frames_are_released_by_outer_ones() {
+        let outer = allocate(1000, 24, 1);
+        let inner = allocate(500, 100, 0);
+        assert!(!outer.is_null() && !inner.is_null() && outer as usize % ALIGN == 0);
+        allocate(1000, 8, 0);
+        STACK.with_borrow(|s| assert_eq!(s.blocks.iter().map(|b| b.frame).collect::<Vec<_>>(), [1000, 1000]));
+        release(1000);
+        STACK.with_borrow(|s| assert!(s.blocks.is_empty()));
+        assert!(allocate(1000, 0, 0).is_null());
+    }
+}

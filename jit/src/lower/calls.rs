@@ -1,0 +1,366 @@
+//! Calls of methods, helpers and native code; inline caches; try calls.
+
+use super::{Addr, CallSig, LowerError, Lowerer, Result, plain, temp_key, uses};
+use crate::abi::{AbiSignature, ArgLoc, RetLoc};
+use crate::host_api::{Convention, Signature, TypeInfo, TypeKind};
+use crate::ids::{MethodId, TypeId};
+use crate::ir::{Callee, Helper, Inst, Ty, Value};
+use cranelift_codegen::cursor::Cursor;
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{
+    self, AbiParam, BlockArg, BlockCall, ExceptionTableData, ExceptionTableItem, ExceptionTag, ExtFuncData, ExternalName,
+    InstBuilder, UserExternalName, types,
+};
+use cranelift_codegen::isa::CallConv;
+use cranelift_entity::EntityRef;
+use smallvec::SmallVec;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Delegate fields (contract: layouts): the first argument of the target and its code address.
+const DELEGATE_TARGET: i32 = 8;
+const DELEGATE_CODE: i32 = 24;
+
+/// `i32 (exception, parent's area)`.
+pub(super) fn filter_abi() -> AbiSignature {
+    let scalar = |kind| TypeInfo {
+        id: TypeId(0),
+        kind,
+        size: crate::abi::scalar_size(kind),
+        align: 8,
+        is_value_type: true,
+        fields: Arc::from([]),
+        has_gc_pointers: false,
+        vector_size: None,
+        nullable_of: None,
+        is_delegate: false,
+        is_interface: false,
+        is_exact: true,
+        name: Arc::from(""),
+        instantiation: Arc::from([]),
+        method_table: 0,
+    };
+    let (r, p, i) = (scalar(TypeKind::Ref), scalar(TypeKind::NInt), scalar(TypeKind::I4));
+    AbiSignature::from_types(false, &i, [&r, &p].into_iter())
+}
+
+#[derive(Clone, Copy)]
+enum Target {
+    Func(ir::FuncRef),
+    Pointer(ir::Value),
+}
+
+impl Lowerer<'_> {
+    pub(super) fn import_sig(&mut self, sig: ir::Signature) -> ir::SigRef {
+        if let Some(&s) = self.sigs.get(&sig) {
+            return s;
+        }
+        let s = self.cur.func.import_signature(sig.clone());
+        self.sigs.insert(sig, s);
+        s
+    }
+
+    /// A function at a fixed address, called pc-relative (the code heap makes veneers where that is too far).
+    pub(super) fn extern_func(&mut self, address: u64, signature: ir::SigRef) -> ir::FuncRef {
+        if let Some(&f) = self.extern_refs.get(&(address, signature)) {
+            return f;
+        }
+        let index = self.externs.len() as u32;
+        self.externs.push(address);
+        let name = self.cur.func.declare_imported_user_function(UserExternalName::new(0, index));
+        let f = self.cur.func.import_function(ExtFuncData {
+            name: ExternalName::user(name),
+            signature,
+            colocated: true,
+            patchable: false,
+        });
+        self.extern_refs.insert((address, signature), f);
+        f
+    }
+
+    fn helper_func(&mut self, helper: Helper, args: &[ir::Value], ret: Option<ir::Type>) -> (ir::FuncRef, ir::SigRef) {
+        let mut sig = ir::Signature::new(CallConv::SystemV);
+        sig.params.extend(args.iter().map(|&a| AbiParam::new(self.type_of(a))));
+        sig.returns.extend(ret.map(AbiParam::new));
+        let sig = self.import_sig(sig);
+        let address = self.host.helper_address(helper);
+        (self.extern_func(address, sig), sig)
+    }
+
+    /// Calls a helper that neither collects nor raises.
+    pub(super) fn call_leaf(&mut self, helper: Helper, args: &[ir::Value]) {
+        let (f, _) = self.helper_func(helper, args, None);
+        self.cur.ins().call(f, args);
+    }
+
+    pub(super) fn call_leaf_value(&mut self, helper: Helper, args: &[ir::Value], ty: ir::Type) -> Result<ir::Value> {
+        let (f, _) = self.helper_func(helper, args, Some(ty));
+        let call = self.cur.ins().call(f, args);
+        Ok(self.cur.func.dfg.inst_results(call)[0])
+    }
+
+    /// Calls a helper that may collect or raise.
+    pub(super) fn call_helper(&mut self, helper: Helper, args: &[ir::Value], ret: Option<ir::Type>) -> Option<ir::Value> {
+        let (f, sig) = self.helper_func(helper, args, ret);
+        // A malformed protection list was rejected before any call is lowered.
+        self.call_raw(Target::Func(f), sig, args).ok()?.first().copied()
+    }
+
+    /// Calls a helper without arguments that never returns, and ends the block.
+    pub(super) fn call_noreturn(&mut self, helper: Helper) {
+        self.call_helper(helper, &[], None);
+        self.trap_unreachable();
+    }
+
+    /// Emits a call that is a safepoint and may raise: a `try_call` where clauses protect it.
+    fn call_raw(&mut self, target: Target, sig: ir::SigRef, args: &[ir::Value]) -> Result<SmallVec<[ir::Value; 2]>> {
+        let clauses = &self.func.protects[self.protect];
+        if clauses.is_empty() {
+            let call = match target {
+                Target::Func(f) => self.cur.ins().call(f, args),
+                Target::Pointer(p) => self.cur.ins().call_indirect(sig, p, args),
+            };
+            self.epoch += 1;
+            return Ok(self.cur.func.dfg.inst_results(call).into());
+        }
+        let mut items = Vec::with_capacity(clauses.len());
+        for &clause in clauses {
+            let pad = self.landing_pad(clause)?;
+            let pool = &mut self.cur.func.dfg.value_lists;
+            let call = BlockCall::new(pad, [BlockArg::TryCallExn(0), BlockArg::TryCallExn(1)], pool);
+            items.push(ExceptionTableItem::Tag(ExceptionTag::new(clause.index()), call));
+        }
+        let cont = self.new_block();
+        let returns: SmallVec<[ir::Type; 2]> =
+            self.cur.func.dfg.signatures[sig].returns.iter().map(|r| r.value_type).collect();
+        let params: SmallVec<[ir::Value; 2]> =
+            returns.iter().map(|&ty| self.cur.func.dfg.append_block_param(cont, ty)).collect();
+        let pool = &mut self.cur.func.dfg.value_lists;
+        let normal = BlockCall::new(cont, (0..returns.len() as u32).map(BlockArg::TryCallRet), pool);
+        let table = self.cur.func.dfg.exception_tables.push(ExceptionTableData::new(sig, normal, items));
+        match target {
+            Target::Func(f) => self.cur.ins().try_call(f, args, table),
+            Target::Pointer(p) => self.cur.ins().try_call_indirect(p, args, table),
+        };
+        self.cur.goto_bottom(cont);
+        self.epoch += 1;
+        Ok(params)
+    }
+
+    pub(super) fn lower_call_helper(&mut self, inst: &Inst, helper: Helper, args: &[Value]) -> Result<()> {
+        let mut values: SmallVec<[ir::Value; 4]> = SmallVec::new();
+        for &a in args {
+            values.push(match self.func.values[a] {
+                // Struct operands of helpers are passed by address.
+                Ty::Struct(_) => {
+                    let addr = self.materialise(a)?;
+                    self.addr_value(addr)
+                }
+                _ => self.get(a)?,
+            });
+        }
+        let ret = match inst.result {
+            Some(r) => Some(Self::clif_type(self.func.values[r])?),
+            None => None,
+        };
+        let (f, sig) = self.helper_func(helper, &values, ret);
+        let value = if uses::is_leaf(helper) {
+            let call = self.cur.ins().call(f, &values);
+            self.cur.func.dfg.inst_results(call).first().copied()
+        } else {
+            self.call_raw(Target::Func(f), sig, &values)?.first().copied()
+        };
+        if let (Some(r), Some(v)) = (inst.result, value) {
+            self.set(r, v);
+        }
+        Ok(())
+    }
+
+    fn call_sig(&mut self, sig: &Signature) -> Result<(Rc<AbiSignature>, ir::SigRef)> {
+        if let Some(c) = self.call_sigs.get(sig) {
+            return Ok((c.abi.clone(), c.sig));
+        }
+        if sig.convention == Convention::VarArg {
+            return Err(LowerError::Unsupported("call with a variable argument list".into()));
+        }
+        let abi = Rc::new(AbiSignature::of(sig, self.host)?);
+        let clif = self.import_sig(abi.clif());
+        self.call_sigs.insert(sig.clone(), CallSig { abi: abi.clone(), sig: clif });
+        Ok((abi, clif))
+    }
+
+    pub(super) fn lower_call(&mut self, inst: &Inst, callee: &Callee, sig: &Signature, args: &[Value]) -> Result<()> {
+        let (abi, clif_sig) = self.call_sig(sig)?;
+        let declared = usize::from(abi.this.is_some()) + abi.args.len();
+        if args.len() != declared {
+            return Err(LowerError::Malformed(format!("call with {} arguments, {declared} declared", args.len())));
+        }
+        let receiver = || args.first().copied().ok_or_else(|| LowerError::Malformed("call without receiver".into()));
+        let target = match callee {
+            Callee::Direct { entry_slot, .. } => {
+                let slot = self.iconst(types::I64, *entry_slot as i64);
+                self.cur.ins().load(types::I64, plain(), slot, 0)
+            }
+            Callee::Vtable { offset, .. } => {
+                let this = self.get(receiver()?)?;
+                let mt = self.cur.ins().load(types::I64, plain(), this, 0);
+                self.cur.ins().load(types::I64, plain(), mt, *offset as i32)
+            }
+            Callee::Interface { method } => self.interface_target(receiver()?, *method)?,
+            Callee::Pointer { target } | Callee::Native { target } => self.get(*target)?,
+            Callee::DelegateInvoke => {
+                let delegate = self.get(receiver()?)?;
+                self.cur.ins().load(types::I64, plain(), delegate, DELEGATE_CODE)
+            }
+        };
+        let ret_info = match (&abi.ret, inst.result) {
+            (RetLoc::Void, _) => None,
+            (RetLoc::Pieces(p), _) if p[0].kind.is_some() => None,
+            _ => Some(self.type_info(sig.ret)?),
+        };
+        let ret_temp = match &ret_info {
+            Some(info) => Some(self.alloc_temp(info)?),
+            None => None,
+        };
+
+        let mut values = Vec::with_capacity(declared + 2);
+        let mut loose_temps: SmallVec<[(TypeId, u32); 2]> = SmallVec::new();
+        let mut rest = args;
+        if abi.this.is_some() {
+            let mut this = self.get(receiver()?)?;
+            if *callee == Callee::DelegateInvoke {
+                this = self.cur.ins().load(types::I64, plain(), this, DELEGATE_TARGET);
+            }
+            values.push(this);
+            rest = &args[1..];
+        }
+        if let (Some(_), Some(temp)) = (abi.ret_buffer, ret_temp) {
+            let p = self.area_addr(temp);
+            values.push(p);
+        }
+        for (&arg, loc) in rest.iter().zip(&abi.args) {
+            match loc {
+                ArgLoc::Pieces(pieces) if pieces[0].kind.is_some() => {
+                    let v = self.get(arg)?;
+                    let v = self.narrow(v, pieces[0].clif_type())?;
+                    values.push(v);
+                }
+                ArgLoc::Pieces(pieces) => self.struct_pieces(arg, pieces, &mut values)?,
+                ArgLoc::Memory { .. } => {
+                    let p = self.memory_argument(arg, &mut loose_temps)?;
+                    values.push(p);
+                }
+            }
+        }
+        let results = self.call_raw(Target::Pointer(target), clif_sig, &values)?;
+        for (ty, temp) in loose_temps {
+            let info = self.type_info(ty)?;
+            self.free_temps.entry(temp_key(&info)).or_default().push(temp);
+        }
+        self.take_result(inst, sig, &abi, &results, ret_temp)
+    }
+
+    /// Address of a struct that Cranelift copies to the stack argument area in whole words.
+    fn memory_argument(&mut self, v: Value, loose: &mut SmallVec<[(TypeId, u32); 2]>) -> Result<ir::Value> {
+        let ty = self.struct_type(v)?;
+        let info = self.type_info(ty)?;
+        let mut addr = self.materialise(v)?;
+        if !matches!(addr, Addr::Frame(_)) && info.size % 8 != 0 {
+            let temp = self.alloc_temp(&info)?;
+            self.copy_struct(Addr::Frame(temp), addr, &info);
+            loose.push((ty, temp));
+            addr = Addr::Frame(temp);
+        }
+        Ok(self.addr_value(addr))
+    }
+
+    fn take_result(
+        &mut self,
+        inst: &Inst,
+        sig: &Signature,
+        abi: &AbiSignature,
+        results: &[ir::Value],
+        temp: Option<u32>,
+    ) -> Result<()> {
+        if let RetLoc::Pieces(pieces) = &abi.ret {
+            if let Some(kind) = pieces[0].kind {
+                let (Some(result), Some(&v)) = (inst.result, results.first()) else { return Ok(()) };
+                let v = match kind {
+                    TypeKind::I1 | TypeKind::I2 => self.cur.ins().sextend(types::I32, v),
+                    TypeKind::U1 | TypeKind::U2 => self.cur.ins().uextend(types::I32, v),
+                    _ => v,
+                };
+                let wanted = Self::clif_type(self.func.values[result])?;
+                let v = self.narrow(v, wanted)?;
+                self.set(result, v);
+                return Ok(());
+            }
+            if let Some(temp) = temp {
+                for (piece, &v) in pieces.iter().zip(results) {
+                    self.store(v, Addr::Frame(temp + piece.offset));
+                }
+            }
+        }
+        let Some(temp) = temp else {
+            return match inst.result {
+                Some(_) => Err(LowerError::Malformed("result of a void call".into())),
+                None => Ok(()),
+            };
+        };
+        match inst.result {
+            Some(r) => self.set_temp(r, temp),
+            None => {
+                let info = self.type_info(sig.ret)?;
+                self.free_temps.entry(temp_key(&info)).or_default().push(temp);
+            }
+        }
+        Ok(())
+    }
+
+    /// Target of an interface call through the inline cache of this call site.
+    fn interface_target(&mut self, receiver: Value, method: MethodId) -> Result<ir::Value> {
+        let cell = self
+            .cells
+            .new_cell()
+            .ok_or_else(|| LowerError::TooLarge("no room for inline cache cells".into()))?;
+        let this = self.get(receiver)?;
+        let mt = self.cur.ins().load(types::I64, plain(), this, 0);
+        let cell = self.iconst(types::I64, cell as i64);
+        let pair = self.cur.ins().load(types::I64, plain(), cell, 0);
+        let cached = self.cur.ins().load(types::I64, plain(), pair, 0);
+        let hit_block = self.new_block();
+        let miss_block = self.cold_block();
+        let call_block = self.new_block();
+        let target = self.cur.func.dfg.append_block_param(call_block, types::I64);
+        let hit = self.cur.ins().icmp(IntCC::Equal, mt, cached);
+        self.cur.ins().brif(hit, hit_block, &[], miss_block, &[]);
+
+        self.cur.goto_bottom(hit_block);
+        let code = self.cur.ins().load(types::I64, plain(), pair, 8);
+        self.cur.ins().jump(call_block, &[BlockArg::Value(code)]);
+
+        self.cur.goto_bottom(miss_block);
+        let id = self.iconst(types::I64, method.0 as i64);
+        let (f, sig) = self.helper_func(Helper::ResolveInterface, &[this, id, cell], Some(types::I64));
+        let code = self.call_raw(Target::Func(f), sig, &[this, id, cell])?;
+        self.cur.ins().jump(call_block, &[BlockArg::Value(code[0])]);
+
+        self.cur.goto_bottom(call_block);
+        Ok(target)
+    }
+
+    /// Makes a scalar fit an ABI type: narrows or widens integers, converts between float widths.
+    pub(super) fn narrow(&mut self, v: ir::Value, ty: ir::Type) -> Result<ir::Value> {
+        let from = self.type_of(v);
+        if from == ty {
+            return Ok(v);
+        }
+        Ok(match (from.is_int(), ty.is_int()) {
+            (true, true) if from.bits() > ty.bits() => self.cur.ins().ireduce(ty, v),
+            (true, true) => self.cur.ins().sextend(ty, v),
+            (false, false) if ty == types::F64 => self.cur.ins().fpromote(ty, v),
+            (false, false) => self.cur.ins().fdemote(ty, v),
+            _ => return Err(LowerError::Malformed(format!("{from} where {ty} is expected"))),
+        })
+    }
+}

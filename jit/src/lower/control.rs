@@ -1,0 +1,422 @@
+//! Entry, dispatch over operations, terminators, throw blocks, landing pads.
+
+use super::{Addr, LowerError, Lowerer, Result, Val};
+use crate::abi::{ArgLoc, RetLoc};
+use crate::ir::{ClauseId, Helper, Inst, Op, ProtectId, Term, Value};
+use crate::layout::{AreaSlot, GcKind};
+use crate::localloc;
+use cranelift_codegen::cursor::Cursor;
+use cranelift_codegen::ir::{self, InstBuilder, JumpTableData, TrapCode, types};
+use cranelift_codegen::isa::CallConv;
+use cranelift_entity::EntityRef;
+
+/// `Thread` field that is non-zero when a safepoint poll must call the engine (offset from r15).
+const THREAD_POLL_FLAG: i32 = 16;
+/// Trap after calls that never return.
+const UNREACHABLE: TrapCode = TrapCode::unwrap_user(1);
+/// Constant `localloc`s up to this size live in the frame if they are not in a loop.
+const FRAME_LOCALLOC: i64 = 2048;
+
+impl Lowerer<'_> {
+    /// Receives the arguments.
+    pub(super) fn lower_entry(&mut self) -> Result<()> {
+        let entry = self.entry;
+        self.set_il(crate::ir::NO_IL);
+        let params: Vec<ir::Value> = {
+            let func = &mut *self.cur.func;
+            let types: Vec<ir::Type> = func.signature.params.iter().map(|p| p.value_type).collect();
+            types.into_iter().map(|ty| func.dfg.append_block_param(entry, ty)).collect()
+        };
+        self.cur.goto_bottom(entry);
+        if let Some(parents) = self.func.parent_locals {
+            self.parent_base = Some(params[1]);
+            if self.func.locals.len() <= parents {
+                return Err(LowerError::Malformed("filter without an exception local".into()));
+            }
+            let (addr, _) = self.local_addr(crate::ir::Local::new(parents))?;
+            self.store(params[0], addr);
+        } else {
+            self.receive(&params)?;
+        }
+        let first = self.blocks[self.func.entry.index()];
+        self.cur.ins().jump(first, &[]);
+        Ok(())
+    }
+
+    fn receive(&mut self, params: &[ir::Value]) -> Result<()> {
+        let abi = self.own_abi.clone();
+        let expected = usize::from(abi.this.is_some()) + abi.args.len();
+        if self.func.arg_count != expected || self.func.locals.len() < expected {
+            return Err(LowerError::Malformed(format!(
+                "{} argument locals, the signature has {expected}",
+                self.func.arg_count
+            )));
+        }
+        let mut next = params.iter().copied();
+        let mut local = 0;
+        if abi.this.is_some() {
+            let (addr, _) = self.local_addr(crate::ir::Local::new(0))?;
+            if let Some(p) = next.next() {
+                self.store(p, addr);
+            }
+            local = 1;
+        }
+        if abi.ret_buffer.is_some() {
+            let offset = self.alloc_area(8)?;
+            self.ret_buffer = Some(offset);
+            // The buffer may be in the heap (precompiled callers).
+            self.gc_slots.push(AreaSlot { offset, kind: GcKind::ByRef, pinned: false });
+            if let Some(p) = next.next() {
+                self.store(p, Addr::Frame(offset));
+            }
+        }
+        // Registers first: copying big arguments may call memmove.
+        let mut big = Vec::new();
+        for arg in &abi.args {
+            let (addr, _) = self.local_addr(crate::ir::Local::new(local))?;
+            match arg {
+                ArgLoc::Pieces(pieces) => {
+                    for piece in pieces {
+                        if let Some(p) = next.next() {
+                            self.store(p, addr.plus(piece.offset));
+                        }
+                    }
+                }
+                ArgLoc::Memory { .. } => {
+                    if let Some(p) = next.next() {
+                        big.push((p, addr, self.layout.locals[local].size));
+                    }
+                }
+            }
+            local += 1;
+        }
+        for (p, addr, size) in big {
+            self.copy_memory(addr, Addr::Ptr(p, 0), size, true);
+        }
+        Ok(())
+    }
+
+    /// Clears what the collector may look at, at the very start of the function.
+    pub(super) fn zero_area(&mut self) -> Result<()> {
+        self.release_side_stack();
+        let zero = std::mem::take(&mut self.zero);
+        if zero.is_empty() {
+            return Ok(());
+        }
+        let Some(first) = self.cur.func.layout.first_inst(self.entry) else { return Ok(()) };
+        self.cur.goto_inst(first);
+        self.set_il(crate::ir::NO_IL);
+        self.protect = ProtectId::new(0);
+        let mut merged: Vec<(u32, u32)> = Vec::new();
+        for (offset, bytes) in zero {
+            match merged.last_mut() {
+                Some((o, n)) if *o + *n == offset => *n += bytes,
+                _ => merged.push((offset, bytes)),
+            }
+        }
+        for (offset, bytes) in merged {
+            self.zero_memory(Addr::Frame(offset), bytes);
+        }
+        Ok(())
+    }
+
+    pub(super) fn lower_inst(&mut self, index: u32, inst: &Inst) -> Result<()> {
+        match &inst.op {
+            Op::IConst(_) | Op::FConst(_) | Op::Null | Op::Address(_) => self.lower_constant(inst),
+            Op::Bin(..)
+            | Op::BinOvf(..)
+            | Op::DivCheck { .. }
+            | Op::Un(..)
+            | Op::Conv(..)
+            | Op::ConvOvf(..)
+            | Op::Cmp(..)
+            | Op::CkFinite(_)
+            | Op::Select { .. } => self.lower_arith(inst),
+            Op::NullCheck(v) => {
+                let p = self.get_cond(*v)?;
+                self.throw_unless(p, Helper::ThrowNullReference);
+                Ok(())
+            }
+            Op::BoundsCheck { index, length } => self.lower_bounds_check(*index, *length),
+            Op::PtrAdd(a, b) => {
+                let p = self.get(*a)?;
+                let n = self.get(*b)?;
+                let v = self.cur.ins().iadd(p, n);
+                self.set(self.result(inst)?, v);
+                Ok(())
+            }
+            Op::CallHelper { helper, args } => self.lower_call_helper(inst, *helper, args),
+            Op::Call { callee, sig, args, .. } => self.lower_call(inst, callee, sig, args),
+            Op::ClassInit { ty, flag_address } => {
+                let flag = self.iconst(types::I64, *flag_address as i64);
+                let flag = self.cur.ins().load(types::I8, super::plain(), flag, 0);
+                let (cold, cont) = (self.cold_block(), self.new_block());
+                self.cur.ins().brif(flag, cont, &[], cold, &[]);
+                self.cur.goto_bottom(cold);
+                let ty = self.iconst(types::I64, ty.0 as i64);
+                self.call_helper(Helper::ClassInit, &[ty], None);
+                self.cur.ins().jump(cont, &[]);
+                self.cur.goto_bottom(cont);
+                Ok(())
+            }
+            Op::SafepointPoll => {
+                let thread = self.cur.ins().get_pinned_reg(types::I64);
+                let flag = self.cur.ins().load(types::I32, super::plain(), thread, THREAD_POLL_FLAG);
+                let (cold, cont) = (self.cold_block(), self.new_block());
+                self.cur.ins().brif(flag, cold, &[], cont, &[]);
+                self.cur.goto_bottom(cold);
+                self.call_helper(Helper::Poll, &[], None);
+                self.cur.ins().jump(cont, &[]);
+                self.cur.goto_bottom(cont);
+                Ok(())
+            }
+            Op::LocAlloc { bytes, zero } => self.lower_localloc(inst, *bytes, *zero),
+            Op::Scratch { bytes } => {
+                let offset = self.alloc_area(*bytes)?;
+                let p = self.area_addr(offset);
+                self.set_plain(self.result(inst)?, p);
+                Ok(())
+            }
+            Op::Intrinsic { op, args } => self.lower_intrinsic(inst, *op, args),
+            Op::CurrentThread => {
+                let thread = self.cur.ins().get_pinned_reg(types::I64);
+                self.set_plain(self.result(inst)?, thread);
+                Ok(())
+            }
+            _ => self.lower_memory(index, inst),
+        }
+    }
+
+    pub(super) fn lower_term(&mut self, term: &Term) -> Result<()> {
+        match term {
+            Term::Jump(b) => {
+                let b = self.target(*b)?;
+                self.cur.ins().jump(b, &[]);
+            }
+            Term::Branch { cond, then, other } => {
+                let c = self.get_cond(*cond)?;
+                let (then, other) = (self.target(*then)?, self.target(*other)?);
+                self.cur.ins().brif(c, then, &[], other, &[]);
+            }
+            Term::Switch { index, targets, default } => {
+                let i = self.get(*index)?;
+                if self.type_of(i) != types::I32 {
+                    return Err(LowerError::Malformed("switch on something else than I32".into()));
+                }
+                let default = self.target(*default)?;
+                let targets = targets.iter().map(|&t| self.target(t)).collect::<Result<Vec<_>>>()?;
+                let dfg = &mut self.cur.func.dfg;
+                let default = dfg.block_call(default, &[]);
+                let table: Vec<_> = targets.iter().map(|&t| dfg.block_call(t, &[])).collect();
+                let table = self.cur.func.create_jump_table(JumpTableData::new(default, &table));
+                self.cur.ins().br_table(i, table);
+            }
+            Term::Return(v) => self.lower_return(*v)?,
+            Term::Unreachable => {
+                self.cur.ins().trap(UNREACHABLE);
+            }
+        }
+        Ok(())
+    }
+
+    fn target(&self, block: crate::ir::Block) -> Result<ir::Block> {
+        self.blocks
+            .get(block.index())
+            .copied()
+            .ok_or_else(|| LowerError::Malformed(format!("{block} does not exist")))
+    }
+
+    fn lower_return(&mut self, v: Option<Value>) -> Result<()> {
+        if self.func.parent_locals.is_some() {
+            let Some(v) = v else { return Err(LowerError::Malformed("filter without a result".into())) };
+            let v = self.get(v)?;
+            self.cur.ins().return_(&[v]);
+            return Ok(());
+        }
+        let ret = self.own_abi.ret.clone();
+        let mut out = Vec::new();
+        match (&ret, v) {
+            (RetLoc::Void, _) => {}
+            (_, None) => return Err(LowerError::Malformed("return without a value".into())),
+            (RetLoc::Pieces(pieces), Some(v)) => match pieces[0].kind {
+                Some(_) => {
+                    let v = self.get(v)?;
+                    let v = self.narrow(v, pieces[0].clif_type())?;
+                    out.push(v);
+                }
+                None => self.struct_pieces(v, pieces, &mut out)?,
+            },
+            (RetLoc::Buffer, Some(v)) => {
+                let ty = self.struct_type(v)?;
+                let info = self.type_info(ty)?;
+                let buffer =
+                    self.ret_buffer.ok_or_else(|| LowerError::Malformed("no return buffer".into()))?;
+                if info.has_gc_pointers {
+                    let src = self.materialise(v)?;
+                    let src = self.addr_value(src);
+                    let dst = self.load(types::I64, Addr::Frame(buffer));
+                    self.copy_with_barrier(ty, dst, src);
+                } else {
+                    let dst = self.load(types::I64, Addr::Frame(buffer));
+                    self.store_struct(Addr::Ptr(dst, 0), v, &info)?;
+                }
+                let p = self.load(types::I64, Addr::Frame(buffer));
+                out.push(p);
+            }
+        }
+        let ret = self.cur.ins().return_(&out);
+        self.returns.push(ret);
+        Ok(())
+    }
+
+    // --- raising
+
+    pub(super) fn throw_if(&mut self, cond: ir::Value, helper: Helper) {
+        let cold = self.throw_block(helper);
+        let cont = self.new_block();
+        self.cur.ins().brif(cond, cold, &[], cont, &[]);
+        self.cur.goto_bottom(cont);
+    }
+
+    pub(super) fn throw_unless(&mut self, cond: ir::Value, helper: Helper) {
+        let cold = self.throw_block(helper);
+        let cont = self.new_block();
+        self.cur.ins().brif(cond, cont, &[], cold, &[]);
+        self.cur.goto_bottom(cont);
+    }
+
+    /// The block that raises here: shared by everything at the same IL offset under the same protection.
+    fn throw_block(&mut self, helper: Helper) -> ir::Block {
+        let key = (helper, self.protect, self.il);
+        if let Some(&b) = self.throws.get(&key) {
+            return b;
+        }
+        let back = self.cur.position();
+        let block = self.cold_block();
+        self.throws.insert(key, block);
+        self.cur.goto_bottom(block);
+        let cold = std::mem::replace(&mut self.cold, true);
+        let epoch = self.epoch;
+        self.call_noreturn(helper);
+        self.epoch = epoch;
+        self.cold = cold;
+        self.cur.set_position(back);
+        block
+    }
+
+    /// Block that traps.
+    pub(super) fn unreachable_block(&mut self) -> ir::Block {
+        if let Some(b) = self.unreachable {
+            return b;
+        }
+        let back = self.cur.position();
+        let b = self.cold_block();
+        self.cur.goto_bottom(b);
+        self.cur.ins().trap(UNREACHABLE);
+        self.cur.set_position(back);
+        self.unreachable = Some(b);
+        b
+    }
+
+    pub(super) fn trap_unreachable(&mut self) {
+        self.cur.ins().trap(UNREACHABLE);
+    }
+
+    /// Landing pad of a clause: stores the exception (and the dispatch record) and enters the handler.
+    pub(super) fn landing_pad(&mut self, clause: ClauseId) -> Result<ir::Block> {
+        if let Some(b) = self.pads.get(clause.index()).copied().flatten() {
+            return Ok(b);
+        }
+        let data = self
+            .func
+            .clauses
+            .get(clause)
+            .ok_or_else(|| LowerError::Malformed(format!("{clause} does not exist")))?;
+        let handler = self.target(data.handler)?;
+        let back = self.cur.position();
+        let pad = self.cold_block();
+        let exception = self.cur.func.dfg.append_block_param(pad, types::I64);
+        let record = self.cur.func.dfg.append_block_param(pad, types::I64);
+        self.pads[clause.index()] = Some(pad);
+        self.cur.goto_bottom(pad);
+        let (addr, _) = self.local_addr(data.exception_local)?;
+        self.store(exception, addr);
+        if let Some(local) = data.record_local {
+            let (addr, _) = self.local_addr(local)?;
+            self.store(record, addr);
+        }
+        if let Some(local) = data.selector_local {
+            let (addr, _) = self.local_addr(local)?;
+            let zero = self.iconst(types::I32, 0);
+            self.store(zero, addr);
+        }
+        self.cur.ins().jump(handler, &[]);
+        self.cur.set_position(back);
+        Ok(pad)
+    }
+
+    // --- localloc
+
+    fn lower_localloc(&mut self, inst: &Inst, bytes: Value, zero: bool) -> Result<()> {
+        let result = self.result(inst)?;
+        let n = self.get_u64(bytes)?;
+        match self.constant(n) {
+            Some(0) => {
+                let null = self.iconst(types::I64, 0);
+                self.set_plain(result, null);
+                return Ok(());
+            }
+            Some(size @ 1..=FRAME_LOCALLOC) if !self.in_loop() => {
+                let offset = self.alloc_area((size as u32).next_multiple_of(16) + 8)?;
+                // Two 8-byte alignments are possible: keep 16 as natively (the area itself is 8-aligned).
+                let mut p = self.area_addr(offset + 8);
+                let mask = self.iconst(types::I64, -16);
+                p = self.cur.ins().band(p, mask);
+                if zero {
+                    self.zero_memory(Addr::Ptr(p, 0), size as u32);
+                }
+                self.set_plain(result, p);
+                return Ok(());
+            }
+            _ => {}
+        }
+        self.side_stack = true;
+        let mut sig = ir::Signature::new(CallConv::SystemV);
+        for ty in [types::I64, types::I64, types::I32] {
+            sig.params.push(ir::AbiParam::new(ty));
+        }
+        sig.returns.push(ir::AbiParam::new(types::I64));
+        let sig = self.import_sig(sig);
+        let target = self.extern_func(localloc::allocate as extern "C" fn(usize, usize, u32) -> *mut u8 as usize as u64, sig);
+        let frame = self.cur.ins().get_frame_pointer(types::I64);
+        let flag = self.iconst(types::I32, i64::from(zero));
+        let call = self.cur.ins().call(target, &[frame, n, flag]);
+        let p = self.cur.func.dfg.inst_results(call)[0];
+        self.vals[result.index()] = Val::Scalar { v: p, epoch: self.epoch, spill: super::NONE };
+        Ok(())
+    }
+
+    /// Gives the memory of dynamic `localloc`s back before every return.
+    fn release_side_stack(&mut self) {
+        if !self.side_stack {
+            return;
+        }
+        let mut sig = ir::Signature::new(CallConv::SystemV);
+        sig.params.push(ir::AbiParam::new(types::I64));
+        let sig = self.import_sig(sig);
+        let target = self.extern_func(localloc::release as extern "C" fn(usize) as usize as u64, sig);
+        for ret in std::mem::take(&mut self.returns) {
+            self.cur.goto_inst(ret);
+            let frame = self.cur.ins().get_frame_pointer(types::I64);
+            self.cur.ins().call(target, &[frame]);
+        }
+    }
+
+    /// Can the block at hand reach itself?
+    fn in_loop(&mut self) -> bool {
+        if self.loops.is_none() {
+            self.loops = Some(super::uses::blocks_in_cycles(self.func));
+        }
+        self.loops.as_ref().is_none_or(|l| l[self.block.index()])
+    }
+}

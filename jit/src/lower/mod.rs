@@ -1,0 +1,611 @@
+//! IR to CLIF for Tier 0.
+//!
+//! Every local and every temporary lives in one stack slot, the *area*: locals first ([`FrameLayout`]), then the hidden return
+//! buffer pointer, then spill slots of references and temporaries of struct values. All references in the area are reported
+//! to the collector at every safepoint and are zeroed at entry, so the area is valid from the first instruction on. A
+//! reference that is used after a safepoint is stored to a spill slot where it is defined and loaded again at the first use
+//! after the safepoint (`epoch` counts safepoints). No CLIF value ever crosses an IR block.
+//!
+//! Struct values are places in memory ([`StructPlace`]); a value that is only read before its source can change is an alias of
+//! the source instead of a copy.
+
+mod arith;
+mod calls;
+mod control;
+mod intrinsics;
+mod memory;
+mod structs;
+mod uses;
+
+use crate::abi::AbiSignature;
+use crate::host_api::{CompilerHost, HostError, Signature, TypeInfo, TypeKind};
+use crate::ids::TypeId;
+use crate::ir::{self as mir, Func, Helper, Inst, NO_IL, Op, ProtectId, Ty};
+use crate::layout::{AreaSlot, FrameLayout, GcKind};
+use cranelift_codegen::cursor::{Cursor, FuncCursor};
+use cranelift_codegen::ir::{self, InstBuilder, MemFlagsData, StackSlotData, StackSlotKind, types};
+use cranelift_entity::EntityRef;
+use rustc_hash::FxHashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use uses::Safepoint;
+
+/// Why a function cannot be lowered.
+#[derive(Debug, thiserror::Error)]
+pub enum LowerError {
+    /// The host could not describe something.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// A feature that code generation lacks.
+    #[error("not supported by the code generator: {0}")]
+    Unsupported(String),
+    /// The IR breaks its own rules.
+    #[error("malformed IR: {0}")]
+    Malformed(String),
+    /// A limit of the code generator was exceeded.
+    #[error("method is too large: {0}")]
+    TooLarge(String),
+}
+
+pub(crate) type Result<T> = std::result::Result<T, LowerError>;
+
+/// Provides the cells of inline caches.
+pub(crate) trait CellSource {
+    /// Address of a new 8-byte cell that points at the never-matching pair.
+    fn new_cell(&self) -> Option<u64>;
+}
+
+/// What compilation needs besides the CLIF function.
+pub(crate) struct Lowered {
+    /// Addresses of external functions by the index of their user name.
+    pub externs: Vec<u64>,
+    /// Stack slot of the area.
+    pub area: ir::StackSlot,
+    /// References in the area.
+    pub gc_slots: Vec<AreaSlot>,
+}
+
+/// Largest area that is accepted.
+const MAX_AREA: u32 = 1 << 20;
+const NONE: u32 = u32::MAX;
+
+/// A place in memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Addr {
+    /// Offset in the area.
+    Frame(u32),
+    /// Pointer plus offset.
+    Ptr(ir::Value, i32),
+}
+
+impl Addr {
+    fn plus(self, bytes: u32) -> Addr {
+        match self {
+            Addr::Frame(o) => Addr::Frame(o + bytes),
+            Addr::Ptr(p, o) => Addr::Ptr(p, o.wrapping_add(bytes as i32)),
+        }
+    }
+}
+
+/// Where a struct value is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum StructPlace {
+    /// All zeroes, nowhere.
+    Zero,
+    /// In memory.
+    At(Addr),
+}
+
+/// What an IR value is at this moment.
+#[derive(Clone, Copy, Debug)]
+enum Val {
+    Unset,
+    /// A CLIF value; `spill` is the area offset of its spill slot or `NONE`; `epoch` when it was last (re)loaded.
+    Scalar {
+        v: ir::Value,
+        epoch: u32,
+        spill: u32,
+    },
+    /// A boolean as I8, not extended yet.
+    Flag(ir::Value),
+    /// `temp` is the area offset of a temporary that it owns, or `NONE`.
+    Struct {
+        place: StructPlace,
+        temp: u32,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum TempKey {
+    /// Contains references: only reused for the same type.
+    Type(TypeId),
+    /// By size in bytes.
+    Size(u32),
+}
+
+struct CallSig {
+    abi: Rc<AbiSignature>,
+    sig: ir::SigRef,
+}
+
+struct Lowerer<'a> {
+    func: &'a Func,
+    host: &'a dyn CompilerHost,
+    cells: &'a dyn CellSource,
+    cur: FuncCursor<'a>,
+    layout: FrameLayout,
+    area: ir::StackSlot,
+    area_size: u32,
+    gc_slots: Vec<AreaSlot>,
+    /// Ranges of the area to zero at entry.
+    zero: Vec<(u32, u32)>,
+    blocks: Vec<ir::Block>,
+    /// Locals whose address is taken.
+    exposed: Vec<bool>,
+    vals: Vec<Val>,
+    // The block at hand: index of definition and last use of each value, number of safepoints before each instruction.
+    def: Vec<u32>,
+    last_use: Vec<u32>,
+    safepoints_before: Vec<u32>,
+    early: Vec<bool>,
+    epoch: u32,
+    block: mir::Block,
+    il: u32,
+    protect: ProtectId,
+    cold: bool,
+    pads: Vec<Option<ir::Block>>,
+    throws: FxHashMap<(Helper, ProtectId, u32), ir::Block>,
+    unreachable: Option<ir::Block>,
+    call_sigs: FxHashMap<Signature, CallSig>,
+    sigs: FxHashMap<ir::Signature, ir::SigRef>,
+    externs: Vec<u64>,
+    extern_refs: FxHashMap<(u64, ir::SigRef), ir::FuncRef>,
+    free_spills: [Vec<u32>; 2],
+    free_temps: FxHashMap<TempKey, Vec<u32>>,
+    types: FxHashMap<TypeId, Arc<TypeInfo>>,
+    /// Filters: base of the parent's area.
+    parent_base: Option<ir::Value>,
+    /// Area offset of the saved return buffer pointer.
+    ret_buffer: Option<u32>,
+    own_abi: AbiSignature,
+    entry: ir::Block,
+    loops: Option<Vec<bool>>,
+    /// Dynamic `localloc` is in use.
+    side_stack: bool,
+    returns: Vec<ir::Inst>,
+}
+
+/// Lowers `func` into the empty CLIF function `clif`.
+pub(crate) fn lower(
+    func: &Func,
+    host: &dyn CompilerHost,
+    cells: &dyn CellSource,
+    clif: &mut ir::Function,
+) -> Result<Lowered> {
+    let layout = FrameLayout::of(func, host)?;
+    if layout.size > MAX_AREA {
+        return Err(LowerError::TooLarge(format!("{} bytes of locals", layout.size)));
+    }
+    let own_abi = if func.parent_locals.is_some() {
+        calls::filter_abi()
+    } else {
+        if func.sig.convention == crate::host_api::Convention::VarArg {
+            return Err(LowerError::Unsupported("variable argument lists".into()));
+        }
+        AbiSignature::of(&func.sig, host)?
+    };
+    clif.signature = own_abi.clif();
+    let area = clif.create_sized_stack_slot(StackSlotData::new(
+        StackSlotKind::ExplicitSlot,
+        8,
+        if layout.align16 { 4 } else { 3 },
+    ));
+    let mut exposed = vec![false; func.locals.len()];
+    for block in func.blocks.values() {
+        for inst in &block.insts {
+            if let Op::LocalAddr(l) = inst.op {
+                exposed[l.index()] = true;
+            }
+        }
+    }
+    let entry = clif.dfg.make_block();
+    clif.layout.append_block(entry);
+    let blocks = func
+        .blocks
+        .values()
+        .map(|data| {
+            let b = clif.dfg.make_block();
+            clif.layout.append_block(b);
+            if data.cold {
+                clif.layout.set_cold(b);
+            }
+            b
+        })
+        .collect();
+    let values = func.values.len();
+    let mut lowerer = Lowerer {
+        func,
+        host,
+        cells,
+        cur: FuncCursor::new(clif),
+        area,
+        area_size: layout.size,
+        gc_slots: layout.gc_slots.clone(),
+        zero: layout.zero.clone(),
+        layout,
+        blocks,
+        exposed,
+        vals: vec![Val::Unset; values],
+        def: vec![NONE; values],
+        last_use: vec![NONE; values],
+        safepoints_before: Vec::new(),
+        early: Vec::new(),
+        epoch: 0,
+        block: func.entry,
+        il: NO_IL,
+        protect: ProtectId::new(0),
+        cold: false,
+        pads: vec![None; func.clauses.len()],
+        throws: FxHashMap::default(),
+        unreachable: None,
+        call_sigs: FxHashMap::default(),
+        sigs: FxHashMap::default(),
+        externs: Vec::new(),
+        extern_refs: FxHashMap::default(),
+        free_spills: [Vec::new(), Vec::new()],
+        free_temps: FxHashMap::default(),
+        types: FxHashMap::default(),
+        parent_base: None,
+        ret_buffer: None,
+        own_abi,
+        entry,
+        loops: None,
+        side_stack: false,
+        returns: Vec::new(),
+    };
+    lowerer.run()?;
+    let Lowerer { externs, gc_slots, area_size, mut cur, .. } = lowerer;
+    cur.func.sized_stack_slots[area].size = area_size.max(8);
+    let _ = &mut cur;
+    Ok(Lowered { externs, area, gc_slots })
+}
+
+impl<'a> Lowerer<'a> {
+    fn run(&mut self) -> Result<()> {
+        let func = self.func;
+        self.lower_entry()?;
+        for (block, data) in func.blocks.iter() {
+            self.block = block;
+            self.protect = data.protect;
+            self.cold = data.cold;
+            if func.protects.get(data.protect).is_none() {
+                return Err(LowerError::Malformed(format!("{block} names {} which does not exist", data.protect)));
+            }
+            self.cur.goto_bottom(self.blocks[block.index()]);
+            self.analyse(data)?;
+            for (index, inst) in data.insts.iter().enumerate() {
+                self.set_il(inst.il);
+                self.lower_inst(index as u32, inst)
+                    .map_err(|e| self.locate(e, &format!("{block}, instruction {index}: {:?}", inst.op)))?;
+                self.release_after(index as u32, inst);
+            }
+            self.set_il(data.term_il);
+            self.lower_term(&data.term).map_err(|e| self.locate(e, &format!("{block}, terminator")))?;
+            if let Some(v) = uses::term_use(&data.term) {
+                self.release(v);
+            }
+        }
+        self.zero_area()
+    }
+
+    fn locate(&self, error: LowerError, place: &str) -> LowerError {
+        match error {
+            LowerError::Malformed(m) => LowerError::Malformed(format!("{m} ({place})")),
+            LowerError::Unsupported(m) => LowerError::Unsupported(format!("{m} ({place})")),
+            other => other,
+        }
+    }
+
+    /// Fills the tables about the values of a block.
+    fn analyse(&mut self, data: &mir::BlockData) -> Result<()> {
+        self.safepoints_before.clear();
+        self.early.clear();
+        let mut count = 0;
+        let mut bad = None;
+        let values = self.vals.len();
+        for (i, inst) in data.insts.iter().enumerate() {
+            uses::for_each_use(&inst.op, |v| {
+                if v.index() < values {
+                    self.last_use[v.index()] = i as u32;
+                } else {
+                    bad = Some(v);
+                }
+            });
+            if let Some(r) = inst.result {
+                if r.index() >= values {
+                    bad = Some(r);
+                } else {
+                    self.def[r.index()] = i as u32;
+                }
+            }
+            self.safepoints_before.push(count);
+            let kind = uses::safepoint(&inst.op);
+            self.early.push(kind == Safepoint::Early);
+            count += u32::from(kind != Safepoint::No);
+        }
+        self.safepoints_before.push(count);
+        self.early.push(false);
+        if let Some(v) = uses::term_use(&data.term) {
+            if v.index() < values {
+                self.last_use[v.index()] = data.insts.len() as u32;
+            } else {
+                bad = Some(v);
+            }
+        }
+        match bad {
+            Some(v) => Err(LowerError::Malformed(format!("{v} is not declared"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Is `v` used after a safepoint that follows its definition?
+    fn crosses_safepoint(&self, v: mir::Value) -> bool {
+        let (def, last) = (self.def[v.index()], self.last_use[v.index()]);
+        if last == NONE || last <= def {
+            return false;
+        }
+        self.early[last as usize]
+            || self.safepoints_before[last as usize] > self.safepoints_before[def as usize + 1]
+    }
+
+    fn release_after(&mut self, index: u32, inst: &Inst) {
+        let mut dead: smallvec::SmallVec<[mir::Value; 8]> = smallvec::SmallVec::new();
+        uses::for_each_use(&inst.op, |v| {
+            if self.last_use[v.index()] == index {
+                dead.push(v);
+            }
+        });
+        if let Some(r) = inst.result {
+            if self.last_use[r.index()] == NONE {
+                dead.push(r);
+            }
+        }
+        for v in dead {
+            self.release(v);
+        }
+    }
+
+    /// Gives the slot of a dead value back.
+    fn release(&mut self, v: mir::Value) {
+        match std::mem::replace(&mut self.vals[v.index()], Val::Unset) {
+            Val::Scalar { spill, .. } if spill != NONE => {
+                let kind = usize::from(self.func.values[v] == Ty::ByRef);
+                self.free_spills[kind].push(spill);
+            }
+            Val::Struct { temp, .. } if temp != NONE => {
+                if let Ty::Struct(id) = self.func.values[v] {
+                    if let Some(info) = self.types.get(&id) {
+                        let key = temp_key(info);
+                        self.free_temps.entry(key).or_default().push(temp);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn set_il(&mut self, il: u32) {
+        self.il = il;
+        self.cur.set_srcloc(ir::SourceLoc::new(il));
+    }
+
+    // --- values
+
+    fn clif_type(ty: Ty) -> Result<ir::Type> {
+        Ok(match ty {
+            Ty::I32 => types::I32,
+            Ty::F32 => types::F32,
+            Ty::F64 => types::F64,
+            Ty::I64 | Ty::Ref | Ty::ByRef => types::I64,
+            Ty::Struct(_) => return Err(LowerError::Malformed("struct where a scalar is needed".into())),
+        })
+    }
+
+    /// The CLIF value of a scalar, valid now.
+    fn get(&mut self, v: mir::Value) -> Result<ir::Value> {
+        match self.vals[v.index()] {
+            Val::Scalar { v: value, epoch, spill } => {
+                if spill == NONE || epoch == self.epoch {
+                    return Ok(value);
+                }
+                let value = self.load(types::I64, Addr::Frame(spill));
+                self.vals[v.index()] = Val::Scalar { v: value, epoch: self.epoch, spill };
+                Ok(value)
+            }
+            Val::Flag(flag) => {
+                let value = self.cur.ins().uextend(types::I32, flag);
+                self.vals[v.index()] = Val::Scalar { v: value, epoch: self.epoch, spill: NONE };
+                Ok(value)
+            }
+            Val::Struct { .. } => Err(LowerError::Malformed(format!("{v} is a struct, a scalar is needed"))),
+            Val::Unset => Err(LowerError::Malformed(format!("{v} is not defined before its use in the block"))),
+        }
+    }
+
+    /// Like [`get`](Self::get), widened to 64 bits without sign.
+    fn get_u64(&mut self, v: mir::Value) -> Result<ir::Value> {
+        let value = self.get(v)?;
+        Ok(match self.type_of(value) {
+            types::I32 => self.cur.ins().uextend(types::I64, value),
+            _ => value,
+        })
+    }
+
+    /// A value for a branch condition: any integer type.
+    fn get_cond(&mut self, v: mir::Value) -> Result<ir::Value> {
+        match self.vals[v.index()] {
+            Val::Flag(flag) => Ok(flag),
+            _ => self.get(v),
+        }
+    }
+
+    fn type_of(&self, v: ir::Value) -> ir::Type {
+        self.cur.func.dfg.value_type(v)
+    }
+
+    /// Constant behind a CLIF value.
+    fn constant(&self, v: ir::Value) -> Option<i64> {
+        let inst = self.cur.func.dfg.value_def(v).inst()?;
+        match self.cur.func.dfg.insts[inst] {
+            ir::InstructionData::UnaryImm { opcode: ir::Opcode::Iconst, imm } => {
+                let bits = imm.bits();
+                Some(if self.type_of(v) == types::I32 { i64::from(bits as i32) } else { bits })
+            }
+            _ => None,
+        }
+    }
+
+    fn iconst(&mut self, ty: ir::Type, value: i64) -> ir::Value {
+        let value = match ty {
+            types::I8 => i64::from(value as u8),
+            types::I16 => i64::from(value as u16),
+            types::I32 => i64::from(value as u32),
+            _ => value,
+        };
+        self.cur.ins().iconst(ty, value)
+    }
+
+    /// Records the result of an instruction and spills it if needed.
+    fn set(&mut self, result: mir::Value, v: ir::Value) {
+        let ty = self.func.values[result];
+        let mut spill = NONE;
+        if matches!(ty, Ty::Ref | Ty::ByRef) && self.crosses_safepoint(result) {
+            let kind = if ty == Ty::Ref { GcKind::Ref } else { GcKind::ByRef };
+            spill = self.alloc_spill(kind);
+            self.store(v, Addr::Frame(spill));
+        }
+        self.vals[result.index()] = Val::Scalar { v, epoch: self.epoch, spill };
+    }
+
+    /// Records a result that never moves (constants, stack addresses, plain integers).
+    fn set_plain(&mut self, result: mir::Value, v: ir::Value) {
+        self.vals[result.index()] = Val::Scalar { v, epoch: self.epoch, spill: NONE };
+    }
+
+    fn result(&self, inst: &Inst) -> Result<mir::Value> {
+        inst.result.ok_or_else(|| LowerError::Malformed("an operation with a value has no result".into()))
+    }
+
+    // --- the area
+
+    fn alloc_area(&mut self, bytes: u32) -> Result<u32> {
+        let offset = self.area_size;
+        self.area_size = offset.saturating_add(bytes.next_multiple_of(8));
+        if self.area_size > MAX_AREA {
+            return Err(LowerError::TooLarge("temporaries of the frame".into()));
+        }
+        Ok(offset)
+    }
+
+    fn alloc_spill(&mut self, kind: GcKind) -> u32 {
+        if let Some(offset) = self.free_spills[usize::from(kind == GcKind::ByRef)].pop() {
+            return offset;
+        }
+        let offset = self.area_size;
+        self.area_size += 8;
+        self.gc_slots.push(AreaSlot { offset, kind, pinned: false });
+        self.add_zero(offset, 8);
+        offset
+    }
+
+    fn add_zero(&mut self, offset: u32, bytes: u32) {
+        match self.zero.last_mut() {
+            Some((o, len)) if *o + *len == offset => *len += bytes,
+            _ => self.zero.push((offset, bytes)),
+        }
+    }
+
+    fn area_addr(&mut self, offset: u32) -> ir::Value {
+        self.cur.ins().stack_addr(types::I64, self.area, offset as i32)
+    }
+
+    fn addr_value(&mut self, addr: Addr) -> ir::Value {
+        match addr {
+            Addr::Frame(o) => self.area_addr(o),
+            Addr::Ptr(p, 0) => p,
+            Addr::Ptr(p, o) => {
+                let o = self.iconst(types::I64, i64::from(o));
+                self.cur.ins().iadd(p, o)
+            }
+        }
+    }
+
+    fn load(&mut self, ty: ir::Type, addr: Addr) -> ir::Value {
+        let (p, o) = self.base(addr);
+        self.cur.ins().load(ty, plain(), p, o)
+    }
+
+    fn store(&mut self, v: ir::Value, addr: Addr) {
+        let (p, o) = self.base(addr);
+        self.cur.ins().store(plain(), v, p, o);
+    }
+
+    fn base(&mut self, addr: Addr) -> (ir::Value, i32) {
+        match addr {
+            Addr::Frame(o) => (self.area_addr(o), 0),
+            Addr::Ptr(p, o) => (p, o),
+        }
+    }
+
+    fn local_addr(&mut self, local: mir::Local) -> Result<(Addr, TypeKind)> {
+        let place = *self
+            .layout
+            .locals
+            .get(local.index())
+            .ok_or_else(|| LowerError::Malformed(format!("{local} does not exist")))?;
+        let addr = match (place.in_parent, self.parent_base) {
+            (false, _) => Addr::Frame(place.offset),
+            (true, Some(base)) => Addr::Ptr(base, place.offset as i32),
+            (true, None) => return Err(LowerError::Malformed("parent local outside of a filter".into())),
+        };
+        Ok((addr, place.kind))
+    }
+
+    fn type_info(&mut self, ty: TypeId) -> Result<Arc<TypeInfo>> {
+        if let Some(info) = self.types.get(&ty) {
+            return Ok(info.clone());
+        }
+        let info = self.host.type_info(ty)?;
+        self.types.insert(ty, info.clone());
+        Ok(info)
+    }
+
+    // --- blocks
+
+    fn new_block(&mut self) -> ir::Block {
+        let b = self.cur.func.dfg.make_block();
+        self.cur.func.layout.append_block(b);
+        if self.cold {
+            self.cur.func.layout.set_cold(b);
+        }
+        b
+    }
+
+    fn cold_block(&mut self) -> ir::Block {
+        let b = self.new_block();
+        self.cur.func.layout.set_cold(b);
+        b
+    }
+}
+
+fn plain() -> MemFlagsData {
+    MemFlagsData::new().with_notrap()
+}
+
+fn temp_key(info: &TypeInfo) -> TempKey {
+    if info.has_gc_pointers {
+        TempKey::Type(info.id)
+    } else {
+        TempKey::Size(info.size.max(1).next_multiple_of(8))
+    }
+}
