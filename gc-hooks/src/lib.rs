@@ -6,7 +6,7 @@
 //! Reading order: [`object`] and [`gcdesc`] (what an object is), [`space`] (the heap's address range), [`heap`]
 //! (allocation), `collect` and `trace` (a collection), [`barrier`] (how old-to-young references are found),
 //! [`safepoint`] and [`handshake`] (stopping threads), [`scope`] (roots of Rust code), [`handles`], [`finalize`],
-//! [`syncword`] and [`syncblock`] (hash codes and locks), [`stress`] and [`verify`] (proof).
+//! [`syncword`], [`syncblock`] and [`monitor`] (hash codes and locks), [`stress`] and [`verify`] (proof).
 
 pub mod barrier;
 pub mod bitmap;
@@ -19,6 +19,7 @@ pub mod handshake;
 pub mod heap;
 mod large;
 pub mod memory;
+pub mod monitor;
 mod nursery;
 pub mod object;
 mod old;

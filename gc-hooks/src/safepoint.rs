@@ -231,6 +231,13 @@ impl<'a> PreemptiveGuard<'a> {
     }
 }
 
+impl Deref for PreemptiveGuard<'_> {
+    type Target = ThreadHeader;
+    fn deref(&self) -> &ThreadHeader {
+        self.thread
+    }
+}
+
 impl Drop for PreemptiveGuard<'_> {
     fn drop(&mut self) {
         if self.switched {

@@ -4,7 +4,9 @@
 
 use std::ffi::c_void;
 use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
+use crate::monitor::Monitor;
 use crate::object::ObjPtr;
 use crate::scope::RootFrame;
 use crate::sync::AtomicU32;
@@ -44,7 +46,6 @@ pub const POLL_RUNTIME: u32 = 4;
 /// path, else `alloc_cursor = next; [obj] = MethodTable`. The memory from the cursor to the limit is zero; the header
 /// word of the next object is the word before the cursor.
 #[repr(C)]
-#[derive(Debug)]
 pub struct ThreadHeader {
     /// Address that the next object gets.
     pub alloc_cursor: usize,
@@ -76,6 +77,10 @@ pub struct ThreadHeader {
     pub(crate) lock_id: u32,
     /// Whether the thread is in the registry.
     pub(crate) attached: bool,
+    /// `Thread.Interrupt` was called and no blocking operation has taken note.
+    pub(crate) interrupt: std::sync::atomic::AtomicBool,
+    /// The monitor that the thread blocks on or is about to.
+    pub(crate) blocked_on: AtomicPtr<Monitor>,
 }
 
 // SAFETY: the structure is shared with the collector only while its thread is stopped; the fields that others touch
@@ -101,6 +106,8 @@ impl ThreadHeader {
             allocated_before_chunk: 0,
             lock_id: 0,
             attached: false,
+            interrupt: std::sync::atomic::AtomicBool::new(false),
+            blocked_on: AtomicPtr::new(ptr::null_mut()),
         }
     }
 
@@ -117,6 +124,34 @@ impl ThreadHeader {
             0
         };
         self.allocated_before_chunk + current as u64
+    }
+}
+
+impl ThreadHeader {
+    /// `Thread.Interrupt`: the present or next blocking monitor operation of this thread ends with an interruption.
+    /// Callable from any thread while this one is attached (the caller keeps it from detaching).
+    pub fn request_interrupt(&self) {
+        self.interrupt.store(true, Ordering::SeqCst);
+        let monitor = self.blocked_on.load(Ordering::SeqCst);
+        if !monitor.is_null() {
+            // SAFETY: monitors live in sync blocks, which are never unmapped.
+            unsafe { (*monitor).interrupt(self.lock_id) };
+        }
+    }
+
+    /// Whether an interruption is pending. Other blocking operations of the runtime check it, too.
+    pub fn interrupt_requested(&self) -> bool {
+        self.interrupt.load(Ordering::SeqCst)
+    }
+
+    /// The interruption was turned into an exception.
+    pub fn clear_interrupt(&self) {
+        self.interrupt.store(false, Ordering::SeqCst);
+    }
+
+    pub(crate) fn set_blocked_on(&self, monitor: Option<&Monitor>) {
+        let address = monitor.map_or(ptr::null_mut(), |monitor| ptr::from_ref(monitor).cast_mut());
+        self.blocked_on.store(address, Ordering::SeqCst);
     }
 }
 
