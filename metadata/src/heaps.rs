@@ -125,19 +125,16 @@ pub(crate) fn blob<'a>(file: &'a [u8], place: &Range<usize>, heap_name: &'static
 /// The user string at `index` of the heap at `place`.
 pub(crate) fn user_string<'a>(file: &'a [u8], place: &Range<usize>, index: u32) -> Result<UserString<'a>> {
     let item = blob(file, place, "#US", index)?;
-    let Some((flag, units)) = item.split_last() else {
-        return Ok(UserString {
-            units: &[],
-            has_special: false,
-        });
-    };
-    if units.len() % 2 != 0 {
-        let at = place.start + index as usize;
-        return Err(Error::bad(Fault::HeapItem { heap: "#US", index }, at));
-    }
-    Ok(UserString {
-        units,
-        has_special: *flag != 0,
+    // Some writers leave the flag byte out; the reference runtime takes an even length as text alone.
+    Ok(match item.split_last() {
+        Some((flag, units)) if units.len() % 2 == 0 => UserString {
+            units,
+            has_special: *flag != 0,
+        },
+        _ => UserString {
+            units: item,
+            has_special: !item.is_empty(),
+        },
     })
 }
 
@@ -159,4 +156,35 @@ pub(crate) fn guid(file: &[u8], place: &Range<usize>, index: u32) -> Result<[u8;
             place.start,
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_and_blobs() {
+        let heap = b"..\0name\0\xff\0tail";
+        let place = 2..heap.len();
+        assert_eq!(string(heap, &place, 0).unwrap(), "");
+        assert_eq!(string(heap, &place, 1).unwrap(), "name");
+        assert_eq!(string(heap, &place, 3).unwrap(), "me");
+        let offset = |i| string(heap, &place, i).unwrap_err().offset();
+        assert_eq!((offset(6), offset(8), offset(99)), (Some(8), Some(10), Some(2)));
+        let heap = [0, 2, 7, 8, 5, 1];
+        assert_eq!(blob(&heap, &(0..6), "#Blob", 1).unwrap(), [7, 8]);
+        assert!(blob(&heap, &(0..6), "#Blob", 4).is_err());
+        assert_eq!(guid(&heap, &(0..6), 0).unwrap(), [0; 16]);
+        assert!(guid(&heap, &(0..6), 1).is_err() && guid(&heap, &(0..6), u32::MAX).is_err());
+    }
+
+    #[test]
+    fn user_strings_with_and_without_flag() {
+        let heap = [0, 5, b'a', 0, 0x3d, 0xd8, 1, 2, b'b', 0, 1, 0];
+        let text = |i| user_string(&heap, &(0..12), i).unwrap();
+        assert_eq!((text(1).to_vec(), text(1).has_special()), (vec![0x61, 0xd83d], true));
+        assert_eq!(text(1).to_string_lossy(), "a\u{fffd}");
+        assert_eq!(text(7).to_vec(), [0x62]);
+        assert!(text(10).is_empty() && !text(10).has_special());
+    }
 }

@@ -610,9 +610,9 @@ pub fn parse_locals(blob: &[u8]) -> Result<Vec<TypeSig>> {
     (0..count).map(|_| r.local_type()).collect()
 }
 
-/// Reads a type specification (II.23.2.14).
+/// Reads a type specification (II.23.2.14). `void` is taken: `ldtoken void` needs it.
 pub fn parse_type_spec(blob: &[u8]) -> Result<TypeSig> {
-    SigReader::new(blob).ty()
+    SigReader::new(blob).return_type()
 }
 
 /// Reads the arguments of a method instantiation (II.23.2.15).
@@ -721,7 +721,12 @@ mod tests {
     fn rejects_what_is_malformed() {
         let kind = |b: &[u8]| parse_type_spec(b).unwrap_err().kind;
         assert_eq!(kind(&[]), SigErrorKind::End);
-        assert_eq!(kind(&[0x01]), SigErrorKind::ElementType(1));
+        assert_eq!(kind(&[0x1d, 0x01]), SigErrorKind::ElementType(1));
+        assert_eq!(parse_type_spec(&[0x01]), Ok(TypeSig::Void));
+        assert_eq!(
+            parse_field(&[0x06, 0x01]).unwrap_err().kind,
+            SigErrorKind::ElementType(1)
+        );
         assert_eq!(kind(&[0x45, 0x08]), SigErrorKind::ElementType(0x45));
         assert_eq!(kind(&[0x14, 0x08, 33, 0, 0]), SigErrorKind::ArrayShape);
         assert_eq!(kind(&[0x14, 0x08, 1, 2, 0, 0]), SigErrorKind::ArrayShape);

@@ -74,7 +74,7 @@ pub enum IlErrorKind {
     #[error("unknown opcode {0:#x}")]
     Opcode(u16),
     /// A target lies outside the code.
-    #[error("branch target {0:#x} is outside the code")]
+    #[error("branch target {0} is outside the code")]
     Target(i64),
     /// The offset asked for is outside the code.
     #[error("offset is outside the code")]
