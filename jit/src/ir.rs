@@ -292,6 +292,12 @@ pub enum Helper {
     LeavePreemptive,
     /// (dst: *TypedReference handling) reserved for refanyval: (type handle, addr of TypedReference) -> byref. Raises InvalidCast.
     RefAnyVal,
+    /// (MD array, value): covariance check of a store of a reference; raises ArrayTypeMismatch.
+    ArrayStoreCheck,
+    /// (MD array, element type handle): `Address` of an array of references: exact element type; raises ArrayTypeMismatch.
+    ArrayAddressCheck,
+    /// (type handle) -> RuntimeType ref (refanytype). GC.
+    RuntimeTypeOfHandle,
     /// (): address zero-extension for stack probes when localloc is large: raises StackOverflow (fatal).
     StackProbe,
 }
@@ -374,6 +380,9 @@ pub enum Op {
     Intrinsic { op: IntrinsicOp, args: Vec<Value> },
     AtomicRmw { op: AtomicOp, ty: MemTy, addr: Value, value: Value },
     AtomicCas { ty: MemTy, addr: Value, expected: Value, value: Value },
+    /// Address (I64) of a static area of the frame of that many bytes, 8-aligned, undefined contents, private to this
+    /// instruction (dimension lists of MD arrays). Holds no references.
+    Scratch { bytes: u32 },
     /// The thread register.
     CurrentThread,
     /// Back-edge poll.

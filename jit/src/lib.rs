@@ -13,3 +13,7 @@ pub mod layout;
 pub mod localloc;
 mod lower;
 pub mod perf_map;
+pub mod builder;
+pub mod importer;
+pub mod ir_check;
+pub mod ir_print;

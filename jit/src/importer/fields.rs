@@ -1,0 +1,223 @@
+//! Fields, instance and static (ECMA-335 III.4.10 - III.4.30).
+
+use super::stack::Entry;
+use super::{Importer, Step, invalid};
+use crate::builder::loaded_ty;
+use crate::host_api::{ClassInit, FieldInfo, FieldPlace};
+use crate::ids::TypeId;
+use crate::ir::*;
+use corten_metadata::Token;
+use std::sync::Arc;
+
+impl Importer<'_, '_> {
+    fn field(&mut self, token: Token) -> Step<Arc<FieldInfo>> {
+        Ok(self.host.resolve_field(self.method, token)?)
+    }
+
+    /// Runs the initialiser of a type unless that is not needed.
+    pub fn class_init(&mut self, ty: TypeId) -> Step<()> {
+        if let ClassInit::Check { flag_address } = self.host.class_init(ty, self.method)? {
+            self.b.emit_void(Op::ClassInit { ty, flag_address });
+        }
+        Ok(())
+    }
+
+    /// Address of a static field, and whether it lies in a registered static area (no barrier).
+    fn static_address(&mut self, field: &FieldInfo) -> Step<(Value, bool)> {
+        self.class_init(field.owner)?;
+        match field.place {
+            FieldPlace::Static { address } => Ok((self.b.emit(Op::Address(address), Ty::ByRef), true)),
+            FieldPlace::ThreadStatic { key } => {
+                let key = self.b.iconst64(key as i64);
+                Ok((self.b.helper(Helper::ThreadStaticAddress, vec![key], Ty::ByRef), false))
+            }
+            FieldPlace::Instance { .. } => invalid(format!("static access to instance field {}", field.name)),
+        }
+    }
+
+    /// `ldsfld`
+    pub fn ldsfld(&mut self, token: Token) -> Step<()> {
+        let field = self.field(token)?;
+        self.load_static(&field)
+    }
+
+    fn load_static(&mut self, field: &FieldInfo) -> Step<()> {
+        let (_, mem) = self.value_type(field.ty)?;
+        let (addr, _) = self.static_address(field)?;
+        let flags = self.prefixes.flags;
+        let value = self.b.emit(
+            Op::Load {
+                ty: mem,
+                addr,
+                offset: 0,
+                flags,
+            },
+            loaded_ty(mem),
+        );
+        self.push_typed(value, field.ty);
+        Ok(())
+    }
+
+    /// `ldsflda`
+    pub fn ldsflda(&mut self, token: Token) -> Step<()> {
+        let field = self.field(token)?;
+        self.push_static_address(&field)
+    }
+
+    fn push_static_address(&mut self, field: &FieldInfo) -> Step<()> {
+        let (addr, _) = self.static_address(field)?;
+        self.push(Entry::new(addr, Ty::ByRef).non_null());
+        Ok(())
+    }
+
+    /// `stsfld`
+    pub fn stsfld(&mut self, token: Token) -> Step<()> {
+        let field = self.field(token)?;
+        let value = self.pop()?;
+        self.store_static(&field, value)
+    }
+
+    fn store_static(&mut self, field: &FieldInfo, value: Entry) -> Step<()> {
+        let (_, mem) = self.value_type(field.ty)?;
+        let is_null = value.is_null();
+        let value = self.coerce(value, loaded_ty(mem))?;
+        let (addr, in_static_area) = self.static_address(field)?;
+        let barrier = self.barrier_for(mem, in_static_area, is_null)?;
+        let flags = self.prefixes.flags;
+        self.b.emit_void(Op::Store {
+            ty: mem,
+            addr,
+            offset: 0,
+            value,
+            barrier,
+            flags,
+        });
+        Ok(())
+    }
+
+    fn instance_offset(field: &FieldInfo) -> Step<i32> {
+        match field.place {
+            FieldPlace::Instance { offset } => match i32::try_from(offset) {
+                Ok(offset) => Ok(offset),
+                Err(_) => invalid("field offset"),
+            },
+            _ => invalid(format!("instance access to static field {}", field.name)),
+        }
+    }
+
+    /// `ldfld`: of an object, through a pointer, or of a value.
+    pub fn ldfld(&mut self, token: Token) -> Step<()> {
+        let field = self.field(token)?;
+        if field.is_static {
+            // Legal (III.4.10): the object is evaluated and dropped.
+            self.pop()?;
+            return self.load_static(&field);
+        }
+        let (_, mem) = self.value_type(field.ty)?;
+        let offset = Self::instance_offset(&field)?;
+        let mut entry = self.pop()?;
+        if matches!(entry.ty, Ty::I32 | Ty::F32 | Ty::F64) {
+            return self.field_of_scalar(entry, mem, offset);
+        }
+        let value = self.value(&mut entry)?;
+        let result = match entry.ty {
+            Ty::Struct(_) => self.b.emit(
+                Op::StructField {
+                    value,
+                    offset: offset as u32,
+                    ty: mem,
+                },
+                loaded_ty(mem),
+            ),
+            _ => {
+                self.check_null(&entry, value);
+                let flags = self.prefixes.flags;
+                self.b.emit(
+                    Op::Load {
+                        ty: mem,
+                        addr: value,
+                        offset,
+                        flags,
+                    },
+                    loaded_ty(mem),
+                )
+            }
+        };
+        self.push_typed(result, field.ty);
+        Ok(())
+    }
+
+    /// `ldfld m_value` of a primitive by value.
+    fn field_of_scalar(&mut self, entry: Entry, mem: MemTy, offset: i32) -> Step<()> {
+        if offset != 0 {
+            return invalid("field of a primitive value");
+        }
+        let value = self.coerce(entry, loaded_ty(mem))?;
+        self.push_value(value);
+        Ok(())
+    }
+
+    /// `ldflda`
+    pub fn ldflda(&mut self, token: Token) -> Step<()> {
+        let field = self.field(token)?;
+        if field.is_static {
+            self.pop()?;
+            return self.push_static_address(&field);
+        }
+        let offset = Self::instance_offset(&field)?;
+        let mut entry = self.pop()?;
+        match entry.ty {
+            Ty::Struct(_) | Ty::I32 | Ty::F32 | Ty::F64 => return invalid("ldflda of a value"),
+            _ => {}
+        }
+        let value = self.value(&mut entry)?;
+        let is_object = entry.ty == Ty::Ref;
+        self.check_null(&entry, value);
+        let base = if is_object {
+            self.coerce_value(value, Ty::ByRef)?
+        } else {
+            value
+        };
+        let addr = self.b.ptr_add_const(base, i64::from(offset));
+        let ty = self.b.ty(addr);
+        let mut result = Entry::new(addr, ty).on_stack(entry.stack_addr);
+        result.non_null = is_object || self.options.check_pointers || entry.non_null;
+        self.push(result);
+        Ok(())
+    }
+
+    /// `stfld`
+    pub fn stfld(&mut self, token: Token) -> Step<()> {
+        let field = self.field(token)?;
+        let value = self.pop()?;
+        if field.is_static {
+            self.pop()?;
+            return self.store_static(&field, value);
+        }
+        let (_, mem) = self.value_type(field.ty)?;
+        let offset = Self::instance_offset(&field)?;
+        let is_null = value.is_null();
+        let value = self.coerce(value, loaded_ty(mem))?;
+        let mut target = self.pop()?;
+        match target.ty {
+            Ty::Struct(_) | Ty::I32 | Ty::F32 | Ty::F64 => return invalid("stfld on a value"),
+            _ => {}
+        }
+        let addr = self.value(&mut target)?;
+        self.check_null(&target, addr);
+        let barrier = match self.barrier_for(mem, target.stack_addr, is_null)? {
+            Barrier::Checked if target.ty == Ty::Ref => Barrier::Heap,
+            other => other,
+        };
+        let flags = self.prefixes.flags;
+        self.b.emit_void(Op::Store {
+            ty: mem,
+            addr,
+            offset,
+            value,
+            barrier,
+            flags,
+        });
+        Ok(())
+    }
+}

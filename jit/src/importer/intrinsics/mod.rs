@@ -1,0 +1,91 @@
+//! Methods whose meaning the compiler supplies: those whose IL body cannot be used (it calls itself or throws), and cheap
+//! expansions of hot small ones. Recognised by owner and name.
+
+mod atomics;
+mod math;
+mod pointers;
+mod runtime;
+mod types;
+
+use super::step::Flow;
+use super::{Importer, Step};
+use crate::host_api::MethodInfo;
+use crate::ids::TypeId;
+use crate::ir::*;
+
+/// Groups of hardware intrinsics that are answered as unsupported.
+const HARDWARE: [&str; 3] = [
+    "System.Runtime.Intrinsics.X86.",
+    "System.Runtime.Intrinsics.Arm.",
+    "System.Runtime.Intrinsics.Wasm.",
+];
+
+impl Importer<'_, '_> {
+    /// Expands a call if the method is an intrinsic: the arguments are still on the stack. `None`: make the call.
+    pub fn intrinsic(&mut self, info: &MethodInfo, virtually: bool) -> Step<Option<Flow>> {
+        let owner = &*info.owner_name;
+        if !owner.starts_with("System.") {
+            return Ok(None);
+        }
+        if HARDWARE.iter().any(|group| owner.starts_with(group)) {
+            return self.hardware_intrinsic(info);
+        }
+        let done = match owner {
+            "System.Runtime.CompilerServices.Unsafe" => self.unsafe_intrinsic(info)?,
+            "System.Threading.Interlocked" => self.interlocked_intrinsic(info)?,
+            "System.Runtime.CompilerServices.RuntimeHelpers" => self.runtime_helpers_intrinsic(info)?,
+            "System.Runtime.InteropServices.MemoryMarshal" => self.memory_marshal_intrinsic(info)?,
+            "System.Math" | "System.MathF" | "System.Double" | "System.Single" => self.math_intrinsic(info)?,
+            "System.Numerics.Vector" if &*info.name == "get_IsHardwareAccelerated" => {
+                self.push_bool(false);
+                true
+            }
+            _ if owner.starts_with("System.Runtime.Intrinsics.")
+                && info.name.ends_with("get_IsHardwareAccelerated") =>
+            {
+                self.push_bool(false);
+                true
+            }
+            _ if !self.options.optional_intrinsics => false,
+            "System.Threading.Volatile" => self.volatile_intrinsic(info)?,
+            "System.Numerics.BitOperations" => self.bit_operations_intrinsic(info)?,
+            "System.Buffers.Binary.BinaryPrimitives" => self.binary_primitives_intrinsic(info)?,
+            "System.BitConverter" => self.bit_converter_intrinsic(info)?,
+            "System.Type" => self.type_intrinsic(info)?,
+            "System.Object" => self.object_intrinsic(info, virtually),
+            "System.String" => self.string_intrinsic(info)?,
+            "System.Array" => self.array_intrinsic(info)?,
+            "System.Span`1" | "System.ReadOnlySpan`1" => self.span_intrinsic(info)?,
+            "System.Nullable`1" => self.nullable_intrinsic(info)?,
+            "System.IntPtr" | "System.UIntPtr" if &*info.name == "get_Size" && info.is_static => {
+                self.push_int(8);
+                true
+            }
+            "System.Threading.Thread" if &*info.name == "FastPollGC" => {
+                self.b.emit_void(Op::SafepointPoll);
+                true
+            }
+            "System.Activator" => self.activator_intrinsic(info)?,
+            _ => false,
+        };
+        Ok(done.then_some(Flow::Next))
+    }
+
+    /// X86/Arm/Wasm classes: nothing is supported, so their methods are unreachable or throw.
+    fn hardware_intrinsic(&mut self, info: &MethodInfo) -> Step<Option<Flow>> {
+        if &*info.name == "get_IsSupported" {
+            self.push_bool(false);
+            return Ok(Some(Flow::Next));
+        }
+        if !info.is_static || info.is_constructor {
+            return Ok(None);
+        }
+        self.b.raise(Helper::ThrowPlatformNotSupported, Vec::new());
+        Ok(Some(Flow::End))
+    }
+
+    /// The i-th method type argument.
+    fn type_argument(info: &MethodInfo, index: usize) -> Option<TypeId> {
+        info.instantiation.get(index).copied()
+    }
+}
