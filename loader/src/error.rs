@@ -1,0 +1,128 @@
+//! Failures of loading; every variant corresponds to one .NET exception type, which the runtime raises.
+
+use std::fmt;
+
+/// Why an assembly, type or member could not be loaded. Cheap to clone: failed loads are remembered
+/// and reported again to every later request.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum LoadError {
+    /// `System.TypeLoadException`.
+    #[error("Could not load type '{type_name}' from assembly '{assembly}'{}", ReasonSuffix(.reason))]
+    TypeLoad {
+        /// Full name of the type (generic arguments are not included).
+        type_name: String,
+        /// Display name of the assembly that should have defined it.
+        assembly: String,
+        /// What is wrong; may be empty when the type simply does not exist.
+        reason: String,
+    },
+    /// `System.IO.FileNotFoundException`: an assembly is on no probing path.
+    #[error("Could not load file or assembly '{name}'. The system cannot find the file specified.")]
+    FileNotFound {
+        /// Display name of the assembly asked for.
+        name: String,
+        /// Paths that were tried.
+        probed: Vec<String>,
+    },
+    /// `System.IO.FileLoadException`: found, but refused (for example a lower version).
+    #[error("Could not load file or assembly '{name}'. {reason}")]
+    FileLoad {
+        /// Display name of the assembly asked for.
+        name: String,
+        /// Why it was refused.
+        reason: String,
+    },
+    /// `System.BadImageFormatException`.
+    #[error("Bad image format in '{name}': {reason}")]
+    BadImageFormat {
+        /// Module path or name.
+        name: String,
+        /// The rule that is broken.
+        reason: String,
+    },
+    /// `System.MissingMethodException`.
+    #[error("Method not found: '{signature}'.")]
+    MissingMethod {
+        /// Full name of the class that was searched.
+        class: String,
+        /// Simple method name.
+        method: String,
+        /// Displayable signature.
+        signature: String,
+    },
+    /// `System.MissingFieldException`.
+    #[error("Field not found: '{class}.{field}'.")]
+    MissingField {
+        /// Full name of the class that was searched.
+        class: String,
+        /// Simple field name.
+        field: String,
+    },
+    /// `System.EntryPointNotFoundException`: an interface method has no implementation.
+    #[error("Entry point was not found: '{method}' on '{type_name}'.")]
+    EntryPointNotFound {
+        /// The type that was dispatched on.
+        type_name: String,
+        /// The interface method.
+        method: String,
+    },
+    /// `System.Runtime.AmbiguousImplementationException`: no most specific default implementation.
+    #[error("Could not call method '{method}' on type '{type_name}' because there are multiple incompatible interface methods overriding this method.")]
+    AmbiguousImplementation {
+        /// The type that was dispatched on.
+        type_name: String,
+        /// The interface method.
+        method: String,
+    },
+    /// `System.Security.VerificationException`: a method's type argument violates a constraint.
+    #[error("Method {method}: type argument '{argument}' violates the constraint of type parameter '{parameter}'.")]
+    MethodConstraint {
+        /// Displayable method.
+        method: String,
+        /// The argument.
+        argument: String,
+        /// Name of the generic parameter.
+        parameter: String,
+    },
+    /// `System.InvalidProgramException`.
+    #[error("Invalid program: {reason}")]
+    InvalidProgram {
+        /// What is wrong.
+        reason: String,
+    },
+    /// A feature this loader does not have; the runtime raises `System.NotSupportedException`.
+    #[error("Not supported by the loader: {what}")]
+    NotSupported {
+        /// The feature.
+        what: String,
+    },
+}
+
+/// Result alias of the crate.
+pub type Result<T, E = LoadError> = std::result::Result<T, E>;
+
+struct ReasonSuffix<'a>(&'a str);
+impl fmt::Display for ReasonSuffix<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { f.write_str(".") } else { write!(f, ": {}", self.0) }
+    }
+}
+
+impl LoadError {
+    /// Full name of the .NET exception type that reports this error.
+    pub fn exception_type(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::TypeLoad { .. } => ("System", "TypeLoadException"),
+            Self::FileNotFound { .. } => ("System.IO", "FileNotFoundException"),
+            Self::FileLoad { .. } => ("System.IO", "FileLoadException"),
+            Self::BadImageFormat { .. } => ("System", "BadImageFormatException"),
+            Self::MissingMethod { .. } => ("System", "MissingMethodException"),
+            Self::MissingField { .. } => ("System", "MissingFieldException"),
+            Self::EntryPointNotFound { .. } => ("System", "EntryPointNotFoundException"),
+            Self::AmbiguousImplementation { .. } => ("System.Runtime", "AmbiguousImplementationException"),
+            Self::MethodConstraint { .. } => ("System.Security", "VerificationException"),
+            Self::InvalidProgram { .. } => ("System", "InvalidProgramException"),
+            Self::NotSupported { .. } => ("System", "NotSupportedException"),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Explicit layout: offsets come from metadata; references must not overlap anything else.
+
+use super::{FieldClass, FieldInput, Placed};
+use crate::{error::Result, type_def::TypeDefInfo};
+
+/// Places fields; the flag tells whether any overlap.
+pub(super) fn place(def: &'static TypeDefInfo, base: u32, pack: u32, class_size: u32, inputs: &[FieldInput]) -> Result<(Placed, bool)> {
+    let pack = if pack == 0 { 64 } else { pack };
+    let md = def.module().metadata();
+    let first = def.field_rids().start;
+    let mut offsets = Vec::with_capacity(inputs.len());
+    let mut end = base;
+    let mut largest = 1;
+    for f in inputs {
+        let declared = md.field_offset(first + f.index as u32).ok_or_else(|| def.type_load("a field of an explicit layout has no offset"))?;
+        let at = u64::from(base) + u64::from(declared);
+        if at + u64::from(f.size) > super::MAX_SIZE {
+            return Err(def.type_load("a field offset is too large"));
+        }
+        let at = at as u32;
+        if (f.contains_refs() || f.class == FieldClass::ByRef || f.ty.is_some_and(|t| t.is_byref_like())) && at % 8 != 0 {
+            return Err(def.type_load(format!(
+                "it contains an object field at offset {declared} that is incorrectly aligned or overlapped by a non-object field"
+            )));
+        }
+        largest = largest.max(f.align.min(pack));
+        offsets.push(at);
+        end = end.max(at + f.size);
+    }
+    let overlap = check_overlap(def, base, inputs, &offsets)?;
+    Ok((Placed { offsets, end, align: largest, class_size }, overlap))
+}
+
+/// Rejects references that overlap non-references (or other references partially).
+fn check_overlap(def: &'static TypeDefInfo, base: u32, inputs: &[FieldInput], offsets: &[u32]) -> Result<bool> {
+    // Intervals of references and of plain bytes per field.
+    let mut refs: Vec<(u32, u32)> = Vec::new();
+    let mut plain: Vec<(u32, u32)> = Vec::new();
+    for (f, at) in inputs.iter().zip(offsets) {
+        match f.class {
+            FieldClass::Reference | FieldClass::ByRef => refs.push((*at, *at + 8)),
+            FieldClass::Primitive => plain.push((*at, *at + f.size)),
+            FieldClass::Struct => {
+                let mut inner: Vec<u32> = Vec::new();
+                if let Some(l) = f.ty.and_then(|t| t.as_method_table()).map(|m| m.class().layout()) {
+                    inner.extend(l.gc_refs.iter().chain(l.byrefs.iter()).map(|r| at + r));
+                }
+                inner.sort_unstable();
+                let mut from = *at;
+                for r in inner {
+                    if r > from {
+                        plain.push((from, r));
+                    }
+                    refs.push((r, r + 8));
+                    from = r + 8;
+                }
+                if at + f.size > from {
+                    plain.push((from, at + f.size));
+                }
+            }
+        }
+    }
+    let bad = |at: u32| {
+        def.type_load(format!(
+            "it contains an object field at offset {} that is incorrectly aligned or overlapped by a non-object field",
+            at - base
+        ))
+    };
+    for r in &refs {
+        if plain.iter().any(|p| p.0 < r.1 && r.0 < p.1) || refs.iter().any(|o| o != r && o.0 < r.1 && r.0 < o.1) {
+            return Err(bad(r.0));
+        }
+    }
+    let mut all: Vec<(u32, u32)> = inputs.iter().zip(offsets).map(|(f, o)| (*o, *o + f.size)).collect();
+    all.sort_unstable();
+    Ok(all.windows(2).any(|w| w[0].1 > w[1].0))
+}

@@ -1,0 +1,358 @@
+//! `TypeDefInfo`: what metadata alone says about a type definition, shared by all its instantiations.
+//! Nothing here loads a type; references are resolved to other definitions only.
+
+use std::{ops::Range, sync::OnceLock};
+
+use corten_metadata::{MethodAttributes, MethodImplAttributes, TableId, Token, TypeAttributes, sig::TypeSig};
+
+use crate::{
+    element_type::ElementType,
+    error::{LoadError, Result},
+    module::Module,
+    vtable::shape::VtableShape,
+};
+
+/// Broad kind of a definition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Category {
+    /// Reference type.
+    Class,
+    /// Interface.
+    Interface,
+    /// Struct (also `System.Void`).
+    Struct,
+    /// Enum.
+    Enum,
+    /// CoreLib primitive.
+    Primitive,
+    /// `Nullable<T>`.
+    Nullable,
+}
+
+/// A base class reference: definition plus arguments in terms of the derived type's variables.
+#[derive(Debug)]
+pub struct ParentRef {
+    /// The base class definition.
+    pub def: &'static TypeDefInfo,
+    /// Its arguments, to be read in the derived type's module.
+    pub args: Box<[TypeSig]>,
+}
+
+/// A MethodDef row, decoded once.
+#[derive(Debug, Clone, Copy)]
+pub struct MethodRow {
+    /// Name.
+    pub name: &'static str,
+    /// Signature blob.
+    pub signature: &'static [u8],
+    /// Attributes.
+    pub attributes: MethodAttributes,
+    /// Implementation flags.
+    pub impl_flags: MethodImplAttributes,
+}
+
+impl MethodRow {
+    /// Instance and virtual.
+    pub fn is_instance_virtual(&self) -> bool {
+        self.attributes.contains(MethodAttributes::VIRTUAL) && !self.attributes.contains(MethodAttributes::STATIC)
+    }
+}
+
+/// A type definition.
+pub struct TypeDefInfo {
+    module: &'static Module,
+    rid: u32,
+    attributes: TypeAttributes,
+    name: &'static str,
+    namespace: &'static str,
+    enclosing: Option<u32>,
+    arity: u16,
+    variance: Box<[u8]>,
+    category: Category,
+    element: ElementType,
+    parent: Option<ParentRef>,
+    is_delegate: bool,
+    is_byref_like: bool,
+    is_intrinsic: bool,
+    inline_array: Option<u32>,
+    fields: Range<u32>,
+    first_method: u32,
+    methods: Box<[MethodRow]>,
+    cctor: Option<u32>,
+    default_ctor: Option<u32>,
+    pub(crate) shape: OnceLock<Result<VtableShape>>,
+}
+
+impl std::fmt::Debug for TypeDefInfo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.full_name())
+    }
+}
+
+impl PartialEq for TypeDefInfo {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+impl Eq for TypeDefInfo {}
+
+const COMPILER: &str = "System.Runtime.CompilerServices";
+
+impl TypeDefInfo {
+    /// Reads definition `rid` of `module`.
+    pub(crate) fn read(module: &'static Module, rid: u32) -> Result<TypeDefInfo> {
+        let md = module.metadata();
+        let bad = |e: corten_metadata::Error| module.bad_image(e);
+        let row = md.type_def(rid).map_err(bad)?;
+        let token = Token::new(TableId::TypeDef, rid);
+        let core = module.is_core_library();
+        let top_level = md.enclosing_type(rid).is_none();
+        let parent = if row.extends.is_nil() { None } else { Some(read_parent(module, row.extends)?) };
+        let is_core_type = |d: &TypeDefInfo, ns: &str, name: &str| {
+            d.module.is_core_library() && d.enclosing.is_none() && d.namespace == ns && d.name == name
+        };
+        let parent_is = |name: &str| parent.as_ref().is_some_and(|p| is_core_type(p.def, "System", name));
+        let self_is = |name: &str| core && top_level && row.namespace == "System" && row.name == name;
+
+        let mut category = Category::Class;
+        let mut element = ElementType::Class;
+        if row.flags.contains(TypeAttributes::INTERFACE) {
+            category = Category::Interface;
+        } else if parent_is("Enum") {
+            category = Category::Enum;
+            element = enum_underlying(module, row.field_list.clone())?;
+        } else if parent_is("ValueType") && !self_is("Enum") {
+            category = Category::Struct;
+            element = ElementType::ValueType;
+            if core && top_level && row.namespace == "System" {
+                if let Some(e) = ElementType::CORELIB.iter().copied().find(|e| e.corelib_name() == Some(row.name)) {
+                    element = e;
+                    if e.is_primitive() {
+                        category = Category::Primitive;
+                    } else if e == ElementType::TypedByRef {
+                        element = ElementType::ValueType;
+                    }
+                } else if row.name == "Nullable`1" {
+                    category = Category::Nullable;
+                }
+            }
+        }
+
+        let gps = md.generic_params(token);
+        let mut variance = Vec::with_capacity(gps.len());
+        for gp in gps {
+            variance.push((md.generic_param(gp).map_err(bad)?.flags.bits() & 3) as u8);
+        }
+
+        let is_struct = category == Category::Struct;
+        let is_byref_like = is_struct && md.has_attribute(token, COMPILER, "IsByRefLikeAttribute");
+        let inline_array = if is_struct { inline_array_length(module, token)? } else { None };
+        let is_intrinsic = md.has_attribute(token, COMPILER, "IntrinsicAttribute");
+
+        let mut methods = Vec::with_capacity(row.method_list.len());
+        let (mut cctor, mut default_ctor) = (None, None);
+        for m in row.method_list.clone() {
+            let r = md.method_def(m).map_err(bad)?;
+            if r.flags.contains(MethodAttributes::RT_SPECIAL_NAME) {
+                // A signature without parameters: convention, count 0.
+                let no_params = r.signature.get(1) == Some(&0);
+                if r.name == ".cctor" && no_params {
+                    cctor = Some(m);
+                } else if r.name == ".ctor" && no_params && !r.flags.contains(MethodAttributes::STATIC) {
+                    default_ctor = Some(m);
+                }
+            }
+            methods.push(MethodRow { name: r.name, signature: r.signature, attributes: r.flags, impl_flags: r.impl_flags });
+        }
+        if methods.len() >= usize::from(u16::MAX) || variance.len() > 0x7FFF {
+            return Err(module.bad_image("too many methods or generic parameters in one type"));
+        }
+        Ok(TypeDefInfo {
+            module,
+            rid,
+            attributes: row.flags,
+            name: row.name,
+            namespace: row.namespace,
+            enclosing: md.enclosing_type(rid),
+            arity: variance.len() as u16,
+            variance: variance.into(),
+            category,
+            element,
+            is_delegate: parent_is("MulticastDelegate"),
+            parent,
+            is_byref_like,
+            is_intrinsic,
+            inline_array,
+            fields: row.field_list,
+            first_method: row.method_list.start,
+            methods: methods.into(),
+            cctor,
+            default_ctor,
+            shape: OnceLock::new(),
+        })
+    }
+
+    /// Defining module.
+    pub fn module(&self) -> &'static Module {
+        self.module
+    }
+    /// TypeDef token.
+    pub fn token(&self) -> Token {
+        Token::new(TableId::TypeDef, self.rid)
+    }
+    /// TypeDef row.
+    pub fn rid(&self) -> u32 {
+        self.rid
+    }
+    /// Attributes.
+    pub fn attributes(&self) -> TypeAttributes {
+        self.attributes
+    }
+    /// Simple name, with the arity suffix of generics.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+    /// Namespace; empty for nested types.
+    pub fn namespace(&self) -> &'static str {
+        self.namespace
+    }
+    /// Definition this one is nested in.
+    pub fn enclosing(&self) -> Option<&'static TypeDefInfo> {
+        self.enclosing.and_then(|rid| self.module.type_def(rid).ok())
+    }
+    /// Number of generic parameters, including those repeated from enclosing types.
+    pub fn generic_arity(&self) -> u16 {
+        self.arity
+    }
+    /// Variance per generic parameter: 0 none, 1 covariant, 2 contravariant.
+    pub fn variance(&self) -> &[u8] {
+        &self.variance
+    }
+    /// Has a variant parameter.
+    pub fn has_variance(&self) -> bool {
+        self.variance.iter().any(|v| *v != 0)
+    }
+    /// Kind.
+    pub fn category(&self) -> Category {
+        self.category
+    }
+    /// Representation: the primitive for primitives and enums, else `ValueType`, `Void` or `Class`.
+    pub fn element_type(&self) -> ElementType {
+        self.element
+    }
+    /// Base class.
+    pub fn parent(&self) -> Option<&ParentRef> {
+        self.parent.as_ref()
+    }
+    /// Value type of any kind.
+    pub fn is_value_type(&self) -> bool {
+        !matches!(self.category, Category::Class | Category::Interface)
+    }
+    /// Interface.
+    pub fn is_interface(&self) -> bool {
+        self.category == Category::Interface
+    }
+    /// Enum.
+    pub fn is_enum(&self) -> bool {
+        self.category == Category::Enum
+    }
+    /// Derives directly from MulticastDelegate.
+    pub fn is_delegate(&self) -> bool {
+        self.is_delegate
+    }
+    /// `ref struct`.
+    pub fn is_byref_like(&self) -> bool {
+        self.is_byref_like
+    }
+    /// `[Intrinsic]`.
+    pub fn is_intrinsic(&self) -> bool {
+        self.is_intrinsic
+    }
+    /// `[InlineArray(N)]`.
+    pub fn inline_array_length(&self) -> Option<u32> {
+        self.inline_array
+    }
+    /// Field rows.
+    pub fn field_rids(&self) -> Range<u32> {
+        self.fields.clone()
+    }
+    /// Methods in metadata order.
+    pub fn methods(&self) -> &[MethodRow] {
+        &self.methods
+    }
+    /// MethodDef row of method `index`.
+    pub fn method_rid(&self, index: usize) -> u32 {
+        self.first_method + index as u32
+    }
+    /// Index of a MethodDef row among this type's methods.
+    pub fn method_index(&self, rid: u32) -> Option<usize> {
+        let i = rid.checked_sub(self.first_method)? as usize;
+        (i < self.methods.len()).then_some(i)
+    }
+    /// Row of the static constructor.
+    pub fn cctor_rid(&self) -> Option<u32> {
+        self.cctor
+    }
+    /// Row of the parameterless constructor.
+    pub fn default_ctor_rid(&self) -> Option<u32> {
+        self.default_ctor
+    }
+    /// Whether this is the CoreLib type of that name.
+    pub fn is_corelib_type(&self, namespace: &str, name: &str) -> bool {
+        self.module.is_core_library() && self.enclosing.is_none() && self.name == name && self.namespace == namespace
+    }
+    /// Namespace, enclosing types joined by `+`, name.
+    pub fn full_name(&self) -> String {
+        match self.enclosing() {
+            Some(e) => format!("{}+{}", e.full_name(), self.name),
+            None if self.namespace.is_empty() => self.name.to_owned(),
+            None => format!("{}.{}", self.namespace, self.name),
+        }
+    }
+    /// A TypeLoad error about this type.
+    pub fn type_load(&self, reason: impl Into<String>) -> LoadError {
+        LoadError::TypeLoad { type_name: self.full_name(), assembly: self.module.assembly_display_name(), reason: reason.into() }
+    }
+}
+
+fn read_parent(module: &'static Module, token: Token) -> Result<ParentRef> {
+    if token.is(TableId::TypeSpec) {
+        let blob = module.metadata().type_spec(token.rid()).map_err(|e| module.bad_image(e))?.signature;
+        let sig = corten_metadata::sig::parse_type_spec(blob).map_err(|e| module.bad_image(e))?;
+        return match sig {
+            TypeSig::GenericInst { definition, args, .. } => {
+                Ok(ParentRef { def: module.resolve_type_def(definition)?, args: args.into() })
+            }
+            TypeSig::Class(t) => Ok(ParentRef { def: module.resolve_type_def(t)?, args: Box::default() }),
+            TypeSig::Object => Ok(ParentRef { def: crate::well_known::core_def("System", "Object")?, args: Box::default() }),
+            _ => Err(module.bad_image("a base class must be a class")),
+        };
+    }
+    Ok(ParentRef { def: module.resolve_type_def(token)?, args: Box::default() })
+}
+
+fn enum_underlying(module: &'static Module, fields: Range<u32>) -> Result<ElementType> {
+    use corten_metadata::FieldAttributes;
+    for f in fields {
+        let row = module.metadata().field(f).map_err(|e| module.bad_image(e))?;
+        if !row.flags.contains(FieldAttributes::STATIC) {
+            let sig = corten_metadata::sig::parse_field(row.signature).map_err(|e| module.bad_image(e))?;
+            let e = crate::resolve::primitive_of(sig.strip_modifiers());
+            return e.filter(|e| e.is_primitive()).ok_or_else(|| module.bad_image("enum with a non-primitive underlying type"));
+        }
+    }
+    Err(module.bad_image("enum without an instance field"))
+}
+
+fn inline_array_length(module: &'static Module, token: Token) -> Result<Option<u32>> {
+    let md = module.metadata();
+    for ca in md.custom_attributes(token) {
+        if md.attribute_type_name(ca).ok() == Some((COMPILER, "InlineArrayAttribute")) {
+            let value = md.custom_attribute(ca).map_err(|e| module.bad_image(e))?.value;
+            // Prolog 0x0001, then one int32 (ECMA-335 II.23.3).
+            let n = value.get(2..6).and_then(|b| b.try_into().ok()).map(i32::from_le_bytes);
+            return Ok(n.map(|n| n.max(0) as u32));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,3 @@
+//! Vtables: which method sits in which slot.
+
+pub mod shape;
