@@ -44,6 +44,7 @@ struct Gather<'a> {
     slots: &'a mut Vec<*mut ObjPtr>,
     byrefs: &'a mut Vec<ByRef>,
     pins: &'a mut Vec<usize>,
+    verify: bool,
 }
 
 /// The object that contains `address`, anywhere in the heap. No object may be forwarded.
@@ -64,7 +65,11 @@ pub(crate) fn find_object(layout: &Layout, spaces: &mut Spaces, address: usize) 
 impl RootVisitor for Gather<'_> {
     fn slot(&mut self, slot: *mut ObjPtr) {
         // SAFETY: reported slots are valid (contract of `RootVisitor`).
-        if self.layout.heap.contains(unsafe { *slot } as usize) {
+        let address = unsafe { *slot } as usize;
+        if self.layout.heap.contains(address) {
+            if self.verify && find_object(self.layout, self.spaces, address) != Some(address) {
+                crate::verify::bad_root(slot as usize, address);
+            }
             self.slots.push(slot);
         }
     }
@@ -170,6 +175,7 @@ impl Collector {
             slots: &mut self.slots,
             byrefs: &mut self.byrefs,
             pins: &mut self.pins,
+            verify: heap.config.verify,
         };
         for thread in world.threads() {
             // SAFETY: the thread is stopped.

@@ -52,9 +52,17 @@ pub enum HeapDefect {
         /// What it holds.
         value: usize,
     },
+    /// A registered static does not hold null or the address of an object.
+    #[error("static {slot:#x} holds {value:#x}, which is no object")]
+    BadStatic {
+        /// Its address.
+        slot: usize,
+        /// What it holds.
+        value: usize,
+    },
 }
 
-/// Checks all objects and handles. The world is stopped and chunks are retired.
+/// Checks all objects, handles and statics. The world is stopped and chunks are retired.
 pub(crate) fn check(heap: &Heap, spaces: &Spaces) -> Result<usize, HeapDefect> {
     let layout = heap.layout;
     let mut objects: Vec<ObjPtr> = Vec::new();
@@ -129,7 +137,21 @@ pub(crate) fn check(heap: &Heap, spaces: &Spaces) -> Result<usize, HeapDefect> {
             return Err(defect);
         }
     }
-    Ok(objects.len())
+    let mut defect = None;
+    heap.statics.for_each(|slot| {
+        // SAFETY: registered slots are valid.
+        let value = unsafe { *slot } as usize;
+        if !is_object(value) {
+            defect.get_or_insert(HeapDefect::BadStatic {
+                slot: slot as usize,
+                value,
+            });
+        }
+    });
+    match defect {
+        Some(defect) => Err(defect),
+        None => Ok(objects.len()),
+    }
 }
 
 /// Checks and ends the process with a message if something is wrong: going on would hide the cause.
@@ -141,6 +163,13 @@ pub(crate) fn check_or_abort(heap: &Heap, spaces: &Spaces, when: &str) {
         );
         std::process::abort();
     }
+}
+
+/// Ends the process: a root does not hold an object.
+#[cold]
+pub(crate) fn bad_root(slot: usize, value: usize) -> ! {
+    eprintln!("Fatal error: root slot {slot:#x} holds {value:#x}, which is in the heap but no object");
+    std::process::abort();
 }
 
 impl Heap {

@@ -23,14 +23,20 @@ struct Model {
 }
 
 fn gate(thread: &Thread) -> Gate<'_> {
-    Gate { poll: &thread.poll, mode: &thread.mode }
+    Gate {
+        poll: &thread.poll,
+        mode: &thread.mode,
+    }
 }
 
 fn explore() {
     loom::model(|| {
         let model = Arc::new(Model {
             handshake: Handshake::new(),
-            threads: std::array::from_fn(|_| Thread { poll: AtomicU32::new(0), mode: AtomicU32::new(0) }),
+            threads: std::array::from_fn(|_| Thread {
+                poll: AtomicU32::new(0),
+                mode: AtomicU32::new(0),
+            }),
             heap: UnsafeCell::new(0),
         });
         let mutator = {

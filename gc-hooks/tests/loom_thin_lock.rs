@@ -54,8 +54,11 @@ impl Lock {
 #[cfg_attr(feature = "planted-bug", should_panic)]
 fn inflation_keeps_exclusion() {
     loom::model(|| {
-        let lock =
-            Arc::new(Lock { word: AtomicU32::new(0), owner: Mutex::new(0), protected: UnsafeCell::new(0) });
+        let lock = Arc::new(Lock {
+            word: AtomicU32::new(0),
+            owner: Mutex::new(0),
+            protected: UnsafeCell::new(0),
+        });
         let threads: Vec<_> = [1, 2]
             .into_iter()
             .map(|id| {
