@@ -31,7 +31,14 @@ pub(crate) fn alloc_zeroed(size: usize, align: usize) -> usize {
 fn map(size: usize) -> (usize, usize) {
     // SAFETY: an anonymous private mapping at an address of the kernel's choice.
     let p = unsafe {
-        libc::mmap(std::ptr::null_mut(), size, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)
+        libc::mmap(
+            std::ptr::null_mut(),
+            size,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
     };
     if p == libc::MAP_FAILED {
         let layout = std::alloc::Layout::from_size_align(size, 4096).unwrap_or(std::alloc::Layout::new::<u8>());

@@ -30,7 +30,10 @@ pub struct AssemblyName {
 impl AssemblyName {
     /// A reference by simple name only.
     pub fn simple(name: &str) -> Self {
-        Self { name: name.to_owned(), ..Self::default() }
+        Self {
+            name: name.to_owned(),
+            ..Self::default()
+        }
     }
 
     /// Parses a display name (`Name, Version=1.2.3.4, Culture=neutral, PublicKeyToken=...`). Unknown parts are
@@ -39,7 +42,9 @@ impl AssemblyName {
         let mut parts = display.split(',').map(str::trim);
         let mut n = Self::simple(parts.next().unwrap_or("").trim_matches('"'));
         for part in parts {
-            let Some((key, value)) = part.split_once('=') else { continue };
+            let Some((key, value)) = part.split_once('=') else {
+                continue;
+            };
             let value = value.trim();
             match key.trim().to_ascii_lowercase().as_str() {
                 "version" => {
@@ -73,7 +78,15 @@ impl fmt::Display for AssemblyName {
         if let Some((a, b, c, d)) = self.version {
             write!(f, ", Version={a}.{b}.{c}.{d}")?;
         }
-        write!(f, ", Culture={}", if self.culture.is_empty() { "neutral" } else { &self.culture })?;
+        write!(
+            f,
+            ", Culture={}",
+            if self.culture.is_empty() {
+                "neutral"
+            } else {
+                &self.culture
+            }
+        )?;
         f.write_str(", PublicKeyToken=")?;
         match &self.public_key_token {
             None => f.write_str("null"),
@@ -162,12 +175,19 @@ impl Assembly {
         self.find_type_def_depth(namespace, name, 0)
     }
 
-    fn find_type_def_depth(&'static self, namespace: &str, name: &str, depth: u32) -> Result<Option<&'static TypeDefInfo>> {
+    fn find_type_def_depth(
+        &'static self,
+        namespace: &str,
+        name: &str,
+        depth: u32,
+    ) -> Result<Option<&'static TypeDefInfo>> {
         let md = self.module.metadata();
         if let Some(rid) = md.find_type_def(namespace, name) {
             return self.module.type_def(rid).map(Some);
         }
-        let Some(rid) = md.find_exported_type(namespace, name) else { return Ok(None) };
+        let Some(rid) = md.find_exported_type(namespace, name) else {
+            return Ok(None);
+        };
         let row = md.exported_type(rid).map_err(|e| self.module.bad_image(e))?;
         match row.implementation.table() {
             Some(TableId::AssemblyRef) if depth < 32 => {
@@ -175,7 +195,9 @@ impl Assembly {
                 target.find_type_def_depth(namespace, name, depth + 1)
             }
             Some(TableId::AssemblyRef) => Err(self.module.bad_image("type forwarders form a cycle")),
-            Some(TableId::File) => Err(LoadError::NotSupported { what: "multi-module assemblies".into() }),
+            Some(TableId::File) => Err(LoadError::NotSupported {
+                what: "multi-module assemblies".into(),
+            }),
             _ => Ok(None),
         }
     }
@@ -186,7 +208,11 @@ impl Assembly {
     /// TypeLoad when there is no such type; errors of forwarder targets.
     pub fn require_type_def(&'static self, namespace: &str, name: &str) -> Result<&'static TypeDefInfo> {
         self.find_type_def(namespace, name)?.ok_or_else(|| LoadError::TypeLoad {
-            type_name: if namespace.is_empty() { name.to_owned() } else { format!("{namespace}.{name}") },
+            type_name: if namespace.is_empty() {
+                name.to_owned()
+            } else {
+                format!("{namespace}.{name}")
+            },
             assembly: self.display_name(),
             reason: String::new(),
         })

@@ -81,7 +81,10 @@ impl BinderConfig {
                 trusted_assemblies.push(path);
             }
         }
-        Ok(Self { trusted_assemblies, ..Self::default() })
+        Ok(Self {
+            trusted_assemblies,
+            ..Self::default()
+        })
     }
 }
 
@@ -115,7 +118,10 @@ impl Binder {
     }
 
     pub(crate) fn require() -> Result<&'static Binder> {
-        Self::get().ok_or_else(|| LoadError::FileNotFound { name: CORE_LIBRARY.into(), probed: Vec::new() })
+        Self::get().ok_or_else(|| LoadError::FileNotFound {
+            name: CORE_LIBRARY.into(),
+            probed: Vec::new(),
+        })
     }
 
     /// Installs the runtime's hook (once).
@@ -151,14 +157,21 @@ impl Binder {
 
     /// Already loaded assembly of a context.
     pub fn find_loaded(&self, context: u64, simple_name: &str) -> Option<&'static Assembly> {
-        read(&self.loaded).get(&(context, simple_name.to_ascii_lowercase())).copied()
+        read(&self.loaded)
+            .get(&(context, simple_name.to_ascii_lowercase()))
+            .copied()
     }
 
     /// Binds a reference made in `context` by `requesting`.
     ///
     /// # Errors
     /// FileNotFound, FileLoad (version too low), BadImageFormat, or what the hook reports.
-    pub fn load_by_name(&self, name: &AssemblyName, context: u64, requesting: Option<&'static Assembly>) -> Result<&'static Assembly> {
+    pub fn load_by_name(
+        &self,
+        name: &AssemblyName,
+        context: u64,
+        requesting: Option<&'static Assembly>,
+    ) -> Result<&'static Assembly> {
         if let Some(a) = self.find_loaded(context, &name.name) {
             if a.name.culture.eq_ignore_ascii_case(&name.culture) {
                 return check_version(a, name);
@@ -173,7 +186,10 @@ impl Binder {
             }
         }
         if context != 0 {
-            if let Some(a) = self.find_loaded(0, &name.name).filter(|a| a.name.culture == name.culture) {
+            if let Some(a) = self
+                .find_loaded(0, &name.name)
+                .filter(|a| a.name.culture == name.culture)
+            {
                 return check_version(a, name);
             }
         }
@@ -181,10 +197,19 @@ impl Binder {
         let candidates: Vec<PathBuf> = if name.culture.is_empty() {
             let file = format!("{}.dll", name.name);
             let lower = name.name.to_ascii_lowercase();
-            self.tpa.get(&lower).cloned().into_iter().chain(self.app_paths.iter().map(|d| d.join(&file))).collect()
+            self.tpa
+                .get(&lower)
+                .cloned()
+                .into_iter()
+                .chain(self.app_paths.iter().map(|d| d.join(&file)))
+                .collect()
         } else {
             let file = format!("{}/{}.dll", name.culture, name.name);
-            self.resource_roots.iter().chain(&self.app_paths).map(|d| d.join(&file)).collect()
+            self.resource_roots
+                .iter()
+                .chain(&self.app_paths)
+                .map(|d| d.join(&file))
+                .collect()
         };
         for path in candidates {
             if path.exists() {
@@ -202,7 +227,10 @@ impl Binder {
                 }
             }
         }
-        Err(LoadError::FileNotFound { name: name.to_string(), probed })
+        Err(LoadError::FileNotFound {
+            name: name.to_string(),
+            probed,
+        })
     }
 
     /// Loads a file into a context; an assembly of that name already there is returned instead.
@@ -211,10 +239,15 @@ impl Binder {
     /// FileNotFound or BadImageFormat.
     pub fn load_from_path(&self, path: &Path, context: u64) -> Result<&'static Assembly> {
         if !path.exists() {
-            return Err(LoadError::FileNotFound { name: path.display().to_string(), probed: Vec::new() });
+            return Err(LoadError::FileNotFound {
+                name: path.display().to_string(),
+                probed: Vec::new(),
+            });
         }
-        let metadata = corten_metadata::Module::open(path)
-            .map_err(|e| LoadError::BadImageFormat { name: path.display().to_string(), reason: e.to_string() })?;
+        let metadata = corten_metadata::Module::open(path).map_err(|e| LoadError::BadImageFormat {
+            name: path.display().to_string(),
+            reason: e.to_string(),
+        })?;
         self.add(metadata, path.display().to_string(), context)
     }
 
@@ -223,15 +256,23 @@ impl Binder {
     /// # Errors
     /// BadImageFormat.
     pub fn load_from_bytes(&self, bytes: Vec<u8>, name: &str, context: u64) -> Result<&'static Assembly> {
-        let metadata = corten_metadata::Module::from_bytes(bytes, name)
-            .map_err(|e| LoadError::BadImageFormat { name: name.to_owned(), reason: e.to_string() })?;
+        let metadata = corten_metadata::Module::from_bytes(bytes, name).map_err(|e| LoadError::BadImageFormat {
+            name: name.to_owned(),
+            reason: e.to_string(),
+        })?;
         self.add(metadata, String::new(), context)
     }
 
     fn add(&self, metadata: corten_metadata::Module, path: String, context: u64) -> Result<&'static Assembly> {
-        let bad = |reason: String| LoadError::BadImageFormat { name: path.clone(), reason };
+        let bad = |reason: String| LoadError::BadImageFormat {
+            name: path.clone(),
+            reason,
+        };
         let (name, token) = {
-            let row = metadata.assembly().map_err(|e| bad(e.to_string()))?.ok_or_else(|| bad("the module has no assembly manifest".into()))?;
+            let row = metadata
+                .assembly()
+                .map_err(|e| bad(e.to_string()))?
+                .ok_or_else(|| bad("the module has no assembly manifest".into()))?;
             let token = (!row.public_key.is_empty()).then(|| public_key_token(row.public_key));
             (
                 AssemblyName {
@@ -245,7 +286,14 @@ impl Binder {
         };
         let _ = token;
         let _guard = self.opening.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let key = (context, if name.culture.is_empty() { name.name.to_ascii_lowercase() } else { format!("{}/{}", name.culture, name.name) });
+        let key = (
+            context,
+            if name.culture.is_empty() {
+                name.name.to_ascii_lowercase()
+            } else {
+                format!("{}/{}", name.culture, name.name)
+            },
+        );
         if let Some(existing) = read(&self.loaded).get(&key) {
             return Ok(existing);
         }
@@ -278,7 +326,10 @@ fn check_version(a: &'static Assembly, wanted: &AssemblyName) -> Result<&'static
     match (a.name.version, wanted.version) {
         (Some(have), Some(want)) if have < want => Err(LoadError::FileLoad {
             name: wanted.to_string(),
-            reason: format!("The located assembly's manifest definition does not match the assembly reference: found version {}.{}.{}.{}.", have.0, have.1, have.2, have.3),
+            reason: format!(
+                "The located assembly's manifest definition does not match the assembly reference: found version {}.{}.{}.{}.",
+                have.0, have.1, have.2, have.3
+            ),
         }),
         _ => Ok(a),
     }

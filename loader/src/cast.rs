@@ -11,8 +11,7 @@ use crate::{
     resolve::{read, write},
     type_desc::TypeDescKind,
     type_handle::TypeHandle,
-    type_loader,
-    well_known,
+    type_loader, well_known,
 };
 
 type Cache = RwLock<FxHashMap<(TypeHandle, TypeHandle), bool>>;
@@ -80,12 +79,16 @@ fn interface(from: &'static MethodTable, to: &'static MethodTable) -> bool {
     if from.interfaces().contains(&to) {
         return true;
     }
-    if to.has_variance() && (variant_compatible(from, to) || from.interfaces().iter().any(|i| variant_compatible(i, to))) {
+    if to.has_variance()
+        && (variant_compatible(from, to) || from.interfaces().iter().any(|i| variant_compatible(i, to)))
+    {
         return true;
     }
     // `T[]` as IList<U> with compatible elements.
     match from.class().array() {
-        Some(ArrayInfo { element, sz: true, .. }) if is_array_interface(to) => to.instantiation().first().is_some_and(|u| array_elements(element, *u)),
+        Some(ArrayInfo { element, sz: true, .. }) if is_array_interface(to) => {
+            to.instantiation().first().is_some_and(|u| array_elements(element, *u))
+        }
         _ => false,
     }
 }
@@ -93,26 +96,38 @@ fn interface(from: &'static MethodTable, to: &'static MethodTable) -> bool {
 /// `IList<T>`, `ICollection<T>`, `IEnumerable<T>`, `IReadOnlyList<T>`, `IReadOnlyCollection<T>`.
 pub(crate) fn is_array_interface(mt: &MethodTable) -> bool {
     mt.class().definition().is_some_and(|d| {
-        ["IList`1", "ICollection`1", "IEnumerable`1", "IReadOnlyList`1", "IReadOnlyCollection`1"]
-            .iter()
-            .any(|n| d.is_corelib_type("System.Collections.Generic", n))
+        [
+            "IList`1",
+            "ICollection`1",
+            "IEnumerable`1",
+            "IReadOnlyList`1",
+            "IReadOnlyCollection`1",
+        ]
+        .iter()
+        .any(|n| d.is_corelib_type("System.Collections.Generic", n))
     })
 }
 
 /// Same generic interface or delegate, arguments compatible by variance.
 pub(crate) fn variant_compatible(from: &'static MethodTable, to: &'static MethodTable) -> bool {
-    let (Some(d), Some(t)) = (from.class().definition(), to.class().definition()) else { return false };
+    let (Some(d), Some(t)) = (from.class().definition(), to.class().definition()) else {
+        return false;
+    };
     if d != t || !d.has_variance() {
         return false;
     }
-    from.instantiation().iter().zip(to.instantiation()).zip(d.variance()).all(|((a, b), v)| {
-        a == b
-            || match v {
-                1 => boxed_compatible(*a, *b),
-                2 => boxed_compatible(*b, *a),
-                _ => false,
-            }
-    })
+    from.instantiation()
+        .iter()
+        .zip(to.instantiation())
+        .zip(d.variance())
+        .all(|((a, b), v)| {
+            a == b
+                || match v {
+                    1 => boxed_compatible(*a, *b),
+                    2 => boxed_compatible(*b, *a),
+                    _ => false,
+                }
+        })
 }
 
 /// Compatible as references, without boxing.
@@ -142,7 +157,10 @@ pub(crate) fn array_elements(from: TypeHandle, to: TypeHandle) -> bool {
         let (a, b) = (from.internal_element_type(), to.internal_element_type());
         return a.is_primitive() && reduced(a) == reduced(b);
     }
-    if from.as_type_desc().is_some_and(|d| matches!(d.kind(), TypeDescKind::Pointer(_) | TypeDescKind::FnPtr(_))) {
+    if from
+        .as_type_desc()
+        .is_some_and(|d| matches!(d.kind(), TypeDescKind::Pointer(_) | TypeDescKind::FnPtr(_)))
+    {
         return desc_to_desc(from, to);
     }
     can_cast_to(from, to)
@@ -160,12 +178,14 @@ fn desc_to_method_table(from: TypeHandle, to: &'static MethodTable) -> bool {
             if to.parent().is_none() && !to.is_interface() {
                 return true;
             }
-            if v.flags.contains(corten_metadata::GenericParamAttributes::NOT_NULLABLE_VALUE_TYPE_CONSTRAINT)
+            if v.flags
+                .contains(corten_metadata::GenericParamAttributes::NOT_NULLABLE_VALUE_TYPE_CONSTRAINT)
                 && well_known::core_type("System", "ValueType").is_ok_and(|m| m == to)
             {
                 return true;
             }
-            v.constraints().is_ok_and(|cs| cs.iter().any(|c| can_cast_uncached(*c, to.handle())))
+            v.constraints()
+                .is_ok_and(|cs| cs.iter().any(|c| can_cast_uncached(*c, to.handle())))
         }
         _ => false,
     }
@@ -175,7 +195,9 @@ fn desc_to_desc(from: TypeHandle, to: TypeHandle) -> bool {
     if from == to {
         return true;
     }
-    let (Some(f), Some(t)) = (from.as_type_desc(), to.as_type_desc()) else { return false };
+    let (Some(f), Some(t)) = (from.as_type_desc(), to.as_type_desc()) else {
+        return false;
+    };
     match (f.kind(), t.kind()) {
         (TypeDescKind::Pointer(a), TypeDescKind::Pointer(b)) | (TypeDescKind::ByRef(a), TypeDescKind::ByRef(b)) => {
             if a.is_value_type() || b.is_value_type() {
@@ -184,7 +206,9 @@ fn desc_to_desc(from: TypeHandle, to: TypeHandle) -> bool {
             }
             can_cast_uncached(*a, *b)
         }
-        (TypeDescKind::Variable(v), TypeDescKind::Variable(_)) => v.constraints().is_ok_and(|cs| cs.iter().any(|c| can_cast_uncached(*c, to))),
+        (TypeDescKind::Variable(v), TypeDescKind::Variable(_)) => v
+            .constraints()
+            .is_ok_and(|cs| cs.iter().any(|c| can_cast_uncached(*c, to))),
         _ => false,
     }
 }

@@ -133,7 +133,10 @@ impl Class {
 
     /// Type attributes; arrays are public sealed serializable.
     pub fn attributes(&self) -> TypeAttributes {
-        self.def.map_or(TypeAttributes::PUBLIC | TypeAttributes::SEALED | TypeAttributes::SERIALIZABLE, |d| d.attributes())
+        self.def.map_or(
+            TypeAttributes::PUBLIC | TypeAttributes::SEALED | TypeAttributes::SERIALIZABLE,
+            |d| d.attributes(),
+        )
     }
 
     /// Simple name (arrays: empty; use the formatter).
@@ -224,7 +227,11 @@ impl Class {
     /// Instance layout (default values before level Layout).
     pub fn layout(&self) -> &'static InstanceLayout {
         static EMPTY: OnceLock<InstanceLayout> = OnceLock::new();
-        self.leak(self.layout.get().unwrap_or_else(|| EMPTY.get_or_init(InstanceLayout::default)))
+        self.leak(
+            self.layout
+                .get()
+                .unwrap_or_else(|| EMPTY.get_or_init(InstanceLayout::default)),
+        )
     }
 
     /// Bytes of instance fields; the size of a value for value types.

@@ -25,19 +25,37 @@ pub struct ConstrainedResult {
 /// EntryPointNotFound, AmbiguousImplementation, load errors.
 pub fn resolve_constrained(constrained: TypeHandle, decl: &'static MethodDesc) -> Result<ConstrainedResult> {
     let Some(mt) = constrained.as_method_table() else {
-        return Err(LoadError::InvalidProgram { reason: format!("constrained type {constrained} has no methods") });
+        return Err(LoadError::InvalidProgram {
+            reason: format!("constrained type {constrained} has no methods"),
+        });
     };
     if decl.is_static() {
         let method = dispatch::resolve_static_virtual(mt, decl)?;
-        return Ok(ConstrainedResult { method, needs_box: false, dereference: false });
+        return Ok(ConstrainedResult {
+            method,
+            needs_box: false,
+            dereference: false,
+        });
     }
     if !mt.is_value_type() {
-        return Ok(ConstrainedResult { method: decl, needs_box: false, dereference: true });
+        return Ok(ConstrainedResult {
+            method: decl,
+            needs_box: false,
+            dereference: true,
+        });
     }
     if !decl.is_virtual() {
         // A non-virtual method of Object or of an interface: box; a method of the type itself: direct.
-        return Ok(ConstrainedResult { method: decl, needs_box: decl.owner() != mt, dereference: false });
+        return Ok(ConstrainedResult {
+            method: decl,
+            needs_box: decl.owner() != mt,
+            dereference: false,
+        });
     }
     let method = dispatch::resolve_virtual(mt, decl)?;
-    Ok(ConstrainedResult { method, needs_box: method.owner() != mt, dereference: false })
+    Ok(ConstrainedResult {
+        method,
+        needs_box: method.owner() != mt,
+        dereference: false,
+    })
 }

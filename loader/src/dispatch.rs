@@ -12,9 +12,7 @@ use crate::{
     method_desc::MethodDesc,
     method_table::MethodTable,
     resolve::{GenericContext, read, write},
-    sig_compare,
-    type_loader,
-    well_known,
+    sig_compare, type_loader, well_known,
 };
 
 /// A MethodImpl of an exact type.
@@ -40,7 +38,9 @@ pub fn resolve_virtual(mt: &'static MethodTable, decl: &'static MethodDesc) -> R
     if decl.owner().is_interface() && !decl.is_static() {
         return resolve_interface(mt, decl);
     }
-    let Some(m) = decl.slot().and_then(|s| mt.vtable_method(s)) else { return Ok(decl) };
+    let Some(m) = decl.slot().and_then(|s| mt.vtable_method(s)) else {
+        return Ok(decl);
+    };
     instantiate_like(m, decl)
 }
 
@@ -112,12 +112,19 @@ fn find(mt: &'static MethodTable, decl: &'static MethodDesc) -> Result<&'static 
 }
 
 fn not_found(mt: &'static MethodTable, decl: &'static MethodDesc) -> LoadError {
-    LoadError::EntryPointNotFound { type_name: mt.handle().display_name(), method: decl.display_name() }
+    LoadError::EntryPointNotFound {
+        type_name: mt.handle().display_name(),
+        method: decl.display_name(),
+    }
 }
 
 /// Implementation by a class of the hierarchy: MethodImpls and, where the interface is (re)declared, public
 /// methods of the same name and signature.
-fn find_in_classes(mt: &'static MethodTable, iface: &'static MethodTable, decl: &'static MethodDesc) -> Result<Option<&'static MethodDesc>> {
+fn find_in_classes(
+    mt: &'static MethodTable,
+    iface: &'static MethodTable,
+    decl: &'static MethodDesc,
+) -> Result<Option<&'static MethodDesc>> {
     let final_override = |m: &'static MethodDesc| m.slot().and_then(|s| mt.vtable_method(s)).unwrap_or(m);
     let mut t = Some(mt);
     while let Some(cur) = t {
@@ -149,7 +156,11 @@ fn find_in_classes(mt: &'static MethodTable, iface: &'static MethodTable, decl: 
 }
 
 /// A public virtual (or, for static declarations, static) method of `on` with the declaration's name and signature.
-fn match_by_name(on: &'static MethodTable, decl: &'static MethodDesc, statics: bool) -> Result<Option<&'static MethodDesc>> {
+fn match_by_name(
+    on: &'static MethodTable,
+    decl: &'static MethodDesc,
+    statics: bool,
+) -> Result<Option<&'static MethodDesc>> {
     let mut want = None;
     for m in on.methods() {
         if m.name() != decl.name()
@@ -165,7 +176,14 @@ fn match_by_name(on: &'static MethodTable, decl: &'static MethodDesc, statics: b
             None => want.insert(decl.parse_signature()?),
         };
         let have = m.parse_signature()?;
-        if sig_compare::methods_equal_exact(decl.module(), want, decl.owner().instantiation(), m.module(), &have, on.instantiation()) {
+        if sig_compare::methods_equal_exact(
+            decl.module(),
+            want,
+            decl.owner().instantiation(),
+            m.module(),
+            &have,
+            on.instantiation(),
+        ) {
             return Ok(Some(m));
         }
     }
@@ -186,13 +204,17 @@ pub(crate) fn exact_impls(mt: &'static MethodTable) -> Result<&'static [ExactImp
 }
 
 fn compute_impls(mt: &'static MethodTable) -> Result<Box<[ExactImpl]>> {
-    let Some(def) = mt.class().definition() else { return Ok(Box::default()) };
+    let Some(def) = mt.class().definition() else {
+        return Ok(Box::default());
+    };
     let ctx = GenericContext::of_type(mt);
     let mut out = Vec::new();
     for d in &def.vtable_shape()?.deferred {
         let declaration = def.module().resolve_method(d.declaration, ctx)?.method;
         let body = if d.body.is(TableId::MethodDef) {
-            def.method_index(d.body.rid()).and_then(|i| mt.methods().get(i)).ok_or_else(|| def.type_load("a method override's body belongs to another type"))?
+            def.method_index(d.body.rid())
+                .and_then(|i| mt.methods().get(i))
+                .ok_or_else(|| def.type_load("a method override's body belongs to another type"))?
         } else {
             def.module().resolve_method(d.body, ctx)?.method
         };
@@ -234,7 +256,10 @@ fn find_default(mt: &'static MethodTable, decl: &'static MethodDesc) -> Result<&
         // An exact match wins over variant ones.
         many => match many.iter().find(|(i, m)| *i == iface && !m.is_abstract()) {
             Some((_, m)) => Ok(m),
-            None => Err(LoadError::AmbiguousImplementation { type_name: mt.handle().display_name(), method: decl.display_name() }),
+            None => Err(LoadError::AmbiguousImplementation {
+                type_name: mt.handle().display_name(),
+                method: decl.display_name(),
+            }),
         },
     }
 }
@@ -264,7 +289,11 @@ fn find_static(mt: &'static MethodTable, decl: &'static MethodDesc) -> Result<&'
         return Ok(decl);
     }
     type_loader::ensure_full(mt)?;
-    let variants = mt.interfaces().iter().copied().filter(|i| *i != iface && cast::variant_compatible(i, iface));
+    let variants = mt
+        .interfaces()
+        .iter()
+        .copied()
+        .filter(|i| *i != iface && cast::variant_compatible(i, iface));
     for i in mt.interfaces().iter().copied().filter(|i| *i == iface).chain(variants) {
         let d = decl.on_owner(i)?;
         for cur in mt.ancestry() {

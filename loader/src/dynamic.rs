@@ -15,7 +15,12 @@ use crate::{
 ///
 /// # Errors
 /// When no executable memory is available.
-pub fn new_dynamic_method(name: &str, owner: &'static MethodTable, module: &'static Module, signature: MethodSignature) -> Result<&'static MethodDesc> {
+pub fn new_dynamic_method(
+    name: &str,
+    owner: &'static MethodTable,
+    module: &'static Module,
+    signature: MethodSignature,
+) -> Result<&'static MethodDesc> {
     let name: &'static str = Box::leak(name.to_owned().into_boxed_str());
     let mut attributes = MethodAttributes::PUBLIC;
     if !signature.has_this {

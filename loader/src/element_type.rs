@@ -52,7 +52,10 @@ impl ElementType {
     /// Whether this is Boolean..R8, I or U: a type whose MethodTable has the "true primitive" category.
     pub fn is_primitive(self) -> bool {
         use ElementType::*;
-        matches!(self, Boolean | Char | I1 | U1 | I2 | U2 | I4 | U4 | I8 | U8 | R4 | R8 | I | U)
+        matches!(
+            self,
+            Boolean | Char | I1 | U1 | I2 | U2 | I4 | U4 | I8 | U8 | R4 | R8 | I | U
+        )
     }
 
     /// The CoreLib name (`System.<name>`) of a primitive, void, string, object or typed reference.
@@ -84,7 +87,9 @@ impl ElementType {
     /// All elements that [`corelib_name`](Self::corelib_name) knows.
     pub const CORELIB: [ElementType; 18] = {
         use ElementType::*;
-        [Void, Boolean, Char, I1, U1, I2, U2, I4, U4, I8, U8, R4, R8, String, TypedByRef, I, U, Object]
+        [
+            Void, Boolean, Char, I1, U1, I2, U2, I4, U4, I8, U8, R4, R8, String, TypedByRef, I, U, Object,
+        ]
     };
 
     /// The type with the same representation after dropping signedness and meaning (array covariance:

@@ -67,7 +67,9 @@ pub enum LoadError {
         method: String,
     },
     /// `System.Runtime.AmbiguousImplementationException`: no most specific default implementation.
-    #[error("Could not call method '{method}' on type '{type_name}' because there are multiple incompatible interface methods overriding this method.")]
+    #[error(
+        "Could not call method '{method}' on type '{type_name}' because there are multiple incompatible interface methods overriding this method."
+    )]
     AmbiguousImplementation {
         /// The type that was dispatched on.
         type_name: String,
@@ -104,7 +106,11 @@ pub type Result<T, E = LoadError> = std::result::Result<T, E>;
 struct ReasonSuffix<'a>(&'a str);
 impl fmt::Display for ReasonSuffix<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() { f.write_str(".") } else { write!(f, ": {}", self.0) }
+        if self.0.is_empty() {
+            f.write_str(".")
+        } else {
+            write!(f, ": {}", self.0)
+        }
     }
 }
 

@@ -7,12 +7,7 @@ use std::sync::{
 
 use corten_metadata::{FieldAttributes, TableId, Token};
 
-use crate::{
-    element_type::ElementType,
-    error::Result,
-    method_table::MethodTable,
-    type_handle::TypeHandle,
-};
+use crate::{element_type::ElementType, error::Result, method_table::MethodTable, type_handle::TypeHandle};
 
 /// Where a field lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

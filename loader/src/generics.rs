@@ -24,7 +24,10 @@ pub(crate) fn own_variables(module: &'static Module, owner: Token) -> Result<Box
     if params.is_empty() {
         return Ok(Box::default());
     }
-    let mut map = module.variables.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut map = module
+        .variables
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     let mut out = Vec::with_capacity(params.len());
     for rid in params {
         if let Some(d) = map.get(&rid) {
@@ -50,14 +53,21 @@ pub(crate) fn own_variables(module: &'static Module, owner: Token) -> Result<Box
 pub(crate) fn variable_constraints(v: &GenericVariable) -> Result<Vec<TypeHandle>> {
     let (class_inst, method_inst);
     if v.is_method_variable() {
-        let owner = v.module.metadata().owner_of_method(v.owner.rid()).ok_or_else(|| v.module.bad_image("method without owner"))?;
+        let owner = v
+            .module
+            .metadata()
+            .owner_of_method(v.owner.rid())
+            .ok_or_else(|| v.module.bad_image("method without owner"))?;
         class_inst = own_variables(v.module, Token::new(TableId::TypeDef, owner))?;
         method_inst = own_variables(v.module, v.owner)?;
     } else {
         class_inst = own_variables(v.module, v.owner)?;
         method_inst = Box::default();
     }
-    let ctx = GenericContext { class_inst: &class_inst, method_inst: &method_inst };
+    let ctx = GenericContext {
+        class_inst: &class_inst,
+        method_inst: &method_inst,
+    };
     constraint_types(v.module, v.token.rid(), ctx)
 }
 
@@ -77,7 +87,12 @@ pub(crate) fn instantiate_method(md: &'static MethodDesc, args: &[TypeHandle]) -
     if args.len() != md.instantiation.len() {
         return Err(LoadError::BadImageFormat {
             name: md.module.metadata().path().to_owned(),
-            reason: format!("{} takes {} generic arguments, {} given", md.name(), md.instantiation.len(), args.len()),
+            reason: format!(
+                "{} takes {} generic arguments, {} given",
+                md.name(),
+                md.instantiation.len(),
+                args.len()
+            ),
         });
     }
     if args.is_empty() || args == &md.instantiation[..] {
@@ -93,15 +108,25 @@ pub(crate) fn instantiate_method(md: &'static MethodDesc, args: &[TypeHandle]) -
     }
     for a in args {
         if a.is_byref() || a.is_void() || a.is_pointer() || a.is_function_pointer() {
-            return Err(type_loader::type_load(md.owner.handle(), format!("'{a}' cannot be a generic argument")));
+            return Err(type_loader::type_load(
+                md.owner.handle(),
+                format!("'{a}' cannot be a generic argument"),
+            ));
         }
         type_loader::ensure_full_handle(*a)?;
     }
     let open = md.owner.contains_generic_variables() || args.iter().any(|a| a.contains_generic_variables());
     if !open {
-        let ctx = GenericContext { class_inst: md.owner.instantiation(), method_inst: args };
+        let ctx = GenericContext {
+            class_inst: md.owner.instantiation(),
+            method_inst: args,
+        };
         if let Some((arg, param)) = first_violation(md.module, md.token(), args, ctx)? {
-            return Err(LoadError::MethodConstraint { method: md.display_name(), argument: arg.display_name(), parameter: param.to_owned() });
+            return Err(LoadError::MethodConstraint {
+                method: md.display_name(),
+                argument: arg.display_name(),
+                parameter: param.to_owned(),
+            });
         }
     }
     let fresh: Box<[MethodDesc]> = Box::new([type_loader::blank_method(
@@ -128,7 +153,9 @@ pub(crate) fn instantiate_method(md: &'static MethodDesc, args: &[TypeHandle]) -
 
 /// Checks the constraints of a closed type instantiation.
 pub(crate) fn check_type_constraints(mt: &'static MethodTable) -> Result<()> {
-    let Some(def) = mt.class().definition() else { return Ok(()) };
+    let Some(def) = mt.class().definition() else {
+        return Ok(());
+    };
     let ctx = GenericContext::of_type(mt);
     match first_violation(def.module(), def.token(), mt.instantiation(), ctx)? {
         None => Ok(()),
@@ -139,11 +166,18 @@ pub(crate) fn check_type_constraints(mt: &'static MethodTable) -> Result<()> {
     }
 }
 
-fn first_violation(module: &'static Module, owner: Token, args: &[TypeHandle], ctx: GenericContext<'_>) -> Result<Option<(TypeHandle, &'static str)>> {
+fn first_violation(
+    module: &'static Module,
+    owner: Token,
+    args: &[TypeHandle],
+    ctx: GenericContext<'_>,
+) -> Result<Option<(TypeHandle, &'static str)>> {
     let md = module.metadata();
     for rid in md.generic_params(owner) {
         let row = md.generic_param(rid).map_err(|e| module.bad_image(e))?;
-        let Some(arg) = args.get(usize::from(row.number)) else { continue };
+        let Some(arg) = args.get(usize::from(row.number)) else {
+            continue;
+        };
         if !satisfies(module, rid, &row, *arg, ctx)? {
             return Ok(Some((*arg, row.name)));
         }
@@ -156,11 +190,22 @@ fn first_violation(module: &'static Module, owner: Token, args: &[TypeHandle], c
 ///
 /// # Errors
 /// Load errors of constraint types.
-pub fn satisfies_constraints(module: &'static Module, owner: Token, args: &[TypeHandle], ctx: GenericContext<'_>) -> Result<bool> {
+pub fn satisfies_constraints(
+    module: &'static Module,
+    owner: Token,
+    args: &[TypeHandle],
+    ctx: GenericContext<'_>,
+) -> Result<bool> {
     Ok(first_violation(module, owner, args, ctx)?.is_none())
 }
 
-fn satisfies(module: &'static Module, rid: u32, row: &GenericParamRow<'_>, arg: TypeHandle, ctx: GenericContext<'_>) -> Result<bool> {
+fn satisfies(
+    module: &'static Module,
+    rid: u32,
+    row: &GenericParamRow<'_>,
+    arg: TypeHandle,
+    ctx: GenericContext<'_>,
+) -> Result<bool> {
     let f = row.flags;
     if arg.is_byref_like() && !f.contains(GenericParamAttributes::ALLOW_BY_REF_LIKE) {
         return Ok(false);
@@ -168,7 +213,9 @@ fn satisfies(module: &'static Module, rid: u32, row: &GenericParamRow<'_>, arg: 
     if f.contains(GenericParamAttributes::REFERENCE_TYPE_CONSTRAINT) && (arg.is_value_type() || arg.is_pointer()) {
         return Ok(false);
     }
-    if f.contains(GenericParamAttributes::NOT_NULLABLE_VALUE_TYPE_CONSTRAINT) && (!arg.is_value_type() || arg.is_nullable()) {
+    if f.contains(GenericParamAttributes::NOT_NULLABLE_VALUE_TYPE_CONSTRAINT)
+        && (!arg.is_value_type() || arg.is_nullable())
+    {
         return Ok(false);
     }
     if f.contains(GenericParamAttributes::DEFAULT_CONSTRUCTOR_CONSTRAINT) && !has_usable_default_constructor(arg) {
@@ -194,17 +241,22 @@ fn satisfies(module: &'static Module, rid: u32, row: &GenericParamRow<'_>, arg: 
 fn has_usable_default_constructor(arg: TypeHandle) -> bool {
     let Some(mt) = arg.as_method_table() else {
         return arg.as_type_desc().and_then(|d| d.as_variable()).is_some_and(|v| {
-            v.flags.intersects(GenericParamAttributes::DEFAULT_CONSTRUCTOR_CONSTRAINT | GenericParamAttributes::NOT_NULLABLE_VALUE_TYPE_CONSTRAINT)
+            v.flags.intersects(
+                GenericParamAttributes::DEFAULT_CONSTRUCTOR_CONSTRAINT
+                    | GenericParamAttributes::NOT_NULLABLE_VALUE_TYPE_CONSTRAINT,
+            )
         });
     };
     if mt.is_value_type() {
         return true;
     }
-    let Some(def) = mt.class().definition() else { return false };
+    let Some(def) = mt.class().definition() else {
+        return false;
+    };
     if def.attributes().contains(TypeAttributes::ABSTRACT) {
         return false;
     }
-    def.default_ctor_rid().and_then(|r| def.method_index(r)).is_some_and(|i| {
-        def.methods()[i].attributes & MethodAttributes::MEMBER_ACCESS_MASK == MethodAttributes::PUBLIC
-    })
+    def.default_ctor_rid()
+        .and_then(|r| def.method_index(r))
+        .is_some_and(|i| def.methods()[i].attributes & MethodAttributes::MEMBER_ACCESS_MASK == MethodAttributes::PUBLIC)
 }

@@ -58,7 +58,8 @@ pub use names::{TypeNameFlags, format_method, format_type};
 pub use precode::set_prestub;
 pub use resolve::{GenericContext, ResolvedMember, ResolvedMethod};
 pub use statics::{
-    StaticStorage, StaticsHook, ThreadStaticsLayout, ensure_statics, ensure_thread_statics, set_statics_hook, static_field_address,
+    StaticStorage, StaticsHook, ThreadStaticsLayout, ensure_statics, ensure_thread_statics, set_statics_hook,
+    static_field_address,
 };
 pub use type_def::{Category, TypeDefInfo};
 pub use type_desc::{FnPtrSignature, GenericVariable, TypeDesc, TypeDescKind};

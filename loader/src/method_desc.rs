@@ -157,7 +157,11 @@ impl MethodDesc {
 
     /// MethodDef token; nil for array methods and dynamic methods.
     pub fn token(&self) -> Token {
-        if self.rid == 0 { Token::NIL } else { Token::new(TableId::MethodDef, self.rid) }
+        if self.rid == 0 {
+            Token::NIL
+        } else {
+            Token::new(TableId::MethodDef, self.rid)
+        }
     }
 
     /// Name.
@@ -225,7 +229,10 @@ impl MethodDesc {
 
     /// Code supplied by the runtime: delegate and array methods.
     pub fn is_runtime_provided(&self) -> bool {
-        !matches!(self.kind, MethodKind::Il | MethodKind::InternalCall | MethodKind::PInvoke)
+        !matches!(
+            self.kind,
+            MethodKind::Il | MethodKind::InternalCall | MethodKind::PInvoke
+        )
     }
 
     /// `[MethodImpl(Synchronized)]`.
@@ -267,7 +274,10 @@ impl MethodDesc {
 
     /// Generic context for resolving tokens of this method's body and signature.
     pub fn context(&'static self) -> GenericContext<'static> {
-        GenericContext { class_inst: self.owner.instantiation(), method_inst: self.instantiation() }
+        GenericContext {
+            class_inst: self.owner.instantiation(),
+            method_inst: self.instantiation(),
+        }
     }
 
     /// Raw signature blob; empty for array and dynamic methods.
@@ -294,7 +304,10 @@ impl MethodDesc {
         if self.rid == 0 || self.kind != MethodKind::Il {
             return Ok(None);
         }
-        self.module.metadata().method_body(self.rid).map_err(|e| self.module.bad_image(e))
+        self.module
+            .metadata()
+            .method_body(self.rid)
+            .map_err(|e| self.module.bad_image(e))
     }
 
     /// The same method on the generic definition of its owner, uninstantiated.
@@ -316,11 +329,15 @@ impl MethodDesc {
 
     /// The same declaration on another exact instantiation of the owner's definition (uninstantiated).
     pub fn on_owner(&self, owner: &'static MethodTable) -> Result<&'static MethodDesc> {
-        owner.methods().get(usize::from(self.index)).filter(|m| m.rid == self.rid).ok_or_else(|| LoadError::MissingMethod {
-            class: owner.handle().display_name(),
-            method: self.name.to_owned(),
-            signature: self.name.to_owned(),
-        })
+        owner
+            .methods()
+            .get(usize::from(self.index))
+            .filter(|m| m.rid == self.rid)
+            .ok_or_else(|| LoadError::MissingMethod {
+                class: owner.handle().display_name(),
+                method: self.name.to_owned(),
+                signature: self.name.to_owned(),
+            })
     }
 
     /// Instantiates this generic method definition over `args` (checked against its constraints).

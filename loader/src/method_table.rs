@@ -6,11 +6,7 @@ use std::{cell::UnsafeCell, ffi::c_void, sync::atomic::AtomicUsize};
 use corten_gc_hooks::object::MethodTableHeader;
 
 use crate::{
-    class::Class,
-    element_type::ElementType,
-    field_desc::FieldDesc,
-    method_desc::MethodDesc,
-    module::Module,
+    class::Class, element_type::ElementType, field_desc::FieldDesc, method_desc::MethodDesc, module::Module,
     type_handle::TypeHandle,
 };
 
@@ -201,7 +197,11 @@ impl MethodTable {
 
     /// Bytes per array element or character, 0 when there are none.
     pub fn component_size(&self) -> u32 {
-        if self.has_component_size() { self.flags() & 0xFFFF } else { 0 }
+        if self.has_component_size() {
+            self.flags() & 0xFFFF
+        } else {
+            0
+        }
     }
 
     /// Bytes of a value of this value type; for classes, bytes of all instance fields including bases.
@@ -238,7 +238,11 @@ impl MethodTable {
 
     /// The `T` of `Nullable<T>`.
     pub fn nullable_argument(&self) -> Option<TypeHandle> {
-        if self.is_nullable() { self.instantiation().first().copied() } else { None }
+        if self.is_nullable() {
+            self.instantiation().first().copied()
+        } else {
+            None
+        }
     }
 
     /// See [`TypeHandle::cor_element_type`].
@@ -274,7 +278,8 @@ impl MethodTable {
 
     /// Current content of vtable slot `i` (0 if out of range).
     pub fn vtable_slot(&self, i: u16) -> usize {
-        self.vtable_slot_cell(i).map_or(0, |c| c.load(std::sync::atomic::Ordering::Acquire))
+        self.vtable_slot_cell(i)
+            .map_or(0, |c| c.load(std::sync::atomic::Ordering::Acquire))
     }
 
     /// The method that occupies vtable slot `i`.
@@ -304,7 +309,9 @@ impl MethodTable {
 
     /// Declared method by name and parameter count (without `this`).
     pub fn find_method_with_params(&'static self, name: &str, params: usize) -> Option<&'static MethodDesc> {
-        self.methods().iter().find(|m| m.name() == name && m.param_count() == params)
+        self.methods()
+            .iter()
+            .find(|m| m.name() == name && m.param_count() == params)
     }
 
     /// Declared field by name.

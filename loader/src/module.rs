@@ -93,7 +93,8 @@ impl Module {
 
     /// Display name of the assembly, for messages.
     pub fn assembly_display_name(&self) -> String {
-        self.assembly().map_or_else(|| self.metadata.path().to_owned(), Assembly::display_name)
+        self.assembly()
+            .map_or_else(|| self.metadata.path().to_owned(), Assembly::display_name)
     }
 
     /// Whether this is System.Private.CoreLib.
@@ -108,7 +109,10 @@ impl Module {
 
     /// A BadImageFormat error about this module.
     pub fn bad_image(&self, reason: impl std::fmt::Display) -> LoadError {
-        LoadError::BadImageFormat { name: self.metadata.path().to_owned(), reason: reason.to_string() }
+        LoadError::BadImageFormat {
+            name: self.metadata.path().to_owned(),
+            reason: reason.to_string(),
+        }
     }
 
     /// Definition by TypeDef row.
@@ -116,7 +120,11 @@ impl Module {
     /// # Errors
     /// BadImageFormat, or failures to resolve the base class.
     pub fn type_def(&'static self, rid: u32) -> Result<&'static TypeDefInfo> {
-        let cell = self.typedefs.get(rid as usize).filter(|_| rid != 0).ok_or_else(|| self.bad_image(format!("no TypeDef row {rid}")))?;
+        let cell = self
+            .typedefs
+            .get(rid as usize)
+            .filter(|_| rid != 0)
+            .ok_or_else(|| self.bad_image(format!("no TypeDef row {rid}")))?;
         if let Some(d) = cell.get() {
             return Ok(d);
         }
@@ -124,7 +132,8 @@ impl Module {
         if let Some(d) = cell.get() {
             return Ok(d);
         }
-        let _depth = crate::type_loader::Depth::enter(|| self.bad_image("base classes nest too deeply or form a cycle"))?;
+        let _depth =
+            crate::type_loader::Depth::enter(|| self.bad_image("base classes nest too deeply or form a cycle"))?;
         let info = TypeDefInfo::read(self, rid)?;
         Ok(cell.get_or_init(|| Box::leak(Box::new(info))))
     }
@@ -137,7 +146,10 @@ impl Module {
         match token.table() {
             Some(TableId::TypeDef) => self.type_def(token.rid()),
             Some(TableId::TypeRef) => {
-                let cell = self.typerefs.get(token.rid() as usize).ok_or_else(|| self.bad_image("TypeRef out of range"))?;
+                let cell = self
+                    .typerefs
+                    .get(token.rid() as usize)
+                    .ok_or_else(|| self.bad_image("TypeRef out of range"))?;
                 if let Some(d) = cell.get() {
                     return Ok(d);
                 }
@@ -145,7 +157,11 @@ impl Module {
                 Ok(cell.get_or_init(|| d))
             }
             Some(TableId::TypeSpec) => {
-                let blob = self.metadata.type_spec(token.rid()).map_err(|e| self.bad_image(e))?.signature;
+                let blob = self
+                    .metadata
+                    .type_spec(token.rid())
+                    .map_err(|e| self.bad_image(e))?
+                    .signature;
                 match corten_metadata::sig::definition_of_type_spec(blob).map_err(|e| self.bad_image(e))? {
                     Some(t) if !t.is(TableId::TypeSpec) => self.resolve_type_def(t),
                     _ => Err(self.bad_image("a TypeSpec does not name a type definition")),
@@ -158,13 +174,21 @@ impl Module {
     fn resolve_type_ref(&'static self, rid: u32, depth: u32) -> Result<&'static TypeDefInfo> {
         let row = self.metadata.type_ref(rid).map_err(|e| self.bad_image(e))?;
         let missing = |assembly: String| LoadError::TypeLoad {
-            type_name: if row.namespace.is_empty() { row.name.to_owned() } else { format!("{}.{}", row.namespace, row.name) },
+            type_name: if row.namespace.is_empty() {
+                row.name.to_owned()
+            } else {
+                format!("{}.{}", row.namespace, row.name)
+            },
             assembly,
             reason: String::new(),
         };
         if row.resolution_scope.is_nil() {
-            let me = self.assembly().ok_or_else(|| self.bad_image("module without assembly"))?;
-            return me.find_type_def(row.namespace, row.name)?.ok_or_else(|| missing(self.assembly_display_name()));
+            let me = self
+                .assembly()
+                .ok_or_else(|| self.bad_image("module without assembly"))?;
+            return me
+                .find_type_def(row.namespace, row.name)?
+                .ok_or_else(|| missing(self.assembly_display_name()));
         }
         match row.resolution_scope.table() {
             Some(TableId::Module) => match self.metadata.find_type_def(row.namespace, row.name) {
@@ -173,7 +197,9 @@ impl Module {
             },
             Some(TableId::AssemblyRef) => {
                 let target = self.resolve_assembly_ref(row.resolution_scope.rid())?;
-                target.find_type_def(row.namespace, row.name)?.ok_or_else(|| missing(target.display_name()))
+                target
+                    .find_type_def(row.namespace, row.name)?
+                    .ok_or_else(|| missing(target.display_name()))
             }
             Some(TableId::TypeRef) if depth < 64 => {
                 let outer_rid = row.resolution_scope.rid();
@@ -181,9 +207,14 @@ impl Module {
                     Some(d) => *d,
                     None => self.resolve_type_ref(outer_rid, depth + 1)?,
                 };
-                outer.module().find_nested(outer.rid(), row.name)?.ok_or_else(|| missing(outer.module().assembly_display_name()))
+                outer
+                    .module()
+                    .find_nested(outer.rid(), row.name)?
+                    .ok_or_else(|| missing(outer.module().assembly_display_name()))
             }
-            Some(TableId::ModuleRef) => Err(LoadError::NotSupported { what: "multi-module assemblies".into() }),
+            Some(TableId::ModuleRef) => Err(LoadError::NotSupported {
+                what: "multi-module assemblies".into(),
+            }),
             _ => Err(self.bad_image("TypeRef scopes nest too deeply")),
         }
     }
@@ -223,7 +254,10 @@ impl Module {
     /// # Errors
     /// Binder errors.
     pub fn resolve_assembly_ref(&'static self, rid: u32) -> Result<&'static Assembly> {
-        let cell = self.assembly_refs.get(rid as usize).ok_or_else(|| self.bad_image("AssemblyRef out of range"))?;
+        let cell = self
+            .assembly_refs
+            .get(rid as usize)
+            .ok_or_else(|| self.bad_image("AssemblyRef out of range"))?;
         if let Some(a) = cell.get() {
             return Ok(a);
         }
@@ -244,7 +278,11 @@ impl Module {
     }
 
     pub(crate) fn typical_allocated(&'static self, rid: u32) -> Result<&'static MethodTable> {
-        let cell = self.typical.get(rid as usize).filter(|_| rid != 0).ok_or_else(|| self.bad_image(format!("no TypeDef row {rid}")))?;
+        let cell = self
+            .typical
+            .get(rid as usize)
+            .filter(|_| rid != 0)
+            .ok_or_else(|| self.bad_image(format!("no TypeDef row {rid}")))?;
         let p = cell.load(Ordering::Acquire);
         if p != 0 {
             // SAFETY: only addresses of leaked MethodTables are stored.
@@ -268,11 +306,16 @@ impl Module {
     /// # Errors
     /// Any load error of the owner.
     pub fn typical_method(&'static self, rid: u32) -> Result<&'static MethodDesc> {
-        let owner = self.metadata.owner_of_method(rid).ok_or_else(|| self.bad_image(format!("MethodDef {rid} has no owner")))?;
+        let owner = self
+            .metadata
+            .owner_of_method(rid)
+            .ok_or_else(|| self.bad_image(format!("MethodDef {rid} has no owner")))?;
         let mt = self.typical_allocated(owner)?;
         crate::type_loader::ensure_methods(mt)?;
         let def = self.type_def(owner)?;
-        def.method_index(rid).and_then(|i| mt.methods().get(i)).ok_or_else(|| self.bad_image(format!("no MethodDef row {rid}")))
+        def.method_index(rid)
+            .and_then(|i| mt.methods().get(i))
+            .ok_or_else(|| self.bad_image(format!("no MethodDef row {rid}")))
     }
 
     /// A literal from the user string heap (token 0x70xxxxxx).

@@ -120,7 +120,10 @@ fn append(out: &mut String, t: TypeHandle, flags: TypeNameFlags, depth: u32) {
     append_def(out, def, flags);
     let args = mt.instantiation();
     let full = flags.contains(TypeNameFlags::FULL_INST);
-    if args.is_empty() || !flags.intersects(TypeNameFlags::NAMESPACE | TypeNameFlags::ASSEMBLY) || (full && mt.is_generic_type_definition()) {
+    if args.is_empty()
+        || !flags.intersects(TypeNameFlags::NAMESPACE | TypeNameFlags::ASSEMBLY)
+        || (full && mt.is_generic_type_definition())
+    {
         return;
     }
     let angle = flags.contains(TypeNameFlags::ANGLE_BRACKETS);
@@ -131,11 +134,19 @@ fn append(out: &mut String, t: TypeHandle, flags: TypeNameFlags, depth: u32) {
         }
         if full && !a.is_generic_variable() {
             out.push('[');
-            let inner = TypeNameFlags::NAMESPACE | TypeNameFlags::FULL_INST | TypeNameFlags::ASSEMBLY | (flags & TypeNameFlags::NO_VERSION);
+            let inner = TypeNameFlags::NAMESPACE
+                | TypeNameFlags::FULL_INST
+                | TypeNameFlags::ASSEMBLY
+                | (flags & TypeNameFlags::NO_VERSION);
             out.push_str(&format_type(*a, inner));
             out.push(']');
         } else {
-            append(out, *a, TypeNameFlags::NAMESPACE | (flags & TypeNameFlags::ANGLE_BRACKETS), depth + 1);
+            append(
+                out,
+                *a,
+                TypeNameFlags::NAMESPACE | (flags & TypeNameFlags::ANGLE_BRACKETS),
+                depth + 1,
+            );
         }
     }
     out.push(if angle { '>' } else { ']' });

@@ -82,7 +82,11 @@ struct CodeArena {
     trampoline: usize,
 }
 
-static ARENA: Mutex<CodeArena> = Mutex::new(CodeArena { cursor: 0, limit: 0, trampoline: 0 });
+static ARENA: Mutex<CodeArena> = Mutex::new(CodeArena {
+    cursor: 0,
+    limit: 0,
+    trampoline: 0,
+});
 static PRESTUB: AtomicUsize = AtomicUsize::new(0);
 /// Cells that hold the prestub address, one per arena chunk.
 static PRESTUB_CELLS: Mutex<Vec<usize>> = Mutex::new(Vec::new());
@@ -93,7 +97,11 @@ const ARENA_CHUNK: usize = 32 << 20;
 /// registers untouched, makes code, and jumps to it.
 pub fn set_prestub(thunk: usize) {
     PRESTUB.store(thunk, StdOrdering::Release);
-    for cell in PRESTUB_CELLS.lock().unwrap_or_else(std::sync::PoisonError::into_inner).iter() {
+    for cell in PRESTUB_CELLS
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .iter()
+    {
         // SAFETY: cells live in arena chunks that are never unmapped, 8-aligned.
         unsafe { (*(*cell as *const AtomicUsize)).store(thunk, StdOrdering::Release) };
     }
@@ -109,7 +117,10 @@ fn map_near_code(size: usize) -> Option<usize> {
                 hint as *mut libc::c_void,
                 size,
                 libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | if hint != 0 { libc::MAP_FIXED_NOREPLACE } else { 0 },
+                libc::MAP_PRIVATE
+                    | libc::MAP_ANONYMOUS
+                    | libc::MAP_NORESERVE
+                    | if hint != 0 { libc::MAP_FIXED_NOREPLACE } else { 0 },
                 -1,
                 0,
             )
@@ -134,7 +145,9 @@ fn with_arena<T>(bytes: usize, f: impl FnOnce(usize, usize) -> T) -> Result<T> {
     let mut a = ARENA.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if a.cursor + bytes > a.limit {
         let size = ARENA_CHUNK.max((bytes + 64).next_multiple_of(4096));
-        let base = map_near_code(size).ok_or_else(|| LoadError::NotSupported { what: "executable memory is not available".into() })?;
+        let base = map_near_code(size).ok_or_else(|| LoadError::NotSupported {
+            what: "executable memory is not available".into(),
+        })?;
         // Unit 0: cell at +0, `ud2` at +8, trampoline at +16: jmp [rip-22] (FF 25 disp32).
         let ud2 = base + 8;
         let prestub = PRESTUB.load(StdOrdering::Acquire);
@@ -145,7 +158,10 @@ fn with_arena<T>(bytes: usize, f: impl FnOnce(usize, usize) -> T) -> Result<T> {
             (base as *mut u8).add(16).cast::<[u8; 2]>().write([0xFF, 0x25]);
             (base as *mut u8).add(18).cast::<i32>().write_unaligned(-22);
         }
-        PRESTUB_CELLS.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(base);
+        PRESTUB_CELLS
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .push(base);
         a.trampoline = base + 16;
         a.cursor = base + 32;
         a.limit = base + size;

@@ -16,8 +16,7 @@ use crate::{
     type_def::TypeDefInfo,
     type_desc::{FnPtrSignature, calling_convention_byte},
     type_handle::TypeHandle,
-    type_loader,
-    well_known,
+    type_loader, well_known,
 };
 
 /// What `!n` and `!!n` stand for.
@@ -32,7 +31,10 @@ pub struct GenericContext<'a> {
 impl GenericContext<'static> {
     /// Context of a type's own members.
     pub fn of_type(mt: &'static MethodTable) -> Self {
-        GenericContext { class_inst: mt.instantiation(), method_inst: &[] }
+        GenericContext {
+            class_inst: mt.instantiation(),
+            method_inst: &[],
+        }
     }
 }
 
@@ -107,15 +109,28 @@ impl Module {
             TypeSig::GenericInst { definition, args, .. } => {
                 let _depth = type_loader::Depth::enter(|| self.bad_image("signature nests too deeply"))?;
                 let def = self.resolve_type_def(*definition)?;
-                let args = args.iter().map(|a| self.load_sig(a, ctx)).collect::<Result<Box<[_]>>>()?;
+                let args = args
+                    .iter()
+                    .map(|a| self.load_sig(a, ctx))
+                    .collect::<Result<Box<[_]>>>()?;
                 Ok(type_loader::allocate(def, args)?.handle())
             }
-            TypeSig::Var(n) => ctx.class_inst.get(*n as usize).copied().ok_or_else(|| self.bad_image(format!("!{n} outside its generic type"))),
-            TypeSig::MVar(n) => ctx.method_inst.get(*n as usize).copied().ok_or_else(|| self.bad_image(format!("!!{n} outside its generic method"))),
+            TypeSig::Var(n) => ctx
+                .class_inst
+                .get(*n as usize)
+                .copied()
+                .ok_or_else(|| self.bad_image(format!("!{n} outside its generic type"))),
+            TypeSig::MVar(n) => ctx
+                .method_inst
+                .get(*n as usize)
+                .copied()
+                .ok_or_else(|| self.bad_image(format!("!!{n} outside its generic method"))),
             TypeSig::Ptr(t) => Ok(type_loader::make_pointer(self.load_sig(t, ctx)?)),
             TypeSig::ByRef(t) => Ok(type_loader::make_byref(self.load_sig(t, ctx)?)),
             TypeSig::SzArray(t) => Ok(type_loader::allocate_array(self.load_sig(t, ctx)?, 1, true)?.handle()),
-            TypeSig::Array { element, shape } => Ok(type_loader::allocate_array(self.load_sig(element, ctx)?, shape.rank, false)?.handle()),
+            TypeSig::Array { element, shape } => {
+                Ok(type_loader::allocate_array(self.load_sig(element, ctx)?, shape.rank, false)?.handle())
+            }
             TypeSig::FnPtr(m) => Ok(type_loader::make_fnptr(FnPtrSignature {
                 calling_convention: calling_convention_byte(m.calling_convention, m.has_this, m.explicit_this),
                 ret: self.load_sig(&m.ret, ctx)?,
@@ -126,7 +141,8 @@ impl Module {
             TypeSig::Internal(raw) => {
                 // SAFETY: ELEMENT_TYPE_INTERNAL occurs only in signatures that CoreLib builds at run time from
                 // RuntimeTypeHandle values of this process.
-                unsafe { TypeHandle::from_raw(*raw as usize) }.ok_or_else(|| self.bad_image("null type handle in a signature"))
+                unsafe { TypeHandle::from_raw(*raw as usize) }
+                    .ok_or_else(|| self.bad_image("null type handle in a signature"))
             }
             _ => Err(self.bad_image(format!("unsupported signature element {sig:?}"))),
         }
@@ -144,7 +160,11 @@ impl Module {
                 if let Some(t) = read(&self.closed_types).get(&token.0) {
                     return Ok(*t);
                 }
-                let blob = self.metadata().type_spec(token.rid()).map_err(|e| self.bad_image(e))?.signature;
+                let blob = self
+                    .metadata()
+                    .type_spec(token.rid())
+                    .map_err(|e| self.bad_image(e))?
+                    .signature;
                 let sig = sig::parse_type_spec(blob).map_err(|e| self.bad_image(e))?;
                 self.load_sig(&sig, ctx)
             }
@@ -166,7 +186,11 @@ impl Module {
         let t = self.load_token(token, ctx)?;
         type_loader::ensure_full_handle(t)?;
         if token.is(TableId::TypeSpec) {
-            let blob = self.metadata().type_spec(token.rid()).map_err(|e| self.bad_image(e))?.signature;
+            let blob = self
+                .metadata()
+                .type_spec(token.rid())
+                .map_err(|e| self.bad_image(e))?
+                .signature;
             let sig = sig::parse_type_spec(blob).map_err(|e| self.bad_image(e))?;
             if !is_open(&sig) {
                 write(&self.closed_types).insert(token.0, t);
@@ -196,7 +220,11 @@ impl Module {
             calling_convention: sig.calling_convention,
             generic_param_count: sig.generic_param_count,
             ret: self.resolve_type_sig(&sig.ret, ctx)?,
-            params: sig.params.iter().map(|p| self.resolve_type_sig(p, ctx)).collect::<Result<_>>()?,
+            params: sig
+                .params
+                .iter()
+                .map(|p| self.resolve_type_sig(p, ctx))
+                .collect::<Result<_>>()?,
             sentinel: sig.sentinel,
         })
     }
@@ -206,7 +234,11 @@ impl Module {
     /// # Errors
     /// BadImageFormat or type load errors.
     pub fn resolve_standalone_sig(&'static self, token: Token, ctx: GenericContext<'_>) -> Result<MethodSignature> {
-        let blob = self.metadata().stand_alone_sig(token.rid()).map_err(|e| self.bad_image(e))?.signature;
+        let blob = self
+            .metadata()
+            .stand_alone_sig(token.rid())
+            .map_err(|e| self.bad_image(e))?
+            .signature;
         let sig = sig::parse_method(blob).map_err(|e| self.bad_image(e))?;
         self.resolve_method_sig(&sig, ctx)
     }
@@ -216,9 +248,16 @@ impl Module {
     /// # Errors
     /// BadImageFormat or type load errors.
     pub fn resolve_locals(&'static self, token: Token, ctx: GenericContext<'_>) -> Result<Vec<(TypeHandle, bool)>> {
-        let blob = self.metadata().stand_alone_sig(token.rid()).map_err(|e| self.bad_image(e))?.signature;
+        let blob = self
+            .metadata()
+            .stand_alone_sig(token.rid())
+            .map_err(|e| self.bad_image(e))?
+            .signature;
         let locals = sig::parse_locals(blob).map_err(|e| self.bad_image(e))?;
-        locals.iter().map(|l| Ok((self.resolve_type_sig(l, ctx)?, is_pinned(l)))).collect()
+        locals
+            .iter()
+            .map(|l| Ok((self.resolve_type_sig(l, ctx)?, is_pinned(l))))
+            .collect()
     }
 
     /// Resolves a MethodDef, MemberRef or MethodSpec token.
@@ -241,11 +280,21 @@ impl Module {
             Some(TableId::MethodDef) => {
                 let method = self.typical_method(token.rid())?;
                 type_loader::ensure_full(method.owner())?;
-                Ok((ResolvedMethod { method, owner: method.owner().handle(), call_site: None }, false))
+                Ok((
+                    ResolvedMethod {
+                        method,
+                        owner: method.owner().handle(),
+                        call_site: None,
+                    },
+                    false,
+                ))
             }
             Some(TableId::MemberRef) => self.resolve_member_ref_method(token.rid(), ctx),
             Some(TableId::MethodSpec) => {
-                let row = self.metadata().method_spec(token.rid()).map_err(|e| self.bad_image(e))?;
+                let row = self
+                    .metadata()
+                    .method_spec(token.rid())
+                    .map_err(|e| self.bad_image(e))?;
                 let sigs = sig::parse_method_spec(row.instantiation).map_err(|e| self.bad_image(e))?;
                 let (generic, mut open) = if row.method.is(TableId::MethodSpec) {
                     return Err(self.bad_image("MethodSpec of a MethodSpec"));
@@ -253,9 +302,19 @@ impl Module {
                     self.resolve_method_uncached(row.method, ctx)?
                 };
                 open |= sigs.iter().any(is_open);
-                let args = sigs.iter().map(|s| self.resolve_type_sig(s, ctx)).collect::<Result<Vec<_>>>()?;
+                let args = sigs
+                    .iter()
+                    .map(|s| self.resolve_type_sig(s, ctx))
+                    .collect::<Result<Vec<_>>>()?;
                 let method = crate::generics::instantiate_method(generic.method, &args)?;
-                Ok((ResolvedMethod { method, owner: generic.owner, call_site: None }, open))
+                Ok((
+                    ResolvedMethod {
+                        method,
+                        owner: generic.owner,
+                        call_site: None,
+                    },
+                    open,
+                ))
             }
             _ => Err(self.bad_image(format!("{token:?} is not a method"))),
         }
@@ -273,17 +332,33 @@ impl Module {
         };
         if row.class.is(TableId::MethodDef) {
             let method = self.typical_method(row.class.rid())?;
-            return Ok((ResolvedMethod { method, owner: method.owner().handle(), call_site: call_site(ctx)? }, true));
+            return Ok((
+                ResolvedMethod {
+                    method,
+                    owner: method.owner().handle(),
+                    call_site: call_site(ctx)?,
+                },
+                true,
+            ));
         }
         if row.class.is(TableId::ModuleRef) {
-            return Err(LoadError::NotSupported { what: "global functions of other modules".into() });
+            return Err(LoadError::NotSupported {
+                what: "global functions of other modules".into(),
+            });
         }
         let owner = self.resolve_type(row.class, ctx)?;
         let open = row.class.is(TableId::TypeSpec) && !read(&self.closed_types).contains_key(&row.class.0);
         let method = find_method_by_ref(owner, row.name, &msig, self)?;
         // Types in vararg call sites are expressed in the caller's context.
         let call_site = call_site(ctx)?;
-        Ok((ResolvedMethod { method, owner, call_site }, open))
+        Ok((
+            ResolvedMethod {
+                method,
+                owner,
+                call_site,
+            },
+            open,
+        ))
     }
 
     /// Resolves a FieldDef or MemberRef token to a field of an exact type.
@@ -296,10 +371,16 @@ impl Module {
         }
         let (owner, name, blob) = match token.table() {
             Some(TableId::Field) => {
-                let owner = self.metadata().owner_of_field(token.rid()).ok_or_else(|| self.bad_image("field without owner"))?;
+                let owner = self
+                    .metadata()
+                    .owner_of_field(token.rid())
+                    .ok_or_else(|| self.bad_image("field without owner"))?;
                 let mt = self.typical_type(owner)?;
                 let first = self.type_def(owner)?.field_rids().start;
-                let f = mt.fields().get((token.rid() - first) as usize).ok_or_else(|| self.bad_image("no such field"))?;
+                let f = mt
+                    .fields()
+                    .get((token.rid() - first) as usize)
+                    .ok_or_else(|| self.bad_image("no such field"))?;
                 write(&self.closed_fields).insert(token.0, f);
                 return Ok(f);
             }
@@ -324,8 +405,12 @@ impl Module {
     /// As the specific resolver.
     pub fn resolve_member(&'static self, token: Token, ctx: GenericContext<'_>) -> Result<ResolvedMember> {
         match token.table() {
-            Some(TableId::TypeDef | TableId::TypeRef | TableId::TypeSpec) => self.resolve_type(token, ctx).map(ResolvedMember::Type),
-            Some(TableId::MethodDef | TableId::MethodSpec) => self.resolve_method(token, ctx).map(ResolvedMember::Method),
+            Some(TableId::TypeDef | TableId::TypeRef | TableId::TypeSpec) => {
+                self.resolve_type(token, ctx).map(ResolvedMember::Type)
+            }
+            Some(TableId::MethodDef | TableId::MethodSpec) => {
+                self.resolve_method(token, ctx).map(ResolvedMember::Method)
+            }
             Some(TableId::Field) => self.resolve_field(token, ctx).map(ResolvedMember::Field),
             Some(TableId::MemberRef) => {
                 let row = self.metadata().member_ref(token.rid()).map_err(|e| self.bad_image(e))?;
@@ -349,7 +434,10 @@ fn is_pinned(sig: &TypeSig) -> bool {
 }
 
 /// Walks `def` and its base classes; `f(def, subst to read its signatures in terms of the start, depth)`.
-pub(crate) fn walk_bases<T>(start: &'static TypeDefInfo, f: &mut dyn FnMut(&'static TypeDefInfo, Option<&Subst<'_>>, usize) -> Result<Option<T>>) -> Result<Option<T>> {
+pub(crate) fn walk_bases<T>(
+    start: &'static TypeDefInfo,
+    f: &mut dyn FnMut(&'static TypeDefInfo, Option<&Subst<'_>>, usize) -> Result<Option<T>>,
+) -> Result<Option<T>> {
     fn go<T>(
         def: &'static TypeDefInfo,
         subst: Option<&Subst<'_>>,
@@ -362,7 +450,11 @@ pub(crate) fn walk_bases<T>(start: &'static TypeDefInfo, f: &mut dyn FnMut(&'sta
         match def.parent() {
             None => Ok(None),
             Some(p) => {
-                let s = Subst { module: def.module(), args: &p.args, next: subst };
+                let s = Subst {
+                    module: def.module(),
+                    args: &p.args,
+                    next: subst,
+                };
                 go(p.def, Some(&s), depth + 1, f)
             }
         }
@@ -371,7 +463,12 @@ pub(crate) fn walk_bases<T>(start: &'static TypeDefInfo, f: &mut dyn FnMut(&'sta
 }
 
 /// Finds the method a MemberRef names on `owner` or its base classes.
-pub(crate) fn find_method_by_ref(owner: TypeHandle, name: &str, msig: &MethodSig, module: &'static Module) -> Result<&'static MethodDesc> {
+pub(crate) fn find_method_by_ref(
+    owner: TypeHandle,
+    name: &str,
+    msig: &MethodSig,
+    module: &'static Module,
+) -> Result<&'static MethodDesc> {
     let missing = || LoadError::MissingMethod {
         class: owner.display_name(),
         method: name.to_owned(),
@@ -381,7 +478,11 @@ pub(crate) fn find_method_by_ref(owner: TypeHandle, name: &str, msig: &MethodSig
     type_loader::ensure_methods(mt)?;
     let fixed = msig.sentinel.unwrap_or(msig.params.len());
     if let Some(_a) = mt.class().array() {
-        if let Some(m) = mt.methods().iter().find(|m| m.name() == name && m.param_count() == fixed) {
+        if let Some(m) = mt
+            .methods()
+            .iter()
+            .find(|m| m.name() == name && m.param_count() == fixed)
+        {
             return Ok(m);
         }
     }
@@ -404,14 +505,26 @@ pub(crate) fn find_method_by_ref(owner: TypeHandle, name: &str, msig: &MethodSig
         Some(m) => Ok(m),
         None if mt.is_interface() => {
             let object = well_known::core_element(ElementType::Object)?;
-            if mt == object { Err(missing()) } else { find_method_by_ref(object.handle(), name, msig, module).map_err(|_| missing()) }
+            if mt == object {
+                Err(missing())
+            } else {
+                find_method_by_ref(object.handle(), name, msig, module).map_err(|_| missing())
+            }
         }
         None => Err(missing()),
     }
 }
 
-fn find_field_by_ref(owner: TypeHandle, name: &str, wanted: &TypeSig, module: &'static Module) -> Result<&'static FieldDesc> {
-    let missing = || LoadError::MissingField { class: owner.display_name(), field: name.to_owned() };
+fn find_field_by_ref(
+    owner: TypeHandle,
+    name: &str,
+    wanted: &TypeSig,
+    module: &'static Module,
+) -> Result<&'static FieldDesc> {
+    let missing = || LoadError::MissingField {
+        class: owner.display_name(),
+        field: name.to_owned(),
+    };
     let mt = owner.as_method_table().ok_or_else(missing)?;
     let start = mt.class().definition().ok_or_else(missing)?;
     let found = walk_bases(start, &mut |def, subst, depth| {
@@ -433,7 +546,9 @@ pub(crate) fn resolve_method_desc_signature(md: &'static MethodDesc) -> Result<M
         return array_method_signature(md, a);
     }
     if md.kind == MethodKind::Dynamic {
-        return Err(LoadError::InvalidProgram { reason: format!("dynamic method {} has no signature", md.name) });
+        return Err(LoadError::InvalidProgram {
+            reason: format!("dynamic method {} has no signature", md.name),
+        });
     }
     let sig = md.parse_signature()?;
     md.module.resolve_method_sig(&sig, md.context())

@@ -5,7 +5,12 @@ use corten_metadata::sig::TypeSig;
 use crate::{error::Result, method_table::MethodTable, module::Module, resolve::primitive_of, type_handle::TypeHandle};
 
 /// Address of an RVA field's data: inside the image when it is aligned there, otherwise an aligned copy.
-pub(crate) fn field_data(module: &'static Module, rid: u32, sig: &TypeSig, owner: &'static MethodTable) -> Result<usize> {
+pub(crate) fn field_data(
+    module: &'static Module,
+    rid: u32,
+    sig: &TypeSig,
+    owner: &'static MethodTable,
+) -> Result<usize> {
     let md = module.metadata();
     let bad = || module.bad_image("a field's RVA is outside the image");
     let rva = md.field_rva_of(rid).ok_or_else(bad)?;
@@ -14,7 +19,10 @@ pub(crate) fn field_data(module: &'static Module, rid: u32, sig: &TypeSig, owner
     if data.as_ptr() as usize % 8 == 0 && data.len() >= size {
         return Ok(data.as_ptr() as usize);
     }
-    let mut copies = module.rva_copies.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut copies = module
+        .rva_copies
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     if let Some(a) = copies.get(&rid) {
         return Ok(*a);
     }
@@ -34,7 +42,11 @@ fn data_size(module: &'static Module, sig: &TypeSig, _owner: &'static MethodTabl
     match sig.strip_modifiers() {
         TypeSig::ValueType(t) => {
             let Ok(def) = module.resolve_type_def(*t) else { return 0 };
-            let declared = def.module().metadata().class_layout_of(def.rid()).map_or(0, |l| l.class_size as usize);
+            let declared = def
+                .module()
+                .metadata()
+                .class_layout_of(def.rid())
+                .map_or(0, |l| l.class_size as usize);
             declared.max(def.element_type().primitive_size().unwrap_or(0) as usize)
         }
         _ => 0,

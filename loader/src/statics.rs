@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
-use corten_metadata::{Token, TableId};
+use corten_metadata::{TableId, Token};
 
 use crate::{
     error::{LoadError, Result},
@@ -67,12 +67,19 @@ struct Placement {
 /// Places the fields of one kind: references first, then structs with references, then the rest by
 /// decreasing alignment.
 fn place(fields: &[&'static FieldDesc]) -> Result<Placement> {
-    let mut p = Placement { size: 0, align: 8, refs: Vec::new() };
+    let mut p = Placement {
+        size: 0,
+        align: 8,
+        refs: Vec::new(),
+    };
     let mut pending = Vec::new();
     for f in fields {
         let ty = f.field_type()?;
         if ty.is_byref() || ty.is_byref_like() {
-            return Err(crate::type_loader::type_load(f.owner.handle(), "a static field cannot be a byref or byref-like"));
+            return Err(crate::type_loader::type_load(
+                f.owner.handle(),
+                "a static field cannot be a byref or byref-like",
+            ));
         }
         if ty.is_reference_type() {
             f.offset.store(p.size, Ordering::Release);
@@ -92,7 +99,9 @@ fn place(fields: &[&'static FieldDesc]) -> Result<Placement> {
         if let Some(mt) = ty.as_method_table() {
             p.refs.extend(mt.class().layout().gc_refs.iter().map(|r| at + r));
         }
-        p.size = at.checked_add(ty.size_in_field()).ok_or_else(|| crate::type_loader::type_load(f.owner.handle(), "static fields too large"))?;
+        p.size = at
+            .checked_add(ty.size_in_field())
+            .ok_or_else(|| crate::type_loader::type_load(f.owner.handle(), "static fields too large"))?;
     }
     Ok(p)
 }
@@ -115,7 +124,9 @@ pub fn ensure_statics(mt: &'static MethodTable) -> Result<&'static StaticStorage
         return Ok(s);
     }
     if mt.contains_generic_variables() {
-        return Err(LoadError::InvalidProgram { reason: format!("static fields of the open type {} have no storage", mt.handle()) });
+        return Err(LoadError::InvalidProgram {
+            reason: format!("static fields of the open type {} have no storage", mt.handle()),
+        });
     }
     let p = place(&declared(mt, FieldKind::Static))?;
     let base = crate::arena::alloc_zeroed(p.size.max(8) as usize, p.align.max(8) as usize);
@@ -130,8 +141,17 @@ pub fn ensure_statics(mt: &'static MethodTable) -> Result<&'static StaticStorage
             i += n;
         }
     }
-    let leading = p.refs.iter().enumerate().take_while(|(i, r)| **r == 8 * *i as u32).count();
-    Ok(class.statics.get_or_init(|| StaticStorage { base, size: p.size, ref_slots: leading as u32 }))
+    let leading = p
+        .refs
+        .iter()
+        .enumerate()
+        .take_while(|(i, r)| **r == 8 * *i as u32)
+        .count();
+    Ok(class.statics.get_or_init(|| StaticStorage {
+        base,
+        size: p.size,
+        ref_slots: leading as u32,
+    }))
 }
 
 /// Layout (once) of the thread statics of `mt`.
@@ -149,7 +169,12 @@ pub fn ensure_thread_statics(mt: &'static MethodTable) -> Result<&'static Thread
     }
     let p = place(&declared(mt, FieldKind::ThreadStatic))?;
     let index = NEXT_THREAD_STATICS.fetch_add(1, Ordering::Relaxed);
-    Ok(class.thread_statics.get_or_init(|| ThreadStaticsLayout { index, size: p.size, align: p.align, ref_offsets: p.refs.into() }))
+    Ok(class.thread_statics.get_or_init(|| ThreadStaticsLayout {
+        index,
+        size: p.size,
+        align: p.align,
+        ref_offsets: p.refs.into(),
+    }))
 }
 
 /// Number of thread static blocks handed out so far.
@@ -168,11 +193,15 @@ pub fn static_field_address(fd: &'static FieldDesc) -> Result<*mut u8> {
             let s = ensure_statics(fd.owner)?;
             Ok((s.base + fd.offset() as usize) as *mut u8)
         }
-        kind => Err(LoadError::InvalidProgram { reason: format!("{fd:?} ({kind:?}) has no static address") }),
+        kind => Err(LoadError::InvalidProgram {
+            reason: format!("{fd:?} ({kind:?}) has no static address"),
+        }),
     }
 }
 
 /// `[ThreadStatic]` test used when FieldDescs are made.
 pub(crate) fn is_thread_static(module: &'static crate::module::Module, field_rid: u32) -> bool {
-    module.metadata().has_attribute(Token::new(TableId::Field, field_rid), "System", "ThreadStaticAttribute")
+    module
+        .metadata()
+        .has_attribute(Token::new(TableId::Field, field_rid), "System", "ThreadStaticAttribute")
 }

@@ -107,7 +107,11 @@ impl TypeDefInfo {
         let token = Token::new(TableId::TypeDef, rid);
         let core = module.is_core_library();
         let top_level = md.enclosing_type(rid).is_none();
-        let parent = if row.extends.is_nil() { None } else { Some(read_parent(module, row.extends)?) };
+        let parent = if row.extends.is_nil() {
+            None
+        } else {
+            Some(read_parent(module, row.extends)?)
+        };
         let is_core_type = |d: &TypeDefInfo, ns: &str, name: &str| {
             d.module.is_core_library() && d.enclosing.is_none() && d.namespace == ns && d.name == name
         };
@@ -125,7 +129,11 @@ impl TypeDefInfo {
             category = Category::Struct;
             element = ElementType::ValueType;
             if core && top_level && row.namespace == "System" {
-                if let Some(e) = ElementType::CORELIB.iter().copied().find(|e| e.corelib_name() == Some(row.name)) {
+                if let Some(e) = ElementType::CORELIB
+                    .iter()
+                    .copied()
+                    .find(|e| e.corelib_name() == Some(row.name))
+                {
                     element = e;
                     if e.is_primitive() {
                         category = Category::Primitive;
@@ -146,7 +154,11 @@ impl TypeDefInfo {
 
         let is_struct = category == Category::Struct;
         let is_byref_like = is_struct && md.has_attribute(token, COMPILER, "IsByRefLikeAttribute");
-        let inline_array = if is_struct { inline_array_length(module, token)? } else { None };
+        let inline_array = if is_struct {
+            inline_array_length(module, token)?
+        } else {
+            None
+        };
         let is_intrinsic = md.has_attribute(token, COMPILER, "IntrinsicAttribute");
 
         let mut methods = Vec::with_capacity(row.method_list.len());
@@ -162,7 +174,12 @@ impl TypeDefInfo {
                     default_ctor = Some(m);
                 }
             }
-            methods.push(MethodRow { name: r.name, signature: r.signature, attributes: r.flags, impl_flags: r.impl_flags });
+            methods.push(MethodRow {
+                name: r.name,
+                signature: r.signature,
+                attributes: r.flags,
+                impl_flags: r.impl_flags,
+            });
         }
         if methods.len() >= usize::from(u16::MAX) || variance.len() > 0x7FFF {
             return Err(module.bad_image("too many methods or generic parameters in one type"));
@@ -311,24 +328,42 @@ impl TypeDefInfo {
     }
     /// A TypeLoad error about this type.
     pub fn type_load(&self, reason: impl Into<String>) -> LoadError {
-        LoadError::TypeLoad { type_name: self.full_name(), assembly: self.module.assembly_display_name(), reason: reason.into() }
+        LoadError::TypeLoad {
+            type_name: self.full_name(),
+            assembly: self.module.assembly_display_name(),
+            reason: reason.into(),
+        }
     }
 }
 
 fn read_parent(module: &'static Module, token: Token) -> Result<ParentRef> {
     if token.is(TableId::TypeSpec) {
-        let blob = module.metadata().type_spec(token.rid()).map_err(|e| module.bad_image(e))?.signature;
+        let blob = module
+            .metadata()
+            .type_spec(token.rid())
+            .map_err(|e| module.bad_image(e))?
+            .signature;
         let sig = corten_metadata::sig::parse_type_spec(blob).map_err(|e| module.bad_image(e))?;
         return match sig {
-            TypeSig::GenericInst { definition, args, .. } => {
-                Ok(ParentRef { def: module.resolve_type_def(definition)?, args: args.into() })
-            }
-            TypeSig::Class(t) => Ok(ParentRef { def: module.resolve_type_def(t)?, args: Box::default() }),
-            TypeSig::Object => Ok(ParentRef { def: crate::well_known::core_def("System", "Object")?, args: Box::default() }),
+            TypeSig::GenericInst { definition, args, .. } => Ok(ParentRef {
+                def: module.resolve_type_def(definition)?,
+                args: args.into(),
+            }),
+            TypeSig::Class(t) => Ok(ParentRef {
+                def: module.resolve_type_def(t)?,
+                args: Box::default(),
+            }),
+            TypeSig::Object => Ok(ParentRef {
+                def: crate::well_known::core_def("System", "Object")?,
+                args: Box::default(),
+            }),
             _ => Err(module.bad_image("a base class must be a class")),
         };
     }
-    Ok(ParentRef { def: module.resolve_type_def(token)?, args: Box::default() })
+    Ok(ParentRef {
+        def: module.resolve_type_def(token)?,
+        args: Box::default(),
+    })
 }
 
 fn enum_underlying(module: &'static Module, fields: Range<u32>) -> Result<ElementType> {
@@ -338,7 +373,9 @@ fn enum_underlying(module: &'static Module, fields: Range<u32>) -> Result<Elemen
         if !row.flags.contains(FieldAttributes::STATIC) {
             let sig = corten_metadata::sig::parse_field(row.signature).map_err(|e| module.bad_image(e))?;
             let e = crate::resolve::primitive_of(sig.strip_modifiers());
-            return e.filter(|e| e.is_primitive()).ok_or_else(|| module.bad_image("enum with a non-primitive underlying type"));
+            return e
+                .filter(|e| e.is_primitive())
+                .ok_or_else(|| module.bad_image("enum with a non-primitive underlying type"));
         }
     }
     Err(module.bad_image("enum without an instance field"))

@@ -5,11 +5,7 @@ use std::sync::atomic::AtomicUsize;
 use corten_metadata::{GenericParamAttributes, Token, sig::CallingConvention};
 
 use crate::{
-    element_type::ElementType,
-    error::Result,
-    method_desc::MethodDesc,
-    method_table::MethodTable,
-    module::Module,
+    element_type::ElementType, error::Result, method_desc::MethodDesc, method_table::MethodTable, module::Module,
     type_handle::TypeHandle,
 };
 
@@ -70,7 +66,9 @@ impl GenericVariable {
     /// The open generic type that declares this variable, or that declares its method.
     pub fn declaring_type(&self) -> Result<&'static MethodTable> {
         if self.is_method_variable() {
-            return Ok(self.declaring_method()?.map_or_else(|| unreachable_owner(), |m| m.owner()));
+            return Ok(self
+                .declaring_method()?
+                .map_or_else(|| unreachable_owner(), |m| m.owner()));
         }
         self.module.typical_type(self.owner.rid())
     }
@@ -103,7 +101,11 @@ impl TypeDesc {
             }
             TypeDescKind::Variable(_) => true,
         };
-        Self { kind, open, exposed_object: AtomicUsize::new(0) }
+        Self {
+            kind,
+            open,
+            exposed_object: AtomicUsize::new(0),
+        }
     }
 
     /// What it describes.

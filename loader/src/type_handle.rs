@@ -81,7 +81,9 @@ impl TypeHandle {
     pub fn cor_element_type(self) -> ElementType {
         match self.as_type_desc() {
             Some(d) => d.element_kind(),
-            None => self.as_method_table().map_or(ElementType::End, |m| m.signature_element_type()),
+            None => self
+                .as_method_table()
+                .map_or(ElementType::End, |m| m.signature_element_type()),
         }
     }
 
@@ -89,7 +91,9 @@ impl TypeHandle {
     pub fn internal_element_type(self) -> ElementType {
         match self.as_type_desc() {
             Some(d) => d.element_kind(),
-            None => self.as_method_table().map_or(ElementType::End, |m| m.internal_element_type()),
+            None => self
+                .as_method_table()
+                .map_or(ElementType::End, |m| m.internal_element_type()),
         }
     }
 
@@ -103,19 +107,23 @@ impl TypeHandle {
     }
     /// `T` or `!!T`.
     pub fn is_generic_variable(self) -> bool {
-        self.as_type_desc().is_some_and(|d| matches!(d.kind(), TypeDescKind::Variable(_)))
+        self.as_type_desc()
+            .is_some_and(|d| matches!(d.kind(), TypeDescKind::Variable(_)))
     }
     /// `T*`.
     pub fn is_pointer(self) -> bool {
-        self.as_type_desc().is_some_and(|d| matches!(d.kind(), TypeDescKind::Pointer(_)))
+        self.as_type_desc()
+            .is_some_and(|d| matches!(d.kind(), TypeDescKind::Pointer(_)))
     }
     /// `T&`.
     pub fn is_byref(self) -> bool {
-        self.as_type_desc().is_some_and(|d| matches!(d.kind(), TypeDescKind::ByRef(_)))
+        self.as_type_desc()
+            .is_some_and(|d| matches!(d.kind(), TypeDescKind::ByRef(_)))
     }
     /// A function pointer.
     pub fn is_function_pointer(self) -> bool {
-        self.as_type_desc().is_some_and(|d| matches!(d.kind(), TypeDescKind::FnPtr(_)))
+        self.as_type_desc()
+            .is_some_and(|d| matches!(d.kind(), TypeDescKind::FnPtr(_)))
     }
     /// Whether a generic variable occurs anywhere inside.
     pub fn contains_generic_variables(self) -> bool {
@@ -146,7 +154,9 @@ impl TypeHandle {
     }
     /// Underlying primitive kind of an enum.
     pub fn enum_underlying(self) -> Option<ElementType> {
-        self.as_method_table().filter(|m| m.is_enum()).map(|m| m.internal_element_type())
+        self.as_method_table()
+            .filter(|m| m.is_enum())
+            .map(|m| m.internal_element_type())
     }
     /// `Nullable<T>`.
     pub fn is_nullable(self) -> bool {

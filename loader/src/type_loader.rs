@@ -83,7 +83,9 @@ pub(crate) fn type_load(t: TypeHandle, reason: impl Into<String>) -> LoadError {
         Some(d) => d.type_load(reason),
         None => LoadError::TypeLoad {
             type_name: t.display_name(),
-            assembly: t.as_method_table().map_or_else(String::new, |m| m.module().assembly_display_name()),
+            assembly: t
+                .as_method_table()
+                .map_or_else(String::new, |m| m.module().assembly_display_name()),
             reason: reason.into(),
         },
     }
@@ -91,12 +93,18 @@ pub(crate) fn type_load(t: TypeHandle, reason: impl Into<String>) -> LoadError {
 
 // ---- TypeDescs ----
 
-fn intern_desc(map: &RwLock<FxHashMap<TypeHandle, &'static TypeDesc>>, key: TypeHandle, kind: fn(TypeHandle) -> TypeDescKind) -> TypeHandle {
+fn intern_desc(
+    map: &RwLock<FxHashMap<TypeHandle, &'static TypeDesc>>,
+    key: TypeHandle,
+    kind: fn(TypeHandle) -> TypeDescKind,
+) -> TypeHandle {
     if let Some(d) = read(map).get(&key) {
         return d.handle();
     }
     let mut m = write(map);
-    m.entry(key).or_insert_with(|| Box::leak(Box::new(TypeDesc::new(kind(key))))).handle()
+    m.entry(key)
+        .or_insert_with(|| Box::leak(Box::new(TypeDesc::new(kind(key)))))
+        .handle()
 }
 
 /// `T*`.
@@ -115,7 +123,9 @@ pub fn make_fnptr(sig: FnPtrSignature) -> TypeHandle {
         return d.handle();
     }
     let mut m = write(&interned().fnptrs);
-    m.entry(sig.clone()).or_insert_with(|| Box::leak(Box::new(TypeDesc::new(TypeDescKind::FnPtr(sig))))).handle()
+    m.entry(sig.clone())
+        .or_insert_with(|| Box::leak(Box::new(TypeDesc::new(TypeDescKind::FnPtr(sig)))))
+        .handle()
 }
 
 /// Array of `element`; `sz` for `T[]`, otherwise a general array of `rank` dimensions.
@@ -133,7 +143,10 @@ pub fn make_array(element: TypeHandle, rank: u32, sz: bool) -> Result<TypeHandle
 /// # Errors
 /// TypeLoad when the number of arguments or a constraint does not fit; any load error.
 pub fn instantiate(definition: &'static MethodTable, args: &[TypeHandle]) -> Result<TypeHandle> {
-    let def = definition.class().definition().ok_or_else(|| type_load(definition.handle(), "not a generic type"))?;
+    let def = definition
+        .class()
+        .definition()
+        .ok_or_else(|| type_load(definition.handle(), "not a generic type"))?;
     let mt = allocate(def, args.into())?;
     ensure_full(mt)?;
     Ok(mt.handle())
@@ -152,10 +165,18 @@ pub(crate) fn allocate(def: &'static TypeDefInfo, args: Box<[TypeHandle]>) -> Re
         return Ok(mt);
     }
     if args.len() != usize::from(def.generic_arity()) {
-        return Err(def.type_load(format!("expected {} generic arguments, found {}", def.generic_arity(), args.len())));
+        return Err(def.type_load(format!(
+            "expected {} generic arguments, found {}",
+            def.generic_arity(),
+            args.len()
+        )));
     }
     for a in &args {
-        if a.is_byref() || a.is_void() || a.as_type_desc().is_some_and(|d| matches!(d.kind(), TypeDescKind::Pointer(_) | TypeDescKind::FnPtr(_))) {
+        if a.is_byref()
+            || a.is_void()
+            || a.as_type_desc()
+                .is_some_and(|d| matches!(d.kind(), TypeDescKind::Pointer(_) | TypeDescKind::FnPtr(_)))
+        {
             return Err(def.type_load(format!("'{a}' cannot be a generic argument")));
         }
     }
@@ -180,7 +201,11 @@ pub(crate) fn allocate(def: &'static TypeDefInfo, args: Box<[TypeHandle]>) -> Re
         f |= flags::HAS_COMPONENT_SIZE | 2;
     } else {
         if !args.is_empty() {
-            f |= if is_typical(def, &args) { flags::LOW_GENERIC_TYPE_DEF } else { flags::LOW_GENERIC_INST };
+            f |= if is_typical(def, &args) {
+                flags::LOW_GENERIC_TYPE_DEF
+            } else {
+                flags::LOW_GENERIC_INST
+            };
         }
         if def.is_byref_like() {
             f |= flags::LOW_BYREF_LIKE;
@@ -190,16 +215,22 @@ pub(crate) fn allocate(def: &'static TypeDefInfo, args: Box<[TypeHandle]>) -> Re
         }
     }
     let class = new_class(def.module(), Some(def), None, args, bound);
-    let mt = new_method_table(class, f, if def.is_interface() { 0 } else { num_virtuals as u16 }, bound, def.rid());
+    let mt = new_method_table(
+        class,
+        f,
+        if def.is_interface() { 0 } else { num_virtuals as u16 },
+        bound,
+        def.rid(),
+    );
     write(&interned().types).insert(key, mt);
     Ok(mt)
 }
 
 fn is_typical(def: &'static TypeDefInfo, args: &[TypeHandle]) -> bool {
     args.iter().enumerate().all(|(i, a)| {
-        a.as_type_desc().and_then(|d| d.as_variable()).is_some_and(|v| {
-            v.module == def.module() && v.owner == def.token() && usize::from(v.index) == i
-        })
+        a.as_type_desc()
+            .and_then(|d| d.as_variable())
+            .is_some_and(|v| v.module == def.module() && v.owner == def.token() && usize::from(v.index) == i)
     })
 }
 
@@ -222,7 +253,12 @@ pub(crate) fn allocate_array(element: TypeHandle, rank: u32, sz: bool) -> Result
     }
     let num_virtuals = array.vtable_shape()?.slots.len() as u16;
     let bound = layout::gc_series::bound_of(element) + 2;
-    let mut f = flags::HAS_COMPONENT_SIZE | if sz { flags::CATEGORY_SZ_ARRAY } else { flags::CATEGORY_ARRAY };
+    let mut f = flags::HAS_COMPONENT_SIZE
+        | if sz {
+            flags::CATEGORY_SZ_ARRAY
+        } else {
+            flags::CATEGORY_ARRAY
+        };
     if element.contains_generic_variables() {
         f |= flags::CONTAINS_GENERIC_VARIABLES;
     }
@@ -230,7 +266,13 @@ pub(crate) fn allocate_array(element: TypeHandle, rank: u32, sz: bool) -> Result
         Some(m) => m.module(),
         None => array.module(),
     };
-    let class = new_class(module, None, Some(ArrayInfo { element, rank, sz }), Box::default(), bound);
+    let class = new_class(
+        module,
+        None,
+        Some(ArrayInfo { element, rank, sz }),
+        Box::default(),
+        bound,
+    );
     let mt = new_method_table(class, f, num_virtuals, bound, 0);
     // SAFETY: `mt` is not published yet and the loader lock is held.
     unsafe { (*mt.header_ptr()).element_type_or_inst = element.raw() };
@@ -239,7 +281,13 @@ pub(crate) fn allocate_array(element: TypeHandle, rank: u32, sz: bool) -> Result
     Ok(mt)
 }
 
-fn new_class(module: &'static crate::module::Module, def: Option<&'static TypeDefInfo>, array: Option<ArrayInfo>, instantiation: Box<[TypeHandle]>, bound: u32) -> &'static Class {
+fn new_class(
+    module: &'static crate::module::Module,
+    def: Option<&'static TypeDefInfo>,
+    array: Option<ArrayInfo>,
+    instantiation: Box<[TypeHandle]>,
+    bound: u32,
+) -> &'static Class {
     let needs_init = def.is_some_and(|d| d.cctor_rid().is_some());
     Box::leak(Box::new(Class {
         module,
@@ -260,7 +308,11 @@ fn new_class(module: &'static crate::module::Module, def: Option<&'static TypeDe
         thread_statics: OnceLock::new(),
         gc_series_bound: bound,
         dispatch_cache: Default::default(),
-        init_state: AtomicU8::new(if needs_init { init_state::NOT_STARTED } else { init_state::DONE }),
+        init_state: AtomicU8::new(if needs_init {
+            init_state::NOT_STARTED
+        } else {
+            init_state::DONE
+        }),
         init_owner: AtomicU64::new(0),
         init_failure: AtomicUsize::new(0),
         exposed_object: AtomicUsize::new(0),
@@ -293,7 +345,9 @@ fn new_method_table(class: &'static Class, f: u32, num_virtuals: u16, gc_bound: 
         (base as *mut MethodTableHeader).write(header);
         &*(base as *const MethodTable)
     };
-    class.method_table.store(std::ptr::from_ref(mt).cast_mut(), Ordering::Release);
+    class
+        .method_table
+        .store(std::ptr::from_ref(mt).cast_mut(), Ordering::Release);
     mt
 }
 
@@ -354,7 +408,9 @@ pub fn ensure(mt: &'static MethodTable, target: LoadLevel) -> Result<()> {
             LoadLevel::Layout => (load_vtable(mt), LoadLevel::Vtable),
             LoadLevel::Vtable | LoadLevel::Full => (load_dependents(mt), LoadLevel::Full),
         };
-        class.in_progress.store(class.in_progress.load(Ordering::Relaxed) & !bit, Ordering::Relaxed);
+        class
+            .in_progress
+            .store(class.in_progress.load(Ordering::Relaxed) & !bit, Ordering::Relaxed);
         match done {
             Ok(()) => class.level.store(next as u8, Ordering::Release),
             Err(e) => {
@@ -373,8 +429,14 @@ fn load_parents(mt: &'static MethodTable) -> Result<()> {
         Some(def) => match def.parent() {
             None => None,
             Some(p) => {
-                let args = p.args.iter().map(|a| class.module.load_sig(a, ctx)).collect::<Result<Box<[_]>>>()?;
-                if p.def.is_interface() || (p.def.attributes().contains(corten_metadata::TypeAttributes::SEALED) && !mt.is_value_type()) {
+                let args = p
+                    .args
+                    .iter()
+                    .map(|a| class.module.load_sig(a, ctx))
+                    .collect::<Result<Box<[_]>>>()?;
+                if p.def.is_interface()
+                    || (p.def.attributes().contains(corten_metadata::TypeAttributes::SEALED) && !mt.is_value_type())
+                {
                     return Err(def.type_load("the base type is sealed or an interface"));
                 }
                 Some(allocate(p.def, args)?)
@@ -395,13 +457,19 @@ fn load_parents(mt: &'static MethodTable) -> Result<()> {
             for rid in md.interface_impls(def.rid()) {
                 let token = md.interface_impl(rid).map_err(|e| class.module.bad_image(e))?.interface;
                 let iface = class.module.load_token(token, ctx)?;
-                let iface = iface.as_method_table().filter(|m| m.is_interface()).ok_or_else(|| def.type_load(format!("'{iface}' is not an interface")))?;
+                let iface = iface
+                    .as_method_table()
+                    .filter(|m| m.is_interface())
+                    .ok_or_else(|| def.type_load(format!("'{iface}' is not an interface")))?;
                 add_interface(&mut declared, iface)?;
             }
         }
         None => {
             if let Some(ArrayInfo { element, sz: true, .. }) = class.array {
-                if element.as_type_desc().is_none_or(|d| matches!(d.kind(), TypeDescKind::Variable(_))) {
+                if element
+                    .as_type_desc()
+                    .is_none_or(|d| matches!(d.kind(), TypeDescKind::Variable(_)))
+                {
                     for name in ["IList`1", "IReadOnlyList`1"] {
                         let def = well_known::core_def("System.Collections.Generic", name)?;
                         add_interface(&mut declared, allocate(def, Box::new([element]))?)?;
@@ -418,7 +486,11 @@ fn load_parents(mt: &'static MethodTable) -> Result<()> {
     if map.len() > usize::from(u16::MAX) {
         return Err(type_load(mt.handle(), "too many interfaces"));
     }
-    let castable = map.iter().any(|i| i.class().def.is_some_and(|d| d.is_corelib_type("System.Runtime.InteropServices", "IDynamicInterfaceCastable")));
+    let castable = map.iter().any(|i| {
+        i.class()
+            .def
+            .is_some_and(|d| d.is_corelib_type("System.Runtime.InteropServices", "IDynamicInterfaceCastable"))
+    });
     let _ = class.declared_interfaces.set(declared.into());
     let map = class.interfaces.get_or_init(|| map.into());
     // SAFETY: loader lock held, level not published yet; the map is leaked with the Class and
@@ -452,7 +524,9 @@ fn add_interface(list: &mut Vec<&'static MethodTable>, iface: &'static MethodTab
 /// Makes the FieldDescs of a type (without offsets).
 pub(crate) fn make_fields(mt: &'static MethodTable) -> Result<Box<[FieldDesc]>> {
     let class = mt.class();
-    let Some(def) = class.def else { return Ok(Box::default()) };
+    let Some(def) = class.def else {
+        return Ok(Box::default());
+    };
     let md = class.module.metadata();
     let mut fields = Vec::with_capacity(def.field_rids().len());
     for (index, rid) in def.field_rids().enumerate() {
@@ -504,7 +578,13 @@ fn element_of(sig: &sig::TypeSig, mt: &'static MethodTable) -> ElementType {
     match sig {
         TypeSig::Class(_) | TypeSig::SzArray(_) | TypeSig::Array { .. } => ElementType::Class,
         TypeSig::ValueType(_) => ElementType::ValueType,
-        TypeSig::GenericInst { is_value_type, .. } => if *is_value_type { ElementType::ValueType } else { ElementType::Class },
+        TypeSig::GenericInst { is_value_type, .. } => {
+            if *is_value_type {
+                ElementType::ValueType
+            } else {
+                ElementType::Class
+            }
+        }
         TypeSig::Ptr(_) => ElementType::Ptr,
         TypeSig::ByRef(_) => ElementType::ByRef,
         TypeSig::FnPtr(_) => ElementType::FnPtr,
@@ -513,7 +593,12 @@ fn element_of(sig: &sig::TypeSig, mt: &'static MethodTable) -> ElementType {
                 e if e.is_primitive() => e,
                 _ => ElementType::ValueType,
             },
-            Some(t) if t.as_type_desc().is_some_and(|d| !matches!(d.kind(), TypeDescKind::Variable(_))) => t.cor_element_type(),
+            Some(t)
+                if t.as_type_desc()
+                    .is_some_and(|d| !matches!(d.kind(), TypeDescKind::Variable(_))) =>
+            {
+                t.cor_element_type()
+            }
             _ => ElementType::Class,
         },
         TypeSig::Pinned(t) => element_of(t, mt),
@@ -526,7 +611,13 @@ fn element_of(sig: &sig::TypeSig, mt: &'static MethodTable) -> ElementType {
 pub(crate) fn load_field_type(f: &FieldDesc) -> Result<TypeHandle> {
     let module = f.owner.module();
     let sig = sig::parse_field(f.signature).map_err(|e| module.bad_image(e))?;
-    module.resolve_type_sig(&sig, GenericContext { class_inst: f.owner.instantiation(), method_inst: &[] })
+    module.resolve_type_sig(
+        &sig,
+        GenericContext {
+            class_inst: f.owner.instantiation(),
+            method_inst: &[],
+        },
+    )
 }
 
 /// Makes the MethodDescs of a type.
@@ -564,17 +655,42 @@ fn def_methods(mt: &'static MethodTable, def: &'static TypeDefInfo) -> Result<Ve
             Ok((arity, reader.unsigned()?))
         });
         let (_, params) = counts.map_err(|e| module.bad_image(e))?;
-        let variables = if generic { crate::generics::own_variables(module, corten_metadata::Token::new(corten_metadata::TableId::MethodDef, rid))? } else { Box::default() };
+        let variables = if generic {
+            crate::generics::own_variables(
+                module,
+                corten_metadata::Token::new(corten_metadata::TableId::MethodDef, rid),
+            )?
+        } else {
+            Box::default()
+        };
         let kind = method_kind(def, row.name, row.attributes, row.impl_flags);
         out.push(MethodDesc {
             is_generic_definition: !variables.is_empty(),
-            ..blank_method(mt, module, kind, rid, i as u16, shape.method_slots.get(i).copied().unwrap_or(NO_SLOT), row.name, row.signature, row.attributes, row.impl_flags, params as u16, variables)
+            ..blank_method(
+                mt,
+                module,
+                kind,
+                rid,
+                i as u16,
+                shape.method_slots.get(i).copied().unwrap_or(NO_SLOT),
+                row.name,
+                row.signature,
+                row.attributes,
+                row.impl_flags,
+                params as u16,
+                variables,
+            )
         });
     }
     Ok(out)
 }
 
-fn method_kind(def: &TypeDefInfo, name: &str, attributes: MethodAttributes, impl_flags: MethodImplAttributes) -> MethodKind {
+fn method_kind(
+    def: &TypeDefInfo,
+    name: &str,
+    attributes: MethodAttributes,
+    impl_flags: MethodImplAttributes,
+) -> MethodKind {
     if attributes.contains(MethodAttributes::PINVOKE_IMPL) {
         return MethodKind::PInvoke;
     }
@@ -658,7 +774,20 @@ fn array_methods(mt: &'static MethodTable, a: ArrayInfo) -> Vec<MethodDesc> {
     list.into_iter()
         .enumerate()
         .map(|(i, (kind, name, params, attributes))| {
-            blank_method(mt, mt.module(), kind, 0, i as u16, NO_SLOT, name, &[], attributes, MethodImplAttributes::empty(), params, Box::default())
+            blank_method(
+                mt,
+                mt.module(),
+                kind,
+                0,
+                i as u16,
+                NO_SLOT,
+                name,
+                &[],
+                attributes,
+                MethodImplAttributes::empty(),
+                params,
+                Box::default(),
+            )
         })
         .collect()
 }
@@ -688,7 +817,9 @@ fn load_vtable(mt: &'static MethodTable) -> Result<()> {
     }
     let open = mt.contains_generic_variables();
     for (i, m) in table.iter().enumerate() {
-        let Some(cell) = mt.vtable_slot_cell(i as u16) else { continue };
+        let Some(cell) = mt.vtable_slot_cell(i as u16) else {
+            continue;
+        };
         if m.owner.is_value_type() {
             cell.store(m.unboxing_stub()?, Ordering::Release);
         } else if open {
@@ -706,7 +837,9 @@ fn load_vtable(mt: &'static MethodTable) -> Result<()> {
                 // SAFETY: loader lock held, level not published yet.
                 unsafe { (*mt.header_ptr()).flags |= flags::HAS_FINALIZER };
                 let critical = mt.ancestry().any(|a| {
-                    a.class().def.is_some_and(|d| d.is_corelib_type("System.Runtime.ConstrainedExecution", "CriticalFinalizerObject"))
+                    a.class().def.is_some_and(|d| {
+                        d.is_corelib_type("System.Runtime.ConstrainedExecution", "CriticalFinalizerObject")
+                    })
                 });
                 if critical && !mt.has_component_size() {
                     // SAFETY: as above.

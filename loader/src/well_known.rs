@@ -21,7 +21,11 @@ pub(crate) fn core_def(namespace: &str, name: &str) -> Result<&'static TypeDefIn
     let core = Binder::require()?.load_core_library()?;
     match core.module().metadata().find_type_def(namespace, name) {
         Some(rid) => core.module().type_def(rid),
-        None => Err(LoadError::TypeLoad { type_name: format!("{namespace}.{name}"), assembly: core.display_name(), reason: String::new() }),
+        None => Err(LoadError::TypeLoad {
+            type_name: format!("{namespace}.{name}"),
+            assembly: core.display_name(),
+            reason: String::new(),
+        }),
     }
 }
 
@@ -41,7 +45,9 @@ pub(crate) fn core_element(e: ElementType) -> Result<&'static MethodTable> {
         // SAFETY: only addresses of leaked MethodTables are stored.
         return Ok(unsafe { &*(p as *const MethodTable) });
     }
-    let name = e.corelib_name().ok_or_else(|| LoadError::NotSupported { what: format!("{e:?} is not a CoreLib type") })?;
+    let name = e.corelib_name().ok_or_else(|| LoadError::NotSupported {
+        what: format!("{e:?} is not a CoreLib type"),
+    })?;
     let mt = core_type("System", name)?;
     cell.store(mt.address(), Ordering::Release);
     Ok(mt)
@@ -65,7 +71,10 @@ pub fn corelib_type(namespace: &str, name: &str) -> Result<&'static MethodTable>
     let mut parts = name.split('+');
     let mut def = core_def(namespace, parts.next().unwrap_or(name))?;
     for inner in parts {
-        def = def.module().find_nested(def.rid(), inner)?.ok_or_else(|| def.type_load(format!("no nested type '{inner}'")))?;
+        def = def
+            .module()
+            .find_nested(def.rid(), inner)?
+            .ok_or_else(|| def.type_load(format!("no nested type '{inner}'")))?;
     }
     def.module().typical_type(def.rid())
 }
@@ -204,7 +213,9 @@ impl WellKnown {
     /// When `init` has not succeeded before: an error of the program, not of its input.
     #[allow(clippy::expect_used)]
     pub fn get() -> &'static WellKnown {
-        WELL_KNOWN.get().expect("WellKnown::init runs before anything else of the loader")
+        WELL_KNOWN
+            .get()
+            .expect("WellKnown::init runs before anything else of the loader")
     }
 }
 
@@ -219,11 +230,18 @@ pub fn string_ctor_target(ctor: &'static MethodDesc) -> Result<Option<&'static M
     let wanted = ctor.parse_signature()?;
     for m in ctor.owner().methods().iter().filter(|m| m.name() == "Ctor") {
         let have = m.parse_signature()?;
-        let same = have.params.len() == wanted.params.len()
-            && have.params.iter().zip(&wanted.params).all(|(a, b)| sig_compare::types_equal(ctor.module(), a, None, m.module(), b, None).unwrap_or(false));
+        let same =
+            have.params.len() == wanted.params.len()
+                && have.params.iter().zip(&wanted.params).all(|(a, b)| {
+                    sig_compare::types_equal(ctor.module(), a, None, m.module(), b, None).unwrap_or(false)
+                });
         if same {
             return Ok(Some(m));
         }
     }
-    Err(LoadError::MissingMethod { class: "System.String".into(), method: "Ctor".into(), signature: ctor.display_name() })
+    Err(LoadError::MissingMethod {
+        class: "System.String".into(),
+        method: "Ctor".into(),
+        signature: ctor.display_name(),
+    })
 }

@@ -39,11 +39,16 @@ pub(super) fn place(is_value_type: bool, base: u32, pack: u32, inputs: &[FieldIn
     let mut largest = 1;
     for i in structs {
         let f = &inputs[i];
-        let align = f.align.max(8);
+        // Structs with references are word-aligned, others need no more than their own alignment.
+        let align = if f.contains_refs() {
+            f.align.max(8)
+        } else {
+            f.align.max(1)
+        };
         largest = largest.max(f.align);
         at = at.next_multiple_of(align);
         offsets[i] = at;
-        at = at.saturating_add(f.size.next_multiple_of(4));
+        at = at.saturating_add(f.size);
     }
     // Values larger than a word are padded to whole words, smaller ones to a power of two.
     let align = if !is_value_type {
@@ -53,11 +58,21 @@ pub(super) fn place(is_value_type: bool, base: u32, pack: u32, inputs: &[FieldIn
     } else {
         at.max(1).next_power_of_two()
     };
-    Placed { offsets, end: at, align, class_size: 0 }
+    Placed {
+        offsets,
+        end: at,
+        align,
+        class_size: 0,
+    }
 }
 
 /// Places small fields until the position is aligned for the larger ones that remain.
-fn fill_base_tail(at: &mut u32, sized: &mut [std::collections::VecDeque<usize>; 4], has_references: bool, offsets: &mut [u32]) {
+fn fill_base_tail(
+    at: &mut u32,
+    sized: &mut [std::collections::VecDeque<usize>; 4],
+    has_references: bool,
+    offsets: &mut [u32],
+) {
     if *at % 8 == 0 {
         return;
     }
@@ -67,11 +82,14 @@ fn fill_base_tail(at: &mut u32, sized: &mut [std::collections::VecDeque<usize>; 
             i += 1;
             continue;
         }
-        let larger_remain = (i + 1..=LOG2_POINTER).any(|j| !sized[j].is_empty() || (j == LOG2_POINTER && has_references));
+        let larger_remain =
+            (i + 1..=LOG2_POINTER).any(|j| !sized[j].is_empty() || (j == LOG2_POINTER && has_references));
         if !larger_remain {
             break;
         }
-        let Some(j) = (0..=i).rev().find(|j| !sized[*j].is_empty()) else { break };
+        let Some(j) = (0..=i).rev().find(|j| !sized[*j].is_empty()) else {
+            break;
+        };
         if let Some(f) = sized[j].pop_front() {
             *at = at.next_multiple_of(1 << j);
             offsets[f] = *at;

@@ -4,7 +4,13 @@ use super::{FieldClass, FieldInput, Placed};
 use crate::{error::Result, type_def::TypeDefInfo};
 
 /// Places fields; the flag tells whether any overlap.
-pub(super) fn place(def: &'static TypeDefInfo, base: u32, pack: u32, class_size: u32, inputs: &[FieldInput]) -> Result<(Placed, bool)> {
+pub(super) fn place(
+    def: &'static TypeDefInfo,
+    base: u32,
+    pack: u32,
+    class_size: u32,
+    inputs: &[FieldInput],
+) -> Result<(Placed, bool)> {
     let pack = if pack == 0 { 64 } else { pack };
     let md = def.module().metadata();
     let first = def.field_rids().start;
@@ -12,13 +18,16 @@ pub(super) fn place(def: &'static TypeDefInfo, base: u32, pack: u32, class_size:
     let mut end = base;
     let mut largest = 1;
     for f in inputs {
-        let declared = md.field_offset(first + f.index as u32).ok_or_else(|| def.type_load("a field of an explicit layout has no offset"))?;
+        let declared = md
+            .field_offset(first + f.index as u32)
+            .ok_or_else(|| def.type_load("a field of an explicit layout has no offset"))?;
         let at = u64::from(base) + u64::from(declared);
         if at + u64::from(f.size) > super::MAX_SIZE {
             return Err(def.type_load("a field offset is too large"));
         }
         let at = at as u32;
-        if (f.contains_refs() || f.class == FieldClass::ByRef || f.ty.is_some_and(|t| t.is_byref_like())) && at % 8 != 0 {
+        if (f.contains_refs() || f.class == FieldClass::ByRef || f.ty.is_some_and(|t| t.is_byref_like())) && at % 8 != 0
+        {
             return Err(def.type_load(format!(
                 "it contains an object field at offset {declared} that is incorrectly aligned or overlapped by a non-object field"
             )));
@@ -28,7 +37,15 @@ pub(super) fn place(def: &'static TypeDefInfo, base: u32, pack: u32, class_size:
         end = end.max(at + f.size);
     }
     let overlap = check_overlap(def, base, inputs, &offsets)?;
-    Ok((Placed { offsets, end, align: largest, class_size }, overlap))
+    Ok((
+        Placed {
+            offsets,
+            end,
+            align: largest,
+            class_size,
+        },
+        overlap,
+    ))
 }
 
 /// Rejects references that overlap non-references (or other references partially).

@@ -6,7 +6,12 @@ use corten_metadata::{
     sig::{self, TypeSig},
 };
 
-use crate::{error::Result, module::Module, type_def::{Category, TypeDefInfo}, type_handle::TypeHandle};
+use crate::{
+    error::Result,
+    module::Module,
+    type_def::{Category, TypeDefInfo},
+    type_handle::TypeHandle,
+};
 
 /// More series than this are refused: 64 K runs of references in one object.
 const MAX_SERIES: u32 = 1 << 16;
@@ -30,7 +35,11 @@ pub(crate) fn bound_of_definition(def: &'static TypeDefInfo, args: &[u32]) -> Re
 }
 
 fn definition(def: &'static TypeDefInfo, args: &[u32], depth: u32) -> Result<u32> {
-    if matches!(def.category(), Category::Enum | Category::Primitive | Category::Interface) || depth > 40 {
+    if matches!(
+        def.category(),
+        Category::Enum | Category::Primitive | Category::Interface
+    ) || depth > 40
+    {
         return Ok(0);
     }
     let module = def.module();
@@ -48,7 +57,11 @@ fn definition(def: &'static TypeDefInfo, args: &[u32], depth: u32) -> Result<u32
         total = total.saturating_mul(n);
     }
     if let Some(p) = def.parent().filter(|_| !def.is_value_type()) {
-        let parent_args = p.args.iter().map(|a| signature(module, a, args, depth + 1)).collect::<Result<Vec<_>>>()?;
+        let parent_args = p
+            .args
+            .iter()
+            .map(|a| signature(module, a, args, depth + 1))
+            .collect::<Result<Vec<_>>>()?;
         total = total.saturating_add(definition(p.def, &parent_args, depth + 1)?);
     }
     Ok(total)
@@ -59,9 +72,16 @@ fn signature(module: &'static Module, s: &TypeSig, args: &[u32], depth: u32) -> 
         TypeSig::String | TypeSig::Object | TypeSig::Class(_) | TypeSig::SzArray(_) | TypeSig::Array { .. } => 1,
         TypeSig::Var(n) => args.get(*n as usize).copied().unwrap_or(1),
         TypeSig::MVar(_) => 1,
-        TypeSig::GenericInst { is_value_type: false, .. } => 1,
-        TypeSig::GenericInst { definition: d, args: a, .. } => {
-            let inner = a.iter().map(|x| signature(module, x, args, depth + 1)).collect::<Result<Vec<_>>>()?;
+        TypeSig::GenericInst {
+            is_value_type: false, ..
+        } => 1,
+        TypeSig::GenericInst {
+            definition: d, args: a, ..
+        } => {
+            let inner = a
+                .iter()
+                .map(|x| signature(module, x, args, depth + 1))
+                .collect::<Result<Vec<_>>>()?;
             definition(module.resolve_type_def(*d)?, &inner, depth + 1)?
         }
         TypeSig::ValueType(t) => definition(module.resolve_type_def(*t)?, &[], depth + 1)?,

@@ -101,11 +101,17 @@ pub(crate) fn load_layout(mt: &'static MethodTable) -> Result<()> {
         if mt.fields().iter().any(|f| f.kind() == FieldKind::Instance) {
             return Err(def.type_load("an interface has instance fields"));
         }
-        let _ = class.layout.set(InstanceLayout { field_alignment: 8, ..InstanceLayout::default() });
+        let _ = class.layout.set(InstanceLayout {
+            field_alignment: 8,
+            ..InstanceLayout::default()
+        });
         return Ok(());
     }
     let inputs = collect(mt, def)?;
-    let base = parent_layout.map_or(0, |l| l.unaligned_size);
+    let mut base = parent_layout.map_or(0, |l| l.unaligned_size);
+    if needs_aligned_base(mt) {
+        base = base.next_multiple_of(8);
+    }
 
     let mut layout = if def.category() == Category::Primitive || def.element_type() == ElementType::Void {
         primitive_layout(def, &inputs)
@@ -117,7 +123,9 @@ pub(crate) fn load_layout(mt: &'static MethodTable) -> Result<()> {
     }
     special_alignment(def, &mut layout);
     for (f, o) in inputs.iter().zip(&layout.gc_refs_offsets) {
-        mt.fields()[f.index].offset.store(*o, std::sync::atomic::Ordering::Release);
+        mt.fields()[f.index]
+            .offset
+            .store(*o, std::sync::atomic::Ordering::Release);
     }
     let mut gc_refs: Vec<u32> = parent_layout.map_or_else(Vec::new, |l| l.gc_refs.to_vec());
     let mut byrefs = Vec::new();
@@ -157,6 +165,18 @@ pub(crate) fn load_layout(mt: &'static MethodTable) -> Result<()> {
     Ok(())
 }
 
+/// Precompiled code of an assembly must not depend on the exact size of base classes that other assemblies
+/// define: own fields start at a word boundary then.
+fn needs_aligned_base(mt: &'static MethodTable) -> bool {
+    let module = mt.module();
+    !mt.is_value_type()
+        && module.metadata().pe().managed_native_header().is_some()
+        && mt
+            .ancestry()
+            .skip(1)
+            .any(|a| a.parent().is_some() && a.module() != module)
+}
+
 /// Working result before references are collected.
 struct Working {
     gc_refs_offsets: Vec<u32>,
@@ -170,7 +190,10 @@ struct Working {
 fn has_gaps(inputs: &[FieldInput], w: &Working, base: u32) -> bool {
     let used: u64 = inputs.iter().map(|f| u64::from(f.size)).sum();
     let nested = inputs.iter().any(|f| {
-        f.class == FieldClass::Struct && f.ty.and_then(|t| t.as_method_table()).is_some_and(|m| m.class().layout().not_tightly_packed)
+        f.class == FieldClass::Struct
+            && f.ty
+                .and_then(|t| t.as_method_table())
+                .is_some_and(|m| m.class().layout().not_tightly_packed)
     });
     nested || used != u64::from(w.size - base.min(w.size))
 }
@@ -186,7 +209,13 @@ fn collect(mt: &'static MethodTable, def: &'static TypeDefInfo) -> Result<Vec<Fi
         }
         if self_primitive {
             let size = def.element_type().primitive_size().unwrap_or(1);
-            out.push(FieldInput { index, size, align: size, class: FieldClass::Primitive, ty: None });
+            out.push(FieldInput {
+                index,
+                size,
+                align: size,
+                class: FieldClass::Primitive,
+                ty: None,
+            });
             continue;
         }
         let input = match f.element_type() {
@@ -194,7 +223,13 @@ fn collect(mt: &'static MethodTable, def: &'static TypeDefInfo) -> Result<Vec<Fi
                 if !def.is_byref_like() {
                     return Err(def.type_load("a byref field in a type that is not a ref struct"));
                 }
-                FieldInput { index, size: 8, align: 8, class: FieldClass::ByRef, ty: None }
+                FieldInput {
+                    index,
+                    size: 8,
+                    align: 8,
+                    class: FieldClass::ByRef,
+                    ty: None,
+                }
             }
             ElementType::ValueType | ElementType::Void => {
                 let parsed = sig::parse_field(f.signature()).map_err(|e| mt.module().bad_image(e))?;
@@ -208,13 +243,37 @@ fn collect(mt: &'static MethodTable, def: &'static TypeDefInfo) -> Result<Vec<Fi
                     return Err(def.type_load(format!("field '{}' is byref-like in a type that is not", f.name())));
                 }
                 match ft.internal_element_type().primitive_size() {
-                    Some(size) => FieldInput { index, size, align: size, class: FieldClass::Primitive, ty: Some(t) },
-                    None => FieldInput { index, size: ft.class().instance_size(), align: ft.class().field_alignment(), class: FieldClass::Struct, ty: Some(t) },
+                    Some(size) => FieldInput {
+                        index,
+                        size,
+                        align: size,
+                        class: FieldClass::Primitive,
+                        ty: Some(t),
+                    },
+                    None => FieldInput {
+                        index,
+                        size: ft.class().instance_size(),
+                        align: ft.class().field_alignment(),
+                        class: FieldClass::Struct,
+                        ty: Some(t),
+                    },
                 }
             }
             e => match e.primitive_size() {
-                Some(size) => FieldInput { index, size, align: size, class: FieldClass::Primitive, ty: None },
-                None => FieldInput { index, size: 8, align: 8, class: FieldClass::Reference, ty: None },
+                Some(size) => FieldInput {
+                    index,
+                    size,
+                    align: size,
+                    class: FieldClass::Primitive,
+                    ty: None,
+                },
+                None => FieldInput {
+                    index,
+                    size: 8,
+                    align: 8,
+                    class: FieldClass::Reference,
+                    ty: None,
+                },
             },
         };
         out.push(input);
@@ -227,7 +286,14 @@ fn collect(mt: &'static MethodTable, def: &'static TypeDefInfo) -> Result<Vec<Fi
 
 fn primitive_layout(def: &TypeDefInfo, inputs: &[FieldInput]) -> Working {
     let size = def.element_type().primitive_size().unwrap_or(1);
-    Working { gc_refs_offsets: vec![0; inputs.len()], size, unaligned: size, align: size, auto: false, overlap: false }
+    Working {
+        gc_refs_offsets: vec![0; inputs.len()],
+        size,
+        unaligned: size,
+        align: size,
+        auto: false,
+        overlap: false,
+    }
 }
 
 fn compute(mt: &'static MethodTable, def: &'static TypeDefInfo, base: u32, inputs: &[FieldInput]) -> Result<Working> {
@@ -271,16 +337,23 @@ fn compute(mt: &'static MethodTable, def: &'static TypeDefInfo, base: u32, input
         total = total.next_multiple_of(placed.align.max(1));
         unaligned = total;
     }
-    Ok(Working { gc_refs_offsets: placed.offsets, size: total, unaligned, align: placed.align.max(1), auto: auto_layout, overlap })
+    Ok(Working {
+        gc_refs_offsets: placed.offsets,
+        size: total,
+        unaligned,
+        align: placed.align.max(1),
+        auto: auto_layout,
+        overlap,
+    })
 }
 
 /// Sequential layout is honoured for structs without references whose struct fields are sequential too, and
 /// for blittable classes; everything else is laid out automatically.
 fn is_managed_sequential(mt: &'static MethodTable, inputs: &[FieldInput]) -> bool {
     let ok_fields = inputs.iter().all(|f| match f.class {
-        FieldClass::Reference | FieldClass::ByRef => false,
-        FieldClass::Primitive => true,
-        FieldClass::Struct => !f.contains_refs() && f.ty.and_then(|t| t.as_method_table()).is_some_and(|m| !m.class().layout().auto_layout),
+        FieldClass::Reference => false,
+        FieldClass::Primitive | FieldClass::ByRef => true,
+        FieldClass::Struct => !f.contains_refs(),
     });
     if !ok_fields {
         return false;
@@ -303,13 +376,19 @@ fn is_managed_sequential(mt: &'static MethodTable, inputs: &[FieldInput]) -> boo
 }
 
 fn is_blittable_element(e: ElementType) -> bool {
-    !matches!(e, ElementType::Boolean | ElementType::Char | ElementType::Class | ElementType::ByRef)
+    !matches!(
+        e,
+        ElementType::Boolean | ElementType::Char | ElementType::Class | ElementType::ByRef
+    )
 }
 
 fn is_blittable_fields(mt: &'static MethodTable) -> bool {
     mt.fields().iter().filter(|f| f.kind() == FieldKind::Instance).all(|f| {
         is_blittable_element(f.element_type())
-            && f.ty.get().and_then(|t| t.as_method_table()).is_none_or(is_blittable_struct)
+            && f.ty
+                .get()
+                .and_then(|t| t.as_method_table())
+                .is_none_or(is_blittable_struct)
     })
 }
 
@@ -332,7 +411,9 @@ fn is_blittable_inputs(mt: &'static MethodTable, inputs: &[FieldInput]) -> bool 
 }
 
 fn inline_array(def: &'static TypeDefInfo, inputs: &[FieldInput], n: u32, w: &mut Working) -> Result<()> {
-    let [field] = inputs else { return Err(def.type_load("an inline array has exactly one instance field")) };
+    let [field] = inputs else {
+        return Err(def.type_load("an inline array has exactly one instance field"));
+    };
     if n == 0 {
         return Err(def.type_load("the length of an inline array must be positive"));
     }
@@ -424,7 +505,10 @@ fn array_layout(mt: &'static MethodTable, a: ArrayInfo) -> Result<()> {
     let desc = if a.element.is_reference_type() {
         Some(GcDesc::RefArray { data_offset: data })
     } else {
-        let refs = a.element.as_method_table().map_or(&[][..], |m| &m.class().layout().gc_refs);
+        let refs = a
+            .element
+            .as_method_table()
+            .map_or(&[][..], |m| &m.class().layout().gc_refs);
         let offsets: Vec<usize> = refs.iter().map(|r| *r as usize).collect();
         (!offsets.is_empty()).then(|| GcDesc::for_struct_array(data, component as usize, &offsets))
     };
@@ -434,6 +518,9 @@ fn array_layout(mt: &'static MethodTable, a: ArrayInfo) -> Result<()> {
         write_gc_desc(mt, &d, base_size)?;
     }
     let _ = mt.class().fields.set(Box::default());
-    let _ = mt.class().layout.set(InstanceLayout { field_alignment: 8, ..InstanceLayout::default() });
+    let _ = mt.class().layout.set(InstanceLayout {
+        field_alignment: 8,
+        ..InstanceLayout::default()
+    });
     Ok(())
 }

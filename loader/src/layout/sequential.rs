@@ -17,5 +17,10 @@ pub(super) fn place(base: u32, pack: u32, class_size: u32, inputs: &[FieldInput]
         offsets.push(at);
         at = at.saturating_add(f.size);
     }
-    Placed { offsets, end: at, align: largest, class_size }
+    Placed {
+        offsets,
+        end: at,
+        align: largest,
+        class_size,
+    }
 }

@@ -81,7 +81,11 @@ fn compute(def: &'static TypeDefInfo) -> Result<VtableShape> {
             if !m.is_instance_virtual() {
                 continue;
             }
-            let inherited = if m.attributes.contains(MethodAttributes::NEW_SLOT) { None } else { find_overridden(def, i)? };
+            let inherited = if m.attributes.contains(MethodAttributes::NEW_SLOT) {
+                None
+            } else {
+                find_overridden(def, i)?
+            };
             let slot = match inherited {
                 Some(slot) => {
                     s.slots[usize::from(slot)] = SlotMethod { def, index: i as u16 };
@@ -122,7 +126,9 @@ fn find_overridden(def: &'static TypeDefInfo, index: usize) -> Result<Option<u16
             }
             if sig_compare::method_blobs_equal(def.module(), m.signature, None, base.module(), b.signature, subst)? {
                 // A method that only its own assembly can see is not overridden from elsewhere.
-                let internal = access == MethodAttributes::ASSEM || access == MethodAttributes::FAM_AND_ASSEM || access == MethodAttributes::PRIVATE;
+                let internal = access == MethodAttributes::ASSEM
+                    || access == MethodAttributes::FAM_AND_ASSEM
+                    || access == MethodAttributes::PRIVATE;
                 if internal && base.module() != def.module() && b.attributes.contains(MethodAttributes::STRICT) {
                     continue;
                 }
@@ -143,14 +149,22 @@ fn apply_method_impls(def: &'static TypeDefInfo, s: &mut VtableShape) -> Result<
     let md = module.metadata();
     for rid in md.method_impls(def.rid()) {
         let row = md.method_impl(rid).map_err(|e| module.bad_image(e))?;
-        let deferred = DeferredImpl { body: row.body, declaration: row.declaration };
+        let deferred = DeferredImpl {
+            body: row.body,
+            declaration: row.declaration,
+        };
         let decl_def = match row.declaration.table() {
             Some(TableId::MethodDef) => {
-                let owner = md.owner_of_method(row.declaration.rid()).ok_or_else(|| module.bad_image("MethodImpl of an ownerless method"))?;
+                let owner = md
+                    .owner_of_method(row.declaration.rid())
+                    .ok_or_else(|| module.bad_image("MethodImpl of an ownerless method"))?;
                 module.type_def(owner)?
             }
             Some(TableId::MemberRef) => {
-                let class = md.member_ref(row.declaration.rid()).map_err(|e| module.bad_image(e))?.class;
+                let class = md
+                    .member_ref(row.declaration.rid())
+                    .map_err(|e| module.bad_image(e))?
+                    .class;
                 module.resolve_type_def(class)?
             }
             _ => return Err(module.bad_image("MethodImpl declaration is not a method")),
@@ -176,9 +190,15 @@ fn apply_method_impls(def: &'static TypeDefInfo, s: &mut VtableShape) -> Result<
 fn body_index(def: &'static TypeDefInfo, token: Token) -> Result<u16> {
     let module = def.module();
     match token.table() {
-        Some(TableId::MethodDef) => def.method_index(token.rid()).map(|i| i as u16).ok_or_else(|| def.type_load("a method override's body belongs to another type")),
+        Some(TableId::MethodDef) => def
+            .method_index(token.rid())
+            .map(|i| i as u16)
+            .ok_or_else(|| def.type_load("a method override's body belongs to another type")),
         Some(TableId::MemberRef) => {
-            let row = module.metadata().member_ref(token.rid()).map_err(|e| module.bad_image(e))?;
+            let row = module
+                .metadata()
+                .member_ref(token.rid())
+                .map_err(|e| module.bad_image(e))?;
             let want = sig::parse_method(row.signature).map_err(|e| module.bad_image(e))?;
             for (i, m) in def.methods().iter().enumerate() {
                 if m.name == row.name && sig_compare::method_ref_matches(module, &want, module, m.signature, None)? {
@@ -194,18 +214,25 @@ fn body_index(def: &'static TypeDefInfo, token: Token) -> Result<u16> {
 fn declared_slot(def: &'static TypeDefInfo, token: Token, decl_def: &'static TypeDefInfo) -> Result<Option<u16>> {
     let module = def.module();
     if token.is(TableId::MethodDef) {
-        let Some(i) = decl_def.method_index(token.rid()) else { return Ok(None) };
+        let Some(i) = decl_def.method_index(token.rid()) else {
+            return Ok(None);
+        };
         if decl_def.methods()[i].attributes.contains(MethodAttributes::FINAL) && decl_def != def {
             return Err(def.type_load("a method override's declaration is final"));
         }
         // For own methods the slot is in the shape under construction: only base methods are looked up here.
         return slot_of(def, decl_def, i);
     }
-    let row = module.metadata().member_ref(token.rid()).map_err(|e| module.bad_image(e))?;
+    let row = module
+        .metadata()
+        .member_ref(token.rid())
+        .map_err(|e| module.bad_image(e))?;
     let want = sig::parse_method(row.signature).map_err(|e| module.bad_image(e))?;
     for (i, m) in decl_def.methods().iter().enumerate() {
         // The reference's signature is in terms of the declaring type's own variables.
-        if m.name == row.name && sig_compare::method_ref_matches(module, &want, decl_def.module(), m.signature, None::<&Subst<'_>>)? {
+        if m.name == row.name
+            && sig_compare::method_ref_matches(module, &want, decl_def.module(), m.signature, None::<&Subst<'_>>)?
+        {
             if m.attributes.contains(MethodAttributes::FINAL) && decl_def != def {
                 return Err(def.type_load("a method override's declaration is final"));
             }
@@ -232,7 +259,9 @@ fn slot_of(def: &'static TypeDefInfo, decl_def: &'static TypeDefInfo, index: usi
 fn propagate_covariant(parent: &[SlotMethod], def: &'static TypeDefInfo, s: &mut VtableShape) {
     let mut extra = Vec::new();
     for (slot, body) in &s.own {
-        let Some(before) = parent.get(usize::from(*slot)) else { continue };
+        let Some(before) = parent.get(usize::from(*slot)) else {
+            continue;
+        };
         let sharing: Vec<u16> = parent
             .iter()
             .enumerate()
@@ -243,7 +272,11 @@ fn propagate_covariant(parent: &[SlotMethod], def: &'static TypeDefInfo, s: &mut
             continue;
         }
         let token = Token::new(TableId::MethodDef, before.def.method_rid(usize::from(before.index)));
-        if before.def.module().metadata().has_attribute(token, "System.Runtime.CompilerServices", "PreserveBaseOverridesAttribute") {
+        if before.def.module().metadata().has_attribute(
+            token,
+            "System.Runtime.CompilerServices",
+            "PreserveBaseOverridesAttribute",
+        ) {
             extra.extend(sharing.into_iter().map(|t| (t, *body)));
         }
     }
