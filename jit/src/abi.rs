@@ -172,7 +172,11 @@ pub fn struct_classes(info: &TypeInfo) -> Option<SmallVec<[RegClass; 2]>> {
         }
         let slot = &mut classes[(field.offset / 8) as usize];
         let class = scalar_class(field.kind);
-        *slot = Some(if *slot == Some(RegClass::Int) { RegClass::Int } else { class });
+        *slot = Some(if *slot == Some(RegClass::Int) {
+            RegClass::Int
+        } else {
+            class
+        });
     }
     // An eightbyte of padding only travels as INTEGER.
     Some(classes[..count].iter().map(|c| c.unwrap_or(RegClass::Int)).collect())
@@ -206,7 +210,13 @@ impl Assigner {
     fn scalar(&mut self, kind: TypeKind) -> ArgLoc {
         let class = scalar_class(kind);
         let place = self.take(class);
-        ArgLoc::Pieces(smallvec![Piece { place, offset: 0, size: scalar_size(kind) as u8, kind: Some(kind), class }])
+        ArgLoc::Pieces(smallvec![Piece {
+            place,
+            offset: 0,
+            size: scalar_size(kind) as u8,
+            kind: Some(kind),
+            class
+        }])
     }
 
     fn value(&mut self, info: &TypeInfo) -> ArgLoc {
@@ -237,7 +247,13 @@ fn struct_pieces(
         .enumerate()
         .map(|(i, &class)| {
             let offset = i as u32 * 8;
-            Piece { place: take(class), offset, size: (info.size - offset).min(8) as u8, kind: None, class }
+            Piece {
+                place: take(class),
+                offset,
+                size: (info.size - offset).min(8) as u8,
+                kind: None,
+                class,
+            }
         })
         .collect()
 }
@@ -263,7 +279,11 @@ fn return_loc(info: &TypeInfo) -> RetLoc {
         },
         kind => {
             let class = scalar_class(kind);
-            let place = if class == RegClass::Int { Place::Int(0) } else { Place::Sse(0) };
+            let place = if class == RegClass::Int {
+                Place::Int(0)
+            } else {
+                Place::Sse(0)
+            };
             RetLoc::Pieces(smallvec![Piece {
                 place,
                 offset: 0,
@@ -279,7 +299,11 @@ impl AbiSignature {
     /// The convention of a closed signature; the host describes its types.
     pub fn of(sig: &Signature, host: &dyn CompilerHost) -> HostResult<Self> {
         let ret = host.type_info(sig.ret)?;
-        let params = sig.params.iter().map(|&p| host.type_info(p)).collect::<HostResult<Vec<_>>>()?;
+        let params = sig
+            .params
+            .iter()
+            .map(|&p| host.type_info(p))
+            .collect::<HostResult<Vec<_>>>()?;
         let has_this = sig.has_this && sig.convention == Convention::Managed;
         Ok(Self::from_types(has_this, &ret, params.iter().map(|p| &**p)))
     }
@@ -291,7 +315,15 @@ impl AbiSignature {
         let ret = return_loc(ret);
         let ret_buffer = (ret == RetLoc::Buffer).then(|| next.take(RegClass::Int));
         let args = params.map(|p| next.value(p)).collect();
-        AbiSignature { this, ret_buffer, args, ret, stack_bytes: next.stack, int_regs: next.int, sse_regs: next.sse }
+        AbiSignature {
+            this,
+            ret_buffer,
+            args,
+            ret,
+            stack_bytes: next.stack,
+            int_regs: next.int,
+            sse_regs: next.sse,
+        }
     }
 
     /// The CLIF signature that makes Cranelift assign exactly these places.
@@ -336,7 +368,10 @@ mod tests {
             size,
             align: 8,
             is_value_type: true,
-            fields: fields.iter().map(|&(offset, kind)| FlatField { offset, kind }).collect(),
+            fields: fields
+                .iter()
+                .map(|&(offset, kind)| FlatField { offset, kind })
+                .collect(),
             has_gc_pointers: false,
             vector_size: None,
             nullable_of: None,
@@ -387,7 +422,11 @@ mod tests {
 
     #[test]
     fn return_buffer_follows_this() {
-        let big = info(TypeKind::Struct, 24, &[(0, TypeKind::I8), (8, TypeKind::I8), (16, TypeKind::I8)]);
+        let big = info(
+            TypeKind::Struct,
+            24,
+            &[(0, TypeKind::I8), (8, TypeKind::I8), (16, TypeKind::I8)],
+        );
         let abi = AbiSignature::from_types(true, &big, [].into_iter());
         assert_eq!(abi.ret_buffer, Some(Place::Int(1)));
         assert_eq!(abi.ret, RetLoc::Buffer);

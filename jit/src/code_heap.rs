@@ -67,7 +67,12 @@ impl CodeHeap {
         Ok(CodeHeap {
             base,
             code_bytes,
-            space: Mutex::new(Space { top: CODE_ALIGN, free: Vec::new(), veneers: FxHashMap::default(), data_top }),
+            space: Mutex::new(Space {
+                top: CODE_ALIGN,
+                free: Vec::new(),
+                veneers: FxHashMap::default(),
+                data_top,
+            }),
             used: AtomicU64::new(0),
         })
     }
@@ -196,7 +201,11 @@ fn reserve_near(code: usize, bytes: usize) -> std::io::Result<*mut u8> {
                 0,
             )
         };
-        if p == libc::MAP_FAILED { Err(std::io::Error::last_os_error()) } else { Ok(p.cast::<u8>()) }
+        if p == libc::MAP_FAILED {
+            Err(std::io::Error::last_os_error())
+        } else {
+            Ok(p.cast::<u8>())
+        }
     };
     let near = |p: *mut u8| {
         let p = p as usize;

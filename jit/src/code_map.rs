@@ -51,7 +51,12 @@ pub struct CallSite {
 
 impl CallSite {
     pub(crate) fn new(ret: u32, il: u32, first_handler: u32, handlers: u32) -> Self {
-        CallSite { ret, il, first_handler, handlers }
+        CallSite {
+            ret,
+            il,
+            first_handler,
+            handlers,
+        }
     }
 }
 
@@ -187,7 +192,11 @@ impl CodeMap {
         if p == libc::MAP_FAILED {
             return Err(std::io::Error::last_os_error());
         }
-        Ok(CodeMap { base: heap.base(), code_bytes: heap.code_bytes(), table: p.cast() })
+        Ok(CodeMap {
+            base: heap.base(),
+            code_bytes: heap.code_bytes(),
+            table: p.cast(),
+        })
     }
 
     fn slot(&self, pc: usize) -> Option<&AtomicPtr<CodeInfo>> {

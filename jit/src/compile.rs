@@ -6,7 +6,7 @@ use crate::code_map::{
 };
 use crate::host_api::{CompilerHost, CpuFeatures};
 use crate::ids::MethodId;
-use crate::ir::{ClauseKind, Func, NO_IL};
+use crate::ir::{Clause, ClauseKind, Func, NO_IL};
 use crate::isa::{IsaError, Targets, Tier};
 use crate::lower::{self, CellSource, LowerError};
 use crate::perf_map::PerfMap;
@@ -15,6 +15,7 @@ use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{ExternalName, LibCall};
 use cranelift_codegen::isa::unwind::UnwindInst;
 use cranelift_codegen::{Context, FinalizedMachExceptionHandler, FinalizedRelocTarget};
+use cranelift_entity::EntityRef;
 use std::cell::RefCell;
 
 /// Address space for code.
@@ -104,7 +105,7 @@ pub struct CompiledCode {
     call_sites: Vec<CallSite>,
     handlers: Vec<HandlerPad>,
     gc_slots: Vec<GcSlot>,
-    clauses: Vec<(ClauseKind, (u32, u32), (u32, u32))>,
+    clauses: Vec<Clause>,
     locals_fp_offset: i32,
     traps: Vec<(u32, u8)>,
     il_map: Vec<(u32, u32)>,
@@ -159,7 +160,12 @@ impl Jit {
         let targets = Targets::new(cpu)?;
         let heap = CodeHeap::new(bytes)?;
         let map = CodeMap::new(&heap).map_err(JitError::Map)?;
-        Ok(Jit { targets, heap, map, perf: PerfMap::from_environment() })
+        Ok(Jit {
+            targets,
+            heap,
+            map,
+            perf: PerfMap::from_environment(),
+        })
     }
 
     /// The code region.
@@ -199,16 +205,33 @@ impl Jit {
         let count: usize = func.blocks.values().map(|b| b.insts.len() + 1).sum();
         if count > MAX_INSTRUCTIONS {
             let error = LowerError::TooLarge(format!("{count} instructions"));
-            return Err(CompileError::Lower { name: func.name.clone(), error });
+            return Err(CompileError::Lower {
+                name: func.name.clone(),
+                error,
+            });
         }
         // The host may compile recursively (through class initialisers of its own): never hold the scratch across that.
         let mut scratch = SCRATCH.take().unwrap_or_else(|| {
-            Box::new(Scratch { context: Context::new(), control: ControlPlane::default() })
+            Box::new(Scratch {
+                context: Context::new(),
+                control: ControlPlane::default(),
+            })
         });
-        let result = self.compile_in(&mut scratch, func, host, tier, clif);
+        let mut clif = clif;
+        let mut result = self.compile_in(&mut scratch, func, host, tier, clif.as_deref_mut(), false);
+        if let Ok(None) = result {
+            // A shared landing pad was in unreachable code.
+            scratch.context.clear();
+            result = self.compile_in(&mut scratch, func, host, tier, clif, true);
+        }
         scratch.context.clear();
         SCRATCH.set(Some(scratch));
-        let mut code = result?;
+        let Some(mut code) = result? else {
+            return Err(CompileError::Codegen {
+                name: func.name.clone(),
+                error: "landing pad is missing".into(),
+            });
+        };
         for filter in &func.filters {
             code.filters.push(self.compile_one(filter, host, tier, None)?);
         }
@@ -222,14 +245,23 @@ impl Jit {
         host: &dyn CompilerHost,
         tier: Tier,
         clif: Option<&mut String>,
-    ) -> Result<CompiledCode, CompileError> {
+        all_try_calls: bool,
+    ) -> Result<Option<CompiledCode>, CompileError> {
         let context = &mut scratch.context;
-        let lowered = lower::lower(func, host, &HeapCells(&self.heap), &mut context.func)
-            .map_err(|error| CompileError::Lower { name: func.name.clone(), error })?;
+        let lowered =
+            lower::lower(func, host, &HeapCells(&self.heap), &mut context.func, all_try_calls).map_err(|error| {
+                CompileError::Lower {
+                    name: func.name.clone(),
+                    error,
+                }
+            })?;
         if let Some(text) = clif {
             *text = context.func.display().to_string();
         }
-        let failed = |error: String| CompileError::Codegen { name: func.name.clone(), error };
+        let failed = |error: String| CompileError::Codegen {
+            name: func.name.clone(),
+            error,
+        };
         if let Err(e) = context.compile(self.targets.of(tier), &mut scratch.control) {
             return Err(failed(cranelift_codegen::print_errors::pretty_error(e.func, e.inner)));
         }
@@ -240,7 +272,11 @@ impl Jit {
         let mut code = CompiledCode {
             name: func.name.clone(),
             method: func.method,
-            kind: if func.parent_locals.is_some() { CodeKind::Filter } else { CodeKind::Method },
+            kind: if func.parent_locals.is_some() {
+                CodeKind::Filter
+            } else {
+                CodeKind::Method
+            },
             bytes: compiled.code_buffer().to_vec(),
             relocs: Vec::with_capacity(buffer.relocs().len()),
             frame_size: 0,
@@ -248,9 +284,13 @@ impl Jit {
             call_sites: Vec::new(),
             handlers: Vec::new(),
             gc_slots: Vec::with_capacity(lowered.gc_slots.len()),
-            clauses: func.clauses.values().map(|c| (c.kind.clone(), c.try_range, c.handler_range)).collect(),
+            clauses: func.clauses.values().cloned().collect(),
             locals_fp_offset: 0,
-            traps: buffer.traps().iter().map(|t| (t.offset, t.code.as_raw().get())).collect(),
+            traps: buffer
+                .traps()
+                .iter()
+                .map(|t| (t.offset, t.code.as_raw().get()))
+                .collect(),
             il_map: Vec::new(),
             filters: Vec::new(),
         };
@@ -268,16 +308,19 @@ impl Jit {
                         None => return Err(failed(format!("unknown function {}", name.index))),
                     }
                 }
-                FinalizedRelocTarget::ExternalName(ExternalName::LibCall(call)) => {
-                    match libcall_address(*call) {
-                        Some(address) => RelocTarget::Address(address),
-                        None => return Err(failed(format!("library call {call} is not available"))),
-                    }
-                }
+                FinalizedRelocTarget::ExternalName(ExternalName::LibCall(call)) => match libcall_address(*call) {
+                    Some(address) => RelocTarget::Address(address),
+                    None => return Err(failed(format!("library call {call} is not available"))),
+                },
                 FinalizedRelocTarget::Func(offset) => RelocTarget::Own(*offset),
                 other => return Err(failed(format!("unexpected relocation target {other:?}"))),
             };
-            code.relocs.push(Relocation { offset: reloc.offset, kind, target, addend: reloc.addend });
+            code.relocs.push(Relocation {
+                offset: reloc.offset,
+                kind,
+                target,
+                addend: reloc.addend,
+            });
         }
         let Some(frame) = buffer.frame_layout() else {
             return Err(failed("no frame layout".into()));
@@ -287,7 +330,10 @@ impl Jit {
         let mut clobbers = 0i32;
         for (_, unwind) in &buffer.unwind_info {
             match unwind {
-                UnwindInst::DefineNewFrame { offset_downward_to_clobbers, .. } => {
+                UnwindInst::DefineNewFrame {
+                    offset_downward_to_clobbers,
+                    ..
+                } => {
                     clobbers = *offset_downward_to_clobbers as i32;
                 }
                 UnwindInst::SaveReg { clobber_offset, reg } => code.saved.push(SavedRegister {
@@ -302,33 +348,81 @@ impl Jit {
             kind: s.kind,
             pinned: s.pinned,
         }));
+        // Ranges of code with the same position: (start, index in `positions`).
+        let mut ranges: Vec<(u32, u32)> = Vec::new();
         let mut end = 0;
         for range in buffer.get_srclocs_sorted() {
             if range.start > end {
-                code.il_map.push((end, NO_IL));
+                ranges.push((end, u32::MAX));
             }
-            let il = range.loc.bits();
-            if code.il_map.last().map(|l| l.1) != Some(il) {
-                code.il_map.push((range.start, il));
-            }
+            ranges.push((range.start, range.loc.bits()));
             end = range.end;
         }
-        code.il_map.push((end, NO_IL));
+        ranges.push((end, u32::MAX));
+        for &(start, position) in &ranges {
+            let il = lowered.positions.get(position as usize).map_or(NO_IL, |p| p.0);
+            if code.il_map.last().map(|l| l.1) != Some(il) {
+                code.il_map.push((start, il));
+            }
+        }
+        // One landing pad of each clause serves all its calls, unless every call has its own.
+        let mut pads: Vec<Option<u32>> = vec![None; func.clauses.len()];
         for site in buffer.call_sites() {
-            let first = code.handlers.len() as u32;
             for handler in site.exception_handlers {
-                if let FinalizedMachExceptionHandler::Tag(tag, pad) = handler {
-                    code.handlers.push(HandlerPad { clause: tag.as_u32(), pad: *pad });
+                if let FinalizedMachExceptionHandler::Tag(tag, pad) = handler
+                    && let Some(p) = pads.get_mut(tag.as_u32() as usize)
+                {
+                    p.get_or_insert(*pad);
                 }
             }
-            let count = code.handlers.len() as u32 - first;
+        }
+        let mut lists: Vec<Option<(u32, u32)>> = vec![None; func.protects.len()];
+        for site in buffer.call_sites() {
             let at = site.ret_addr.saturating_sub(1);
-            let i = code.il_map.partition_point(|&(start, _)| start <= at);
-            let il = i.checked_sub(1).map_or(NO_IL, |i| code.il_map[i].1);
+            let i = ranges.partition_point(|&(start, _)| start <= at);
+            let position = i.checked_sub(1).map_or(u32::MAX, |i| ranges[i].1);
+            let (il, protect) = match lowered.positions.get(position as usize) {
+                Some(&(il, protect)) => (il, Some(protect)),
+                None => (NO_IL, None),
+            };
+            let first = code.handlers.len() as u32;
+            let (first, count) = if all_try_calls || func.parent_locals.is_some() {
+                for handler in site.exception_handlers {
+                    if let FinalizedMachExceptionHandler::Tag(tag, pad) = handler {
+                        code.handlers.push(HandlerPad {
+                            clause: tag.as_u32(),
+                            pad: *pad,
+                        });
+                    }
+                }
+                (first, code.handlers.len() as u32 - first)
+            } else if let Some(protect) = protect {
+                match lists[protect.index()] {
+                    Some(list) => list,
+                    None => {
+                        for clause in &func.protects[protect] {
+                            match pads[clause.index()] {
+                                Some(pad) => code.handlers.push(HandlerPad {
+                                    clause: clause.index() as u32,
+                                    pad,
+                                }),
+                                None if lowered.padded[clause.index()] => return Ok(None),
+                                // Nothing that the clause protects can raise.
+                                None => {}
+                            }
+                        }
+                        let list = (first, code.handlers.len() as u32 - first);
+                        lists[protect.index()] = Some(list);
+                        list
+                    }
+                }
+            } else {
+                (first, 0)
+            };
             code.call_sites.push(CallSite::new(site.ret_addr, il, first, count));
         }
         code.call_sites.sort_by_key(|c| c.ret);
-        Ok(code)
+        Ok(Some(code))
     }
 
     /// Puts code (and its filters) into its final place and makes it known to the code map.
@@ -337,7 +431,10 @@ impl Jit {
         for filter in code.filters {
             filters.push(self.install(filter)?.start);
         }
-        let memory = |error| CompileError::Memory { name: code.name.clone(), error };
+        let memory = |error| CompileError::Memory {
+            name: code.name.clone(),
+            error,
+        };
         let len = code.bytes.len();
         let block = self.heap.allocate(len).map_err(memory)?;
         let start = block as usize;
@@ -372,15 +469,15 @@ impl Jit {
         let clauses = code
             .clauses
             .iter()
-            .map(|(kind, try_range, handler_range)| ClauseInfo {
-                handler: match kind {
+            .map(|clause| ClauseInfo {
+                handler: match &clause.kind {
                     ClauseKind::Catch(ty) => ClauseHandler::Catch(*ty),
                     ClauseKind::Filter(i) => ClauseHandler::Filter(filters.get(*i).copied().unwrap_or(0)),
                     ClauseKind::Finally => ClauseHandler::Finally,
                     ClauseKind::Fault => ClauseHandler::Fault,
                 },
-                try_range: *try_range,
-                handler_range: *handler_range,
+                try_range: clause.try_range,
+                handler_range: clause.handler_range,
             })
             .collect();
         Ok(self.publish(CodeInfo {
@@ -420,10 +517,10 @@ impl Jit {
         bytes: &[u8],
         frame_size: Option<u32>,
     ) -> Result<&'static CodeInfo, CompileError> {
-        let block = self
-            .heap
-            .allocate(bytes.len())
-            .map_err(|error| CompileError::Memory { name: name.to_owned(), error })?;
+        let block = self.heap.allocate(bytes.len()).map_err(|error| CompileError::Memory {
+            name: name.to_owned(),
+            error,
+        })?;
         // SAFETY: a fresh block of at least that size in the code region.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), block, bytes.len()) };
         Ok(self.publish(CodeInfo {

@@ -37,7 +37,10 @@ pub struct Targets {
 impl Targets {
     /// Makes the code generators for the instruction sets of `cpu`.
     pub fn new(cpu: CpuFeatures) -> Result<Self, IsaError> {
-        Ok(Targets { tier0: make(cpu, Tier::Tier0)?, tier1: make(cpu, Tier::Tier1)? })
+        Ok(Targets {
+            tier0: make(cpu, Tier::Tier0)?,
+            tier1: make(cpu, Tier::Tier1)?,
+        })
     }
 
     /// The code generator of a tier.
@@ -63,7 +66,14 @@ fn make(cpu: CpuFeatures, tier: Tier) -> Result<OwnedTargetIsa, IsaError> {
         ("use_colocated_libcalls", "true"),
         ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
         ("opt_level", if tier == Tier::Tier0 { "none" } else { "speed" }),
-        ("regalloc_algorithm", if tier == Tier::Tier0 { "single_pass" } else { "backtracking" }),
+        (
+            "regalloc_algorithm",
+            if tier == Tier::Tier0 {
+                "single_pass"
+            } else {
+                "backtracking"
+            },
+        ),
     ] {
         flags.set(name, value).map_err(err)?;
     }
@@ -71,7 +81,14 @@ fn make(cpu: CpuFeatures, tier: Tier) -> Result<OwnedTargetIsa, IsaError> {
         isa::lookup_by_name("x86_64-unknown-linux-gnu").map_err(|e| IsaError::Unsupported(e.to_string()))?;
     // Code may only use what R2R fixups and intrinsics also assume (see `CpuFeatures`).
     if cpu.x64_v2 {
-        for name in ["has_sse3", "has_ssse3", "has_sse41", "has_sse42", "has_popcnt", "has_cmpxchg16b"] {
+        for name in [
+            "has_sse3",
+            "has_ssse3",
+            "has_sse41",
+            "has_sse42",
+            "has_popcnt",
+            "has_cmpxchg16b",
+        ] {
             builder.enable(name).map_err(err)?;
         }
     }
@@ -80,5 +97,7 @@ fn make(cpu: CpuFeatures, tier: Tier) -> Result<OwnedTargetIsa, IsaError> {
             builder.enable(name).map_err(err)?;
         }
     }
-    builder.finish(settings::Flags::new(flags)).map_err(|e| IsaError::Unsupported(e.to_string()))
+    builder
+        .finish(settings::Flags::new(flags))
+        .map_err(|e| IsaError::Unsupported(e.to_string()))
 }

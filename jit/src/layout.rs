@@ -88,12 +88,20 @@ impl FrameLayout {
     /// Lays out the locals of `func`.
     pub fn of(func: &Func, host: &dyn CompilerHost) -> HostResult<Self> {
         let parents = func.parent_locals.unwrap_or(0);
-        let mut layout = FrameLayout { locals: Vec::with_capacity(func.locals.len()), ..Default::default() };
+        let mut layout = FrameLayout {
+            locals: Vec::with_capacity(func.locals.len()),
+            ..Default::default()
+        };
         let mut parent_size = 0u32;
         for (local, data) in func.locals.iter() {
             let in_parent = local_index(local) < parents;
             let top = if in_parent { &mut parent_size } else { &mut layout.size };
-            let mut place = LocalPlace { offset: 0, size: 8, kind: scalar_kind(data.ty), in_parent };
+            let mut place = LocalPlace {
+                offset: 0,
+                size: 8,
+                kind: scalar_kind(data.ty),
+                in_parent,
+            };
             let mut info = None;
             match data.ty {
                 Ty::Struct(id) => {
@@ -124,9 +132,17 @@ impl FrameLayout {
             }
             let before = layout.gc_slots.len();
             match data.ty {
-                Ty::Ref => layout.gc_slots.push(AreaSlot { offset: place.offset, kind: GcKind::Ref, pinned: data.pinned }),
+                Ty::Ref => layout.gc_slots.push(AreaSlot {
+                    offset: place.offset,
+                    kind: GcKind::Ref,
+                    pinned: data.pinned,
+                }),
                 Ty::ByRef => {
-                    layout.gc_slots.push(AreaSlot { offset: place.offset, kind: GcKind::ByRef, pinned: data.pinned });
+                    layout.gc_slots.push(AreaSlot {
+                        offset: place.offset,
+                        kind: GcKind::ByRef,
+                        pinned: data.pinned,
+                    });
                 }
                 Ty::Struct(_) => {
                     if let Some(info) = &info {

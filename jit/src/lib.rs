@@ -17,3 +17,5 @@ pub mod builder;
 pub mod importer;
 pub mod ir_check;
 pub mod ir_print;
+#[doc(hidden)]
+pub mod testing;

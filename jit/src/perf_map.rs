@@ -19,7 +19,9 @@ impl PerfMap {
         }
         let dir = std::env::var("DOTNET_PerfMapJitDumpPath").unwrap_or_else(|_| "/tmp".into());
         let file = File::create(format!("{dir}/perf-{}.map", std::process::id())).ok()?;
-        Some(PerfMap { file: Mutex::new(BufWriter::new(file)) })
+        Some(PerfMap {
+            file: Mutex::new(BufWriter::new(file)),
+        })
     }
 
     /// Adds a line. Failures are ignored: a profile must not break the program.

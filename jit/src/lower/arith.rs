@@ -61,7 +61,11 @@ impl Lowerer<'_> {
                     self.set_plain(r, v);
                 }
             }
-            Op::Select { cond, if_true, if_false } => {
+            Op::Select {
+                cond,
+                if_true,
+                if_false,
+            } => {
                 let c = self.get_cond(cond)?;
                 let a = self.get(if_true)?;
                 let b = self.get(if_false)?;
@@ -100,7 +104,11 @@ impl Lowerer<'_> {
         let (x, y, ty) = self.operands(a, b)?;
         if ty.is_float() {
             if op == BinOp::Rem {
-                let helper = if ty == types::F64 { Helper::FmodF64 } else { Helper::FmodF32 };
+                let helper = if ty == types::F64 {
+                    Helper::FmodF64
+                } else {
+                    Helper::FmodF32
+                };
                 return self.call_leaf_value(helper, &[x, y], ty);
             }
             let ins = self.cur.ins();
@@ -154,7 +162,14 @@ impl Lowerer<'_> {
         }
         if signed && divisor.is_none_or(|d| d == -1) {
             let minus_one = self.iconst(ty, -1);
-            let min = self.iconst(ty, if ty == types::I32 { i64::from(i32::MIN) } else { i64::MIN });
+            let min = self.iconst(
+                ty,
+                if ty == types::I32 {
+                    i64::from(i32::MIN)
+                } else {
+                    i64::MIN
+                },
+            );
             let is_minus_one = self.cur.ins().icmp(IntCC::Equal, y, minus_one);
             let is_min = self.cur.ins().icmp(IntCC::Equal, x, min);
             let both = self.cur.ins().band(is_minus_one, is_min);
@@ -226,7 +241,11 @@ impl Lowerer<'_> {
         }
         Ok(match op {
             C::Sext8 | C::Zext8 | C::Sext16 | C::Zext16 => {
-                let narrow = if matches!(op, C::Sext8 | C::Zext8) { types::I8 } else { types::I16 };
+                let narrow = if matches!(op, C::Sext8 | C::Zext8) {
+                    types::I8
+                } else {
+                    types::I16
+                };
                 let n = self.cur.ins().ireduce(narrow, v);
                 if matches!(op, C::Sext8 | C::Sext16) {
                     self.cur.ins().sextend(types::I32, n)
@@ -259,10 +278,18 @@ impl Lowerer<'_> {
 
     /// `conv.ovf` of a float: in range after truncation towards zero, else OverflowException (NaN too).
     fn checked_from_float(&mut self, conv: ConvOvf, v: ir::Value) -> Result<ir::Value> {
-        let x = if self.type_of(v) == types::F32 { self.cur.ins().fpromote(types::F64, v) } else { v };
+        let x = if self.type_of(v) == types::F32 {
+            self.cur.ins().fpromote(types::F64, v)
+        } else {
+            v
+        };
         let (low, low_cc, high) = match (conv.signed, conv.bits) {
             // -2^63 - 1 is not representable: the bound itself is allowed.
-            (true, 64) => (-9_223_372_036_854_775_808.0, FloatCC::GreaterThanOrEqual, 9_223_372_036_854_775_808.0),
+            (true, 64) => (
+                -9_223_372_036_854_775_808.0,
+                FloatCC::GreaterThanOrEqual,
+                9_223_372_036_854_775_808.0,
+            ),
             (true, n) => {
                 let half = f64::from(1u32 << (n - 1));
                 (-half - 1.0, FloatCC::GreaterThan, half)

@@ -8,8 +8,8 @@ use crate::ir::{Callee, Helper, Inst, Ty, Value};
 use cranelift_codegen::cursor::Cursor;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    self, AbiParam, BlockArg, BlockCall, ExceptionTableData, ExceptionTableItem, ExceptionTag, ExtFuncData, ExternalName,
-    InstBuilder, UserExternalName, types,
+    self, AbiParam, BlockArg, BlockCall, ExceptionTableData, ExceptionTableItem, ExceptionTag, ExtFuncData,
+    ExternalName, InstBuilder, UserExternalName, types,
 };
 use cranelift_codegen::isa::CallConv;
 use cranelift_entity::EntityRef;
@@ -67,7 +67,10 @@ impl Lowerer<'_> {
         }
         let index = self.externs.len() as u32;
         self.externs.push(address);
-        let name = self.cur.func.declare_imported_user_function(UserExternalName::new(0, index));
+        let name = self
+            .cur
+            .func
+            .declare_imported_user_function(UserExternalName::new(0, index));
         let f = self.cur.func.import_function(ExtFuncData {
             name: ExternalName::user(name),
             signature,
@@ -100,7 +103,12 @@ impl Lowerer<'_> {
     }
 
     /// Calls a helper that may collect or raise.
-    pub(super) fn call_helper(&mut self, helper: Helper, args: &[ir::Value], ret: Option<ir::Type>) -> Option<ir::Value> {
+    pub(super) fn call_helper(
+        &mut self,
+        helper: Helper,
+        args: &[ir::Value],
+        ret: Option<ir::Type>,
+    ) -> Option<ir::Value> {
         let (f, sig) = self.helper_func(helper, args, ret);
         // A malformed protection list was rejected before any call is lowered.
         self.call_raw(Target::Func(f), sig, args).ok()?.first().copied()
@@ -115,7 +123,10 @@ impl Lowerer<'_> {
     /// Emits a call that is a safepoint and may raise: a `try_call` where clauses protect it.
     fn call_raw(&mut self, target: Target, sig: ir::SigRef, args: &[ir::Value]) -> Result<SmallVec<[ir::Value; 2]>> {
         let clauses = &self.func.protects[self.protect];
-        if clauses.is_empty() {
+        // Handlers read nothing but the area, so one landing pad per clause serves every call that the clause protects:
+        // only the first call of each clause is a `try_call`, the others find its pads through their position.
+        let known = !self.all_try_calls && clauses.iter().all(|c| self.padded.get(c.index()) == Some(&true));
+        if known {
             let call = match target {
                 Target::Func(f) => self.cur.ins().call(f, args),
                 Target::Pointer(p) => self.cur.ins().call_indirect(sig, p, args),
@@ -126,18 +137,29 @@ impl Lowerer<'_> {
         let mut items = Vec::with_capacity(clauses.len());
         for &clause in clauses {
             let pad = self.landing_pad(clause)?;
+            self.padded[clause.index()] = true;
             let pool = &mut self.cur.func.dfg.value_lists;
             let call = BlockCall::new(pad, [BlockArg::TryCallExn(0), BlockArg::TryCallExn(1)], pool);
             items.push(ExceptionTableItem::Tag(ExceptionTag::new(clause.index()), call));
         }
         let cont = self.new_block();
-        let returns: SmallVec<[ir::Type; 2]> =
-            self.cur.func.dfg.signatures[sig].returns.iter().map(|r| r.value_type).collect();
-        let params: SmallVec<[ir::Value; 2]> =
-            returns.iter().map(|&ty| self.cur.func.dfg.append_block_param(cont, ty)).collect();
+        let returns: SmallVec<[ir::Type; 2]> = self.cur.func.dfg.signatures[sig]
+            .returns
+            .iter()
+            .map(|r| r.value_type)
+            .collect();
+        let params: SmallVec<[ir::Value; 2]> = returns
+            .iter()
+            .map(|&ty| self.cur.func.dfg.append_block_param(cont, ty))
+            .collect();
         let pool = &mut self.cur.func.dfg.value_lists;
         let normal = BlockCall::new(cont, (0..returns.len() as u32).map(BlockArg::TryCallRet), pool);
-        let table = self.cur.func.dfg.exception_tables.push(ExceptionTableData::new(sig, normal, items));
+        let table = self
+            .cur
+            .func
+            .dfg
+            .exception_tables
+            .push(ExceptionTableData::new(sig, normal, items));
         match target {
             Target::Func(f) => self.cur.ins().try_call(f, args, table),
             Target::Pointer(p) => self.cur.ins().try_call_indirect(p, args, table),
@@ -185,7 +207,13 @@ impl Lowerer<'_> {
         }
         let abi = Rc::new(AbiSignature::of(sig, self.host)?);
         let clif = self.import_sig(abi.clif());
-        self.call_sigs.insert(sig.clone(), CallSig { abi: abi.clone(), sig: clif });
+        self.call_sigs.insert(
+            sig.clone(),
+            CallSig {
+                abi: abi.clone(),
+                sig: clif,
+            },
+        );
         Ok((abi, clif))
     }
 
@@ -193,9 +221,16 @@ impl Lowerer<'_> {
         let (abi, clif_sig) = self.call_sig(sig)?;
         let declared = usize::from(abi.this.is_some()) + abi.args.len();
         if args.len() != declared {
-            return Err(LowerError::Malformed(format!("call with {} arguments, {declared} declared", args.len())));
+            return Err(LowerError::Malformed(format!(
+                "call with {} arguments, {declared} declared",
+                args.len()
+            )));
         }
-        let receiver = || args.first().copied().ok_or_else(|| LowerError::Malformed("call without receiver".into()));
+        let receiver = || {
+            args.first()
+                .copied()
+                .ok_or_else(|| LowerError::Malformed("call without receiver".into()))
+        };
         let target = match callee {
             Callee::Direct { entry_slot, .. } => {
                 let slot = self.iconst(types::I64, *entry_slot as i64);
@@ -284,7 +319,9 @@ impl Lowerer<'_> {
     ) -> Result<()> {
         if let RetLoc::Pieces(pieces) = &abi.ret {
             if let Some(kind) = pieces[0].kind {
-                let (Some(result), Some(&v)) = (inst.result, results.first()) else { return Ok(()) };
+                let (Some(result), Some(&v)) = (inst.result, results.first()) else {
+                    return Ok(());
+                };
                 let v = match kind {
                     TypeKind::I1 | TypeKind::I2 => self.cur.ins().sextend(types::I32, v),
                     TypeKind::U1 | TypeKind::U2 => self.cur.ins().uextend(types::I32, v),

@@ -25,7 +25,10 @@ impl Lowerer<'_> {
         let params: Vec<ir::Value> = {
             let func = &mut *self.cur.func;
             let types: Vec<ir::Type> = func.signature.params.iter().map(|p| p.value_type).collect();
-            types.into_iter().map(|ty| func.dfg.append_block_param(entry, ty)).collect()
+            types
+                .into_iter()
+                .map(|ty| func.dfg.append_block_param(entry, ty))
+                .collect()
         };
         self.cur.goto_bottom(entry);
         if let Some(parents) = self.func.parent_locals {
@@ -65,7 +68,11 @@ impl Lowerer<'_> {
             let offset = self.alloc_area(8)?;
             self.ret_buffer = Some(offset);
             // The buffer may be in the heap (precompiled callers).
-            self.gc_slots.push(AreaSlot { offset, kind: GcKind::ByRef, pinned: false });
+            self.gc_slots.push(AreaSlot {
+                offset,
+                kind: GcKind::ByRef,
+                pinned: false,
+            });
             if let Some(p) = next.next() {
                 self.store(p, Addr::Frame(offset));
             }
@@ -103,10 +110,12 @@ impl Lowerer<'_> {
         if zero.is_empty() {
             return Ok(());
         }
-        let Some(first) = self.cur.func.layout.first_inst(self.entry) else { return Ok(()) };
+        let Some(first) = self.cur.func.layout.first_inst(self.entry) else {
+            return Ok(());
+        };
         self.cur.goto_inst(first);
-        self.set_il(crate::ir::NO_IL);
         self.protect = ProtectId::new(0);
+        self.set_il(crate::ir::NO_IL);
         let mut merged: Vec<(u32, u32)> = Vec::new();
         for (offset, bytes) in zero {
             match merged.last_mut() {
@@ -161,7 +170,10 @@ impl Lowerer<'_> {
             }
             Op::SafepointPoll => {
                 let thread = self.cur.ins().get_pinned_reg(types::I64);
-                let flag = self.cur.ins().load(types::I32, super::plain(), thread, THREAD_POLL_FLAG);
+                let flag = self
+                    .cur
+                    .ins()
+                    .load(types::I32, super::plain(), thread, THREAD_POLL_FLAG);
                 let (cold, cont) = (self.cold_block(), self.new_block());
                 self.cur.ins().brif(flag, cold, &[], cont, &[]);
                 self.cur.goto_bottom(cold);
@@ -198,7 +210,11 @@ impl Lowerer<'_> {
                 let (then, other) = (self.target(*then)?, self.target(*other)?);
                 self.cur.ins().brif(c, then, &[], other, &[]);
             }
-            Term::Switch { index, targets, default } => {
+            Term::Switch {
+                index,
+                targets,
+                default,
+            } => {
                 let i = self.get(*index)?;
                 if self.type_of(i) != types::I32 {
                     return Err(LowerError::Malformed("switch on something else than I32".into()));
@@ -228,7 +244,9 @@ impl Lowerer<'_> {
 
     fn lower_return(&mut self, v: Option<Value>) -> Result<()> {
         if self.func.parent_locals.is_some() {
-            let Some(v) = v else { return Err(LowerError::Malformed("filter without a result".into())) };
+            let Some(v) = v else {
+                return Err(LowerError::Malformed("filter without a result".into()));
+            };
             let v = self.get(v)?;
             self.cur.ins().return_(&[v]);
             return Ok(());
@@ -249,8 +267,9 @@ impl Lowerer<'_> {
             (RetLoc::Buffer, Some(v)) => {
                 let ty = self.struct_type(v)?;
                 let info = self.type_info(ty)?;
-                let buffer =
-                    self.ret_buffer.ok_or_else(|| LowerError::Malformed("no return buffer".into()))?;
+                let buffer = self
+                    .ret_buffer
+                    .ok_or_else(|| LowerError::Malformed("no return buffer".into()))?;
                 if info.has_gc_pointers {
                     let src = self.materialise(v)?;
                     let src = self.addr_value(src);
@@ -302,20 +321,6 @@ impl Lowerer<'_> {
         self.cold = cold;
         self.cur.set_position(back);
         block
-    }
-
-    /// Block that traps.
-    pub(super) fn unreachable_block(&mut self) -> ir::Block {
-        if let Some(b) = self.unreachable {
-            return b;
-        }
-        let back = self.cur.position();
-        let b = self.cold_block();
-        self.cur.goto_bottom(b);
-        self.cur.ins().trap(UNREACHABLE);
-        self.cur.set_position(back);
-        self.unreachable = Some(b);
-        b
     }
 
     pub(super) fn trap_unreachable(&mut self) {
@@ -387,12 +392,19 @@ impl Lowerer<'_> {
         }
         sig.returns.push(ir::AbiParam::new(types::I64));
         let sig = self.import_sig(sig);
-        let target = self.extern_func(localloc::allocate as extern "C" fn(usize, usize, u32) -> *mut u8 as usize as u64, sig);
+        let target = self.extern_func(
+            localloc::allocate as extern "C" fn(usize, usize, u32) -> *mut u8 as usize as u64,
+            sig,
+        );
         let frame = self.cur.ins().get_frame_pointer(types::I64);
         let flag = self.iconst(types::I32, i64::from(zero));
         let call = self.cur.ins().call(target, &[frame, n, flag]);
         let p = self.cur.func.dfg.inst_results(call)[0];
-        self.vals[result.index()] = Val::Scalar { v: p, epoch: self.epoch, spill: super::NONE };
+        self.vals[result.index()] = Val::Scalar {
+            v: p,
+            epoch: self.epoch,
+            spill: super::NONE,
+        };
         Ok(())
     }
 

@@ -65,7 +65,12 @@ impl Lowerer<'_> {
                 self.set_plain(self.result(inst)?, p);
                 Ok(())
             }
-            Op::Load { ty, addr, offset, flags } => {
+            Op::Load {
+                ty,
+                addr,
+                offset,
+                flags,
+            } => {
                 let p = self.get(*addr)?;
                 let from = Addr::Ptr(p, *offset);
                 if let MemTy::Struct(id) = ty {
@@ -75,9 +80,14 @@ impl Lowerer<'_> {
                 self.set(self.result(inst)?, v);
                 Ok(())
             }
-            Op::Store { ty, addr, offset, value, barrier, flags } => {
-                self.lower_store(*ty, *addr, *offset, *value, *barrier, *flags)
-            }
+            Op::Store {
+                ty,
+                addr,
+                offset,
+                value,
+                barrier,
+                flags,
+            } => self.lower_store(*ty, *addr, *offset, *value, *barrier, *flags),
             Op::CopyStruct { ty, dst, src, barrier } => {
                 let info = self.type_info(*ty)?;
                 let dst = self.get(*dst)?;
@@ -97,7 +107,10 @@ impl Lowerer<'_> {
             }
             Op::StructZero(_) => {
                 let result = self.result(inst)?;
-                self.vals[result.index()] = Val::Struct { place: StructPlace::Zero, temp: NONE };
+                self.vals[result.index()] = Val::Struct {
+                    place: StructPlace::Zero,
+                    temp: NONE,
+                };
                 Ok(())
             }
             Op::StructField { value, offset, ty } => {
@@ -149,7 +162,12 @@ impl Lowerer<'_> {
                 let old = self.cur.ins().atomic_rmw(clif, plain(), op, p, x);
                 self.atomic_result(inst, *ty, old)
             }
-            Op::AtomicCas { ty, addr, expected, value } => {
+            Op::AtomicCas {
+                ty,
+                addr,
+                expected,
+                value,
+            } => {
                 let p = self.get(*addr)?;
                 let e = self.get(*expected)?;
                 let x = self.get(*value)?;
@@ -286,7 +304,9 @@ impl Lowerer<'_> {
             v
         };
         if self.type_of(v) != clif {
-            return Err(LowerError::Malformed(format!("atomic {ty:?} with a value of type {from}")));
+            return Err(LowerError::Malformed(format!(
+                "atomic {ty:?} with a value of type {from}"
+            )));
         }
         Ok((clif, v))
     }

@@ -63,6 +63,10 @@ pub(crate) struct Lowered {
     pub area: ir::StackSlot,
     /// References in the area.
     pub gc_slots: Vec<AreaSlot>,
+    /// What Cranelift's source locations mean: (IL offset, protection list).
+    pub positions: Vec<(u32, ProtectId)>,
+    /// Clauses that a `try_call` names.
+    pub padded: Vec<bool>,
 }
 
 /// Largest area that is accepted.
@@ -153,9 +157,14 @@ struct Lowerer<'a> {
     il: u32,
     protect: ProtectId,
     cold: bool,
+    positions: Vec<(u32, ProtectId)>,
+    position_index: FxHashMap<(u32, ProtectId), u32>,
+    /// Protected calls are all `try_call`s (see `calls`).
+    all_try_calls: bool,
+    /// Clauses that a `try_call` names already.
+    padded: Vec<bool>,
     pads: Vec<Option<ir::Block>>,
     throws: FxHashMap<(Helper, ProtectId, u32), ir::Block>,
-    unreachable: Option<ir::Block>,
     call_sigs: FxHashMap<Signature, CallSig>,
     sigs: FxHashMap<ir::Signature, ir::SigRef>,
     externs: Vec<u64>,
@@ -175,12 +184,13 @@ struct Lowerer<'a> {
     returns: Vec<ir::Inst>,
 }
 
-/// Lowers `func` into the empty CLIF function `clif`.
+/// Lowers `func` into the empty CLIF function `clif`. With `all_try_calls` every protected call gets its own landing pads.
 pub(crate) fn lower(
     func: &Func,
     host: &dyn CompilerHost,
     cells: &dyn CellSource,
     clif: &mut ir::Function,
+    all_try_calls: bool,
 ) -> Result<Lowered> {
     let layout = FrameLayout::of(func, host)?;
     if layout.size > MAX_AREA {
@@ -245,9 +255,13 @@ pub(crate) fn lower(
         il: NO_IL,
         protect: ProtectId::new(0),
         cold: false,
+        positions: Vec::new(),
+        position_index: FxHashMap::default(),
+        // A filter's parent base is a value that lives across calls.
+        all_try_calls: all_try_calls || func.parent_locals.is_some(),
+        padded: vec![false; func.clauses.len()],
         pads: vec![None; func.clauses.len()],
         throws: FxHashMap::default(),
-        unreachable: None,
         call_sigs: FxHashMap::default(),
         sigs: FxHashMap::default(),
         externs: Vec::new(),
@@ -264,10 +278,23 @@ pub(crate) fn lower(
         returns: Vec::new(),
     };
     lowerer.run()?;
-    let Lowerer { externs, gc_slots, area_size, mut cur, .. } = lowerer;
+    let Lowerer {
+        externs,
+        gc_slots,
+        area_size,
+        cur,
+        positions,
+        padded,
+        ..
+    } = lowerer;
     cur.func.sized_stack_slots[area].size = area_size.max(8);
-    let _ = &mut cur;
-    Ok(Lowered { externs, area, gc_slots })
+    Ok(Lowered {
+        externs,
+        area,
+        gc_slots,
+        positions,
+        padded,
+    })
 }
 
 impl<'a> Lowerer<'a> {
@@ -279,7 +306,10 @@ impl<'a> Lowerer<'a> {
             self.protect = data.protect;
             self.cold = data.cold;
             if func.protects.get(data.protect).is_none() {
-                return Err(LowerError::Malformed(format!("{block} names {} which does not exist", data.protect)));
+                return Err(LowerError::Malformed(format!(
+                    "{block} names {} which does not exist",
+                    data.protect
+                )));
             }
             self.cur.goto_bottom(self.blocks[block.index()]);
             self.analyse(data)?;
@@ -290,7 +320,8 @@ impl<'a> Lowerer<'a> {
                 self.release_after(index as u32, inst);
             }
             self.set_il(data.term_il);
-            self.lower_term(&data.term).map_err(|e| self.locate(e, &format!("{block}, terminator")))?;
+            self.lower_term(&data.term)
+                .map_err(|e| self.locate(e, &format!("{block}, terminator")))?;
             if let Some(v) = uses::term_use(&data.term) {
                 self.release(v);
             }
@@ -354,8 +385,7 @@ impl<'a> Lowerer<'a> {
         if last == NONE || last <= def {
             return false;
         }
-        self.early[last as usize]
-            || self.safepoints_before[last as usize] > self.safepoints_before[def as usize + 1]
+        self.early[last as usize] || self.safepoints_before[last as usize] > self.safepoints_before[def as usize + 1]
     }
 
     fn release_after(&mut self, index: u32, inst: &Inst) {
@@ -365,11 +395,7 @@ impl<'a> Lowerer<'a> {
                 dead.push(v);
             }
         });
-        if let Some(r) = inst.result {
-            if self.last_use[r.index()] == NONE {
-                dead.push(r);
-            }
-        }
+        dead.extend(inst.result.filter(|r| self.last_use[r.index()] == NONE));
         for v in dead {
             self.release(v);
         }
@@ -383,11 +409,11 @@ impl<'a> Lowerer<'a> {
                 self.free_spills[kind].push(spill);
             }
             Val::Struct { temp, .. } if temp != NONE => {
-                if let Ty::Struct(id) = self.func.values[v] {
-                    if let Some(info) = self.types.get(&id) {
-                        let key = temp_key(info);
-                        self.free_temps.entry(key).or_default().push(temp);
-                    }
+                if let Ty::Struct(id) = self.func.values[v]
+                    && let Some(info) = self.types.get(&id)
+                {
+                    let key = temp_key(info);
+                    self.free_temps.entry(key).or_default().push(temp);
                 }
             }
             _ => {}
@@ -396,7 +422,13 @@ impl<'a> Lowerer<'a> {
 
     fn set_il(&mut self, il: u32) {
         self.il = il;
-        self.cur.set_srcloc(ir::SourceLoc::new(il));
+        let key = (il, self.protect);
+        let next = self.positions.len() as u32;
+        let index = *self.position_index.entry(key).or_insert(next);
+        if index == next {
+            self.positions.push(key);
+        }
+        self.cur.set_srcloc(ir::SourceLoc::new(index));
     }
 
     // --- values
@@ -419,16 +451,26 @@ impl<'a> Lowerer<'a> {
                     return Ok(value);
                 }
                 let value = self.load(types::I64, Addr::Frame(spill));
-                self.vals[v.index()] = Val::Scalar { v: value, epoch: self.epoch, spill };
+                self.vals[v.index()] = Val::Scalar {
+                    v: value,
+                    epoch: self.epoch,
+                    spill,
+                };
                 Ok(value)
             }
             Val::Flag(flag) => {
                 let value = self.cur.ins().uextend(types::I32, flag);
-                self.vals[v.index()] = Val::Scalar { v: value, epoch: self.epoch, spill: NONE };
+                self.vals[v.index()] = Val::Scalar {
+                    v: value,
+                    epoch: self.epoch,
+                    spill: NONE,
+                };
                 Ok(value)
             }
             Val::Struct { .. } => Err(LowerError::Malformed(format!("{v} is a struct, a scalar is needed"))),
-            Val::Unset => Err(LowerError::Malformed(format!("{v} is not defined before its use in the block"))),
+            Val::Unset => Err(LowerError::Malformed(format!(
+                "{v} is not defined before its use in the block"
+            ))),
         }
     }
 
@@ -457,9 +499,16 @@ impl<'a> Lowerer<'a> {
     fn constant(&self, v: ir::Value) -> Option<i64> {
         let inst = self.cur.func.dfg.value_def(v).inst()?;
         match self.cur.func.dfg.insts[inst] {
-            ir::InstructionData::UnaryImm { opcode: ir::Opcode::Iconst, imm } => {
+            ir::InstructionData::UnaryImm {
+                opcode: ir::Opcode::Iconst,
+                imm,
+            } => {
                 let bits = imm.bits();
-                Some(if self.type_of(v) == types::I32 { i64::from(bits as i32) } else { bits })
+                Some(if self.type_of(v) == types::I32 {
+                    i64::from(bits as i32)
+                } else {
+                    bits
+                })
             }
             _ => None,
         }
@@ -484,16 +533,25 @@ impl<'a> Lowerer<'a> {
             spill = self.alloc_spill(kind);
             self.store(v, Addr::Frame(spill));
         }
-        self.vals[result.index()] = Val::Scalar { v, epoch: self.epoch, spill };
+        self.vals[result.index()] = Val::Scalar {
+            v,
+            epoch: self.epoch,
+            spill,
+        };
     }
 
     /// Records a result that never moves (constants, stack addresses, plain integers).
     fn set_plain(&mut self, result: mir::Value, v: ir::Value) {
-        self.vals[result.index()] = Val::Scalar { v, epoch: self.epoch, spill: NONE };
+        self.vals[result.index()] = Val::Scalar {
+            v,
+            epoch: self.epoch,
+            spill: NONE,
+        };
     }
 
     fn result(&self, inst: &Inst) -> Result<mir::Value> {
-        inst.result.ok_or_else(|| LowerError::Malformed("an operation with a value has no result".into()))
+        inst.result
+            .ok_or_else(|| LowerError::Malformed("an operation with a value has no result".into()))
     }
 
     // --- the area
@@ -513,7 +571,11 @@ impl<'a> Lowerer<'a> {
         }
         let offset = self.area_size;
         self.area_size += 8;
-        self.gc_slots.push(AreaSlot { offset, kind, pinned: false });
+        self.gc_slots.push(AreaSlot {
+            offset,
+            kind,
+            pinned: false,
+        });
         self.add_zero(offset, 8);
         offset
     }

@@ -25,7 +25,9 @@ impl Lowerer<'_> {
     pub(super) fn struct_place(&self, v: Value) -> Result<StructPlace> {
         match self.vals[v.index()] {
             Val::Struct { place, .. } => Ok(place),
-            Val::Unset => Err(LowerError::Malformed(format!("{v} is not defined before its use in the block"))),
+            Val::Unset => Err(LowerError::Malformed(format!(
+                "{v} is not defined before its use in the block"
+            ))),
             _ => Err(LowerError::Malformed(format!("{v} is a scalar, a struct is needed"))),
         }
     }
@@ -33,7 +35,9 @@ impl Lowerer<'_> {
     pub(super) fn struct_type(&self, v: Value) -> Result<TypeId> {
         match self.func.values[v] {
             Ty::Struct(id) => Ok(id),
-            other => Err(LowerError::Malformed(format!("{v} has type {other:?}, a struct is needed"))),
+            other => Err(LowerError::Malformed(format!(
+                "{v} has type {other:?}, a struct is needed"
+            ))),
         }
     }
 
@@ -47,7 +51,11 @@ impl Lowerer<'_> {
         let offset = self.alloc_area(bytes)?;
         if info.has_gc_pointers {
             for (o, kind) in gc_pieces(info) {
-                self.gc_slots.push(AreaSlot { offset: offset + o, kind, pinned: false });
+                self.gc_slots.push(AreaSlot {
+                    offset: offset + o,
+                    kind,
+                    pinned: false,
+                });
             }
             self.add_zero(offset, bytes);
         }
@@ -56,13 +64,26 @@ impl Lowerer<'_> {
 
     /// Records a struct value that owns a temporary.
     pub(super) fn set_temp(&mut self, result: Value, temp: u32) {
-        self.vals[result.index()] = Val::Struct { place: StructPlace::At(Addr::Frame(temp)), temp };
+        self.vals[result.index()] = Val::Struct {
+            place: StructPlace::At(Addr::Frame(temp)),
+            temp,
+        };
     }
 
     /// Records a struct value read from `src`: an alias where its last use comes before any change of the source.
-    pub(super) fn set_struct_from(&mut self, index: u32, result: Value, ty: TypeId, src: Addr, from: Source) -> Result<()> {
+    pub(super) fn set_struct_from(
+        &mut self,
+        index: u32,
+        result: Value,
+        ty: TypeId,
+        src: Addr,
+        from: Source,
+    ) -> Result<()> {
         if self.alias_is_safe(index, result, from) {
-            self.vals[result.index()] = Val::Struct { place: StructPlace::At(src), temp: NONE };
+            self.vals[result.index()] = Val::Struct {
+                place: StructPlace::At(src),
+                temp: NONE,
+            };
             return Ok(());
         }
         let info = self.type_info(ty)?;
@@ -94,7 +115,7 @@ impl Lowerer<'_> {
         match from {
             Source::Local(l) => {
                 let exposed = self.exposed[l.index()];
-                !(exposed && self.early[last as usize])
+                (!exposed || !self.early[last as usize])
                     && !between.iter().any(|i| match i.op {
                         Op::LocalSet(set, _) => set == l,
                         ref op => exposed && uses::writes_memory(op),
@@ -102,7 +123,9 @@ impl Lowerer<'_> {
             }
             Source::Memory => {
                 !self.early[last as usize]
-                    && !between.iter().any(|i| matches!(i.op, Op::LocalSet(..)) || uses::writes_memory(&i.op))
+                    && !between
+                        .iter()
+                        .any(|i| matches!(i.op, Op::LocalSet(..)) || uses::writes_memory(&i.op))
             }
         }
     }
@@ -229,12 +252,22 @@ impl Lowerer<'_> {
         Ok(())
     }
 
-    pub(super) fn lower_struct_field(&mut self, index: u32, result: Value, value: Value, offset: u32, ty: MemTy) -> Result<()> {
+    pub(super) fn lower_struct_field(
+        &mut self,
+        index: u32,
+        result: Value,
+        value: Value,
+        offset: u32,
+        ty: MemTy,
+    ) -> Result<()> {
         let place = self.struct_place(value)?;
         if let MemTy::Struct(id) = ty {
             match place {
                 StructPlace::Zero => {
-                    self.vals[result.index()] = Val::Struct { place: StructPlace::Zero, temp: NONE };
+                    self.vals[result.index()] = Val::Struct {
+                        place: StructPlace::Zero,
+                        temp: NONE,
+                    };
                 }
                 StructPlace::At(addr) => {
                     // The outer value's temporary may be reused after its last use: alias only if it is used later still.
@@ -309,7 +342,10 @@ impl Lowerer<'_> {
             self.copy_struct(Addr::Frame(temp), addr, &info);
             Addr::Frame(temp)
         };
-        self.vals[value.index()] = Val::Struct { place: StructPlace::At(addr), temp: NONE };
+        self.vals[value.index()] = Val::Struct {
+            place: StructPlace::At(addr),
+            temp: NONE,
+        };
         let p = self.addr_value(addr);
         self.set_plain(result, p);
         Ok(())

@@ -32,7 +32,11 @@ pub(super) fn for_each_use(op: &Op, mut f: impl FnMut(Value)) {
             f(*a);
             f(*b);
         }
-        Op::Select { cond, if_true, if_false } => {
+        Op::Select {
+            cond,
+            if_true,
+            if_false,
+        } => {
             f(*cond);
             f(*if_true);
             f(*if_false);
@@ -79,7 +83,9 @@ pub(super) fn for_each_use(op: &Op, mut f: impl FnMut(Value)) {
             f(*addr);
             f(*value);
         }
-        Op::AtomicCas { addr, expected, value, .. } => {
+        Op::AtomicCas {
+            addr, expected, value, ..
+        } => {
             f(*addr);
             f(*expected);
             f(*value);
@@ -111,7 +117,10 @@ pub(super) enum Safepoint {
 pub(super) fn safepoint(op: &Op) -> Safepoint {
     match op {
         Op::CallHelper { helper, .. } if !is_leaf(*helper) => Safepoint::Late,
-        Op::Call { callee: Callee::Interface { .. }, .. } => Safepoint::Early,
+        Op::Call {
+            callee: Callee::Interface { .. },
+            ..
+        } => Safepoint::Early,
         Op::Call { .. } | Op::ClassInit { .. } | Op::SafepointPoll => Safepoint::Late,
         _ => Safepoint::No,
     }
@@ -162,13 +171,16 @@ pub(super) fn blocks_in_cycles(func: &crate::ir::Func) -> Vec<bool> {
             let mut out: Vec<usize> = match &b.term {
                 Term::Jump(t) => vec![t.index()],
                 Term::Branch { then, other, .. } => vec![then.index(), other.index()],
-                Term::Switch { targets, default, .. } => {
-                    targets.iter().chain([default]).map(|t| t.index()).collect()
-                }
+                Term::Switch { targets, default, .. } => targets.iter().chain([default]).map(|t| t.index()).collect(),
                 Term::Return(_) | Term::Unreachable => vec![],
             };
             if let Some(clauses) = func.protects.get(b.protect) {
-                out.extend(clauses.iter().filter_map(|&c| func.clauses.get(c)).map(|c| c.handler.index()));
+                out.extend(
+                    clauses
+                        .iter()
+                        .filter_map(|&c| func.clauses.get(c))
+                        .map(|c| c.handler.index()),
+                );
             }
             out
         })

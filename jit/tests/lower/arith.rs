@@ -82,18 +82,44 @@ fn checked(from: TypeId, bits: u8, signed: bool, from_unsigned: bool) -> impl Fn
     let info = code(&host, sig(to, &[from]), |b| {
         let x = b.arg(0);
         let x = b.get(x);
-        let r = b.emit(Op::ConvOvf(ConvOvf { bits, signed, from_unsigned }, x), ty);
+        let r = b.emit(
+            Op::ConvOvf(
+                ConvOvf {
+                    bits,
+                    signed,
+                    from_unsigned,
+                },
+                x,
+            ),
+            ty,
+        );
         b.ret(Some(r));
     });
     move |x| {
-        run(info, [x, 0, 0, 0]).ok().map(|r| if bits == 64 { r as i64 } else { i64::from(r as i32) })
+        run(info, [x, 0, 0, 0])
+            .ok()
+            .map(|r| if bits == 64 { r as i64 } else { i64::from(r as i32) })
     }
 }
 
 #[test]
 fn checked_integer_conversions() {
     let samples: [i64; 16] = [
-        0, 1, -1, 127, 128, -128, -129, 255, 256, 65535, 65536, i32::MAX as i64, i32::MIN as i64, 0x8000_0000, i64::MAX,
+        0,
+        1,
+        -1,
+        127,
+        128,
+        -128,
+        -129,
+        255,
+        256,
+        65535,
+        65536,
+        i32::MAX as i64,
+        i32::MIN as i64,
+        0x8000_0000,
+        i64::MAX,
         i64::MIN,
     ];
     for bits in [8u8, 16, 32, 64] {
@@ -135,7 +161,17 @@ fn checked_float_conversions() {
             let x = b.arg(0);
             let x = b.get(x);
             let x = b.conv(ConvOp::BitcastI64F64, x, Ty::F64);
-            let r = b.emit(Op::ConvOvf(ConvOvf { bits, signed, from_unsigned: false }, x), ty);
+            let r = b.emit(
+                Op::ConvOvf(
+                    ConvOvf {
+                        bits,
+                        signed,
+                        from_unsigned: false,
+                    },
+                    x,
+                ),
+                ty,
+            );
             b.ret(Some(r));
         });
         move |v: f64| run(info, [v.to_bits() as usize, 0, 0, 0]).map(|r| r as u64)
@@ -147,7 +183,10 @@ fn checked_float_conversions() {
     assert_eq!(i4(-2147483649.0), Err(1004));
     assert_eq!(i4(f64::NAN), Err(1004));
     let u1 = make(8, false);
-    assert_eq!((u1(255.9), u1(256.0), u1(-0.9), u1(-1.0)), (Ok(255), Err(1004), Ok(0), Err(1004)));
+    assert_eq!(
+        (u1(255.9), u1(256.0), u1(-0.9), u1(-1.0)),
+        (Ok(255), Err(1004), Ok(0), Err(1004))
+    );
     let i8 = make(64, true);
     assert_eq!(i8(-9223372036854775808.0).map(|r| r as i64), Ok(i64::MIN));
     assert_eq!(i8(9223372036854775808.0), Err(1004));
@@ -176,7 +215,11 @@ fn overflow_and_division() {
         let (x, y) = (b.arg(0), b.arg(1));
         let x = b.get(x);
         let y = b.get(y);
-        b.emit_void(Op::DivCheck { signed: true, a: x, b: y });
+        b.emit_void(Op::DivCheck {
+            signed: true,
+            a: x,
+            b: y,
+        });
         let r = b.bin(BinOp::Div, x, y);
         b.ret(Some(r));
     });
@@ -238,7 +281,15 @@ fn atomics_of_every_width() {
             let (p, v) = (b.arg(0), b.arg(1));
             let p = b.get(p);
             let v = b.get(v);
-            let r = b.emit(Op::AtomicRmw { op: AtomicOp::Add, ty: mem, addr: p, value: v }, t);
+            let r = b.emit(
+                Op::AtomicRmw {
+                    op: AtomicOp::Add,
+                    ty: mem,
+                    addr: p,
+                    value: v,
+                },
+                t,
+            );
             b.ret(Some(r));
         });
         let cas = code(&host, sig(ty, &[I8, ty, ty]), |b| {
@@ -246,7 +297,15 @@ fn atomics_of_every_width() {
             let p = b.get(p);
             let e = b.get(e);
             let v = b.get(v);
-            let r = b.emit(Op::AtomicCas { ty: mem, addr: p, expected: e, value: v }, t);
+            let r = b.emit(
+                Op::AtomicCas {
+                    ty: mem,
+                    addr: p,
+                    expected: e,
+                    value: v,
+                },
+                t,
+            );
             b.ret(Some(r));
         });
         let mut cell = u64::MAX;
@@ -317,7 +376,11 @@ fn loops_switches_and_branches() {
         let blocks: Vec<_> = (0..4).map(|_| b.create_block()).collect();
         let x = b.arg(0);
         let x = b.get(x);
-        b.terminate(Term::Switch { index: x, targets: blocks[..3].to_vec(), default: blocks[3] });
+        b.terminate(Term::Switch {
+            index: x,
+            targets: blocks[..3].to_vec(),
+            default: blocks[3],
+        });
         for (i, &block) in blocks.iter().enumerate() {
             b.switch_to(block);
             let v = b.iconst32(i as i32 * 10);
@@ -337,7 +400,13 @@ fn localloc_in_frame_and_dynamic() {
         let n = b.get(n);
         let p = b.emit(Op::LocAlloc { bytes: n, zero: true }, Ty::I64);
         let sixteen = b.iconst64(16);
-        let q = b.emit(Op::LocAlloc { bytes: sixteen, zero: true }, Ty::I64);
+        let q = b.emit(
+            Op::LocAlloc {
+                bytes: sixteen,
+                zero: true,
+            },
+            Ty::I64,
+        );
         let x = b.load(MemTy::I64, p, 0);
         let y = b.load(MemTy::I64, q, 8);
         b.store(MemTy::I64, p, 0, n, Barrier::None);

@@ -157,9 +157,17 @@ fn callee_saved_registers_survive_a_throw_through_frames() {
                 b.bin(BinOp::Mul, n, k)
             })
             .collect();
-        let callee = Callee::Direct { method: corten_jit::ids::MethodId(1), entry_slot: slot as *const _ as u64 };
+        let callee = Callee::Direct {
+            method: corten_jit::ids::MethodId(1),
+            entry_slot: slot as *const _ as u64,
+        };
         let mut r = b.emit(
-            Op::Call { callee, sig: sig(I8, &[I8, REF]), args: vec![n, e], tail: false },
+            Op::Call {
+                callee,
+                sig: sig(I8, &[I8, REF]),
+                args: vec![n, e],
+                tail: false,
+            },
             Ty::I64,
         );
         for k in keep {
@@ -179,9 +187,17 @@ fn callee_saved_registers_survive_a_throw_through_frames() {
         let (n, e) = (b.arg(0), b.arg(1));
         let n = b.get(n);
         let e = b.get(e);
-        let callee = Callee::Direct { method: corten_jit::ids::MethodId(1), entry_slot: slot as *const _ as u64 };
+        let callee = Callee::Direct {
+            method: corten_jit::ids::MethodId(1),
+            entry_slot: slot as *const _ as u64,
+        };
         let r = b.emit(
-            Op::Call { callee, sig: sig(I8, &[I8, REF]), args: vec![n, e], tail: false },
+            Op::Call {
+                callee,
+                sig: sig(I8, &[I8, REF]),
+                args: vec![n, e],
+                tail: false,
+            },
             Ty::I64,
         );
         b.ret(Some(r));
@@ -208,5 +224,8 @@ fn ckfinite_raises() {
     });
     assert_eq!(run(info, [f64::NAN.to_bits() as usize, 0, 0, 0]), Err(1005));
     assert_eq!(run(info, [f64::NEG_INFINITY.to_bits() as usize, 0, 0, 0]), Err(1005));
-    assert_eq!(run(info, [1.5f64.to_bits() as usize, 0, 0, 0]), Ok(1.5f64.to_bits() as usize));
+    assert_eq!(
+        run(info, [1.5f64.to_bits() as usize, 0, 0, 0]),
+        Ok(1.5f64.to_bits() as usize)
+    );
 }

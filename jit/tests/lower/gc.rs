@@ -22,15 +22,31 @@ fn references_are_updated_across_safepoints() {
         let vx = b.get(x);
         let vy = b.get(y);
         let made = b.emit(
-            Op::StructMake { ty: pair, parts: vec![(0, MemTy::Ref, vx), (8, MemTy::Ref, vy)] },
+            Op::StructMake {
+                ty: pair,
+                parts: vec![(0, MemTy::Ref, vx), (8, MemTy::Ref, vy)],
+            },
             Ty::Struct(pair),
         );
-        b.emit_void(Op::CallHelper { helper: Helper::Poll, args: vec![] });
+        b.emit_void(Op::CallHelper {
+            helper: Helper::Poll,
+            args: vec![],
+        });
         b.set(s, made);
-        b.emit_void(Op::CallHelper { helper: Helper::Poll, args: vec![] });
+        b.emit_void(Op::CallHelper {
+            helper: Helper::Poll,
+            args: vec![],
+        });
         let mut sum = b.iconst64(0);
         let vs = b.get(s);
-        let a = b.emit(Op::StructField { value: vs, offset: 8, ty: MemTy::Ref }, Ty::Ref);
+        let a = b.emit(
+            Op::StructField {
+                value: vs,
+                offset: 8,
+                ty: MemTy::Ref,
+            },
+            Ty::Ref,
+        );
         let u = b.get(unset);
         let again = b.get(x);
         for v in [vx, vy, a, u, again] {
@@ -48,7 +64,9 @@ fn references_are_updated_across_safepoints() {
 #[test]
 fn slots_are_zero_before_they_are_set() {
     let mut host = Host::new();
-    let fields: Vec<(u32, K)> = (0..40).map(|i| (i * 8, if i % 2 == 0 { K::Ref } else { K::I8 })).collect();
+    let fields: Vec<(u32, K)> = (0..40)
+        .map(|i| (i * 8, if i % 2 == 0 { K::Ref } else { K::I8 }))
+        .collect();
     let large = host.add_struct(320, &fields);
     let dirty = code(&host, sig(I8, &[I8]), |b| {
         // Fills its frame with rubbish.
@@ -65,7 +83,10 @@ fn slots_are_zero_before_they_are_set() {
         let refs: Vec<_> = (0..10).map(|_| b.temp(Ty::Ref, REF)).collect();
         let x = b.arg(0);
         let vx = b.get(x);
-        b.emit_void(Op::CallHelper { helper: Helper::Poll, args: vec![] });
+        b.emit_void(Op::CallHelper {
+            helper: Helper::Poll,
+            args: vec![],
+        });
         b.set(refs[3], vx);
         let r = b.get(refs[3]);
         let r = b.conv(ConvOp::RefToInt, r, Ty::I64);

@@ -38,7 +38,10 @@ fn describe(id: TypeId, kind: TypeKind, size: u32, fields: &[(u32, TypeKind)]) -
         size,
         align: 8,
         is_value_type: true,
-        fields: fields.iter().map(|&(offset, kind)| FlatField { offset, kind }).collect(),
+        fields: fields
+            .iter()
+            .map(|&(offset, kind)| FlatField { offset, kind })
+            .collect(),
         has_gc_pointers: fields.iter().any(|f| matches!(f.1, TypeKind::Ref | TypeKind::ByRef)),
         vector_size: None,
         nullable_of: None,
@@ -177,7 +180,13 @@ impl CompilerHost for Host {
     }
 }
 
-pub const CPU: CpuFeatures = CpuFeatures { x64_v2: true, lzcnt: true, movbe: false, bmi1: true, bmi2: false };
+pub const CPU: CpuFeatures = CpuFeatures {
+    x64_v2: true,
+    lzcnt: true,
+    movbe: false,
+    bmi1: true,
+    bmi2: false,
+};
 pub static JIT: LazyLock<Jit> = LazyLock::new(|| Jit::with_code_bytes(CPU, 64 << 20).unwrap());
 
 extern "C" fn fmod64(a: f64, b: f64) -> f64 {
@@ -254,18 +263,56 @@ stub!(throw_other, raise, "mov edi, 1006");
 #[unsafe(naked)]
 unsafe extern "C" fn enter(_f: usize, _args: *const usize, _fp: *mut usize, _thread: *const u8) -> usize {
     naked_asm!(
-        "push rbp", "mov rbp, rsp", "push r15", "push rbx", "push r12", "push r13", "push r14", "push 0",
-        "mov [rdx], rbp", "mov r15, rcx", "mov rax, rdi", "mov r10, rsi",
-        "mov rdi, [r10]", "mov rsi, [r10+8]", "mov rdx, [r10+16]", "mov rcx, [r10+24]",
+        "push rbp",
+        "mov rbp, rsp",
+        "push r15",
+        "push rbx",
+        "push r12",
+        "push r13",
+        "push r14",
+        "push 0",
+        "mov [rdx], rbp",
+        "mov r15, rcx",
+        "mov rax, rdi",
+        "mov r10, rsi",
+        "mov rdi, [r10]",
+        "mov rsi, [r10+8]",
+        "mov rdx, [r10+16]",
+        "mov rcx, [r10+24]",
         "call rax",
-        "add rsp, 8", "pop r14", "pop r13", "pop r12", "pop rbx", "pop r15", "pop rbp", "ret")
+        "add rsp, 8",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbx",
+        "pop r15",
+        "pop rbp",
+        "ret"
+    )
 }
 
 #[unsafe(naked)]
-unsafe extern "C" fn restore(_regs: *const CalleeSaved, _sp: usize, _pc: usize, _fp: usize, _exc: usize, _rec: usize) -> ! {
+unsafe extern "C" fn restore(
+    _regs: *const CalleeSaved,
+    _sp: usize,
+    _pc: usize,
+    _fp: usize,
+    _exc: usize,
+    _rec: usize,
+) -> ! {
     naked_asm!(
-        "mov rbx, [rdi]", "mov r12, [rdi+8]", "mov r13, [rdi+16]", "mov r14, [rdi+24]", "mov r15, [rdi+32]",
-        "mov rbp, rcx", "mov rsp, rsi", "mov r10, rdx", "mov rax, r8", "mov rdx, r9", "jmp r10")
+        "mov rbx, [rdi]",
+        "mov r12, [rdi+8]",
+        "mov r13, [rdi+16]",
+        "mov r14, [rdi+24]",
+        "mov r15, [rdi+32]",
+        "mov rbp, rcx",
+        "mov rsp, rsi",
+        "mov r10, rdx",
+        "mov rax, r8",
+        "mov rdx, r9",
+        "jmp r10"
+    )
 }
 
 /// Thread block: the poll flag at offset 16.
@@ -293,7 +340,13 @@ fn cursor(image: &Image) -> FrameCursor {
     FrameCursor {
         pc: image.ret,
         fp: image.rbp,
-        registers: CalleeSaved { rbx: image.rbx, r12: image.r12, r13: image.r13, r14: image.r14, r15: image.r15 },
+        registers: CalleeSaved {
+            rbx: image.rbx,
+            r12: image.r12,
+            r13: image.r13,
+            r14: image.r14,
+            r15: image.r15,
+        },
     }
 }
 
@@ -343,7 +396,14 @@ fn second_pass(exception: usize, mut c: FrameCursor) {
                 );
                 if is_cleanup || TARGET.get() == (c.fp, h.clause) {
                     unsafe {
-                        restore(&c.registers, c.sp(info), info.start + h.pad as usize, c.fp, exception, 7777)
+                        restore(
+                            &c.registers,
+                            c.sp(info),
+                            info.start + h.pad as usize,
+                            c.fp,
+                            exception,
+                            7777,
+                        )
                     }
                 }
             }
@@ -372,7 +432,12 @@ extern "C" fn poll(_a: usize, _b: usize, image: *const Image) {
 }
 
 pub fn sig(ret: TypeId, params: &[TypeId]) -> Signature {
-    Signature { has_this: false, ret, params: params.into(), convention: Convention::Managed }
+    Signature {
+        has_this: false,
+        ret,
+        params: params.into(),
+        convention: Convention::Managed,
+    }
 }
 
 pub fn build(host: &Host, s: Signature, f: impl FnOnce(&mut FuncBuilder)) -> Func {
@@ -382,7 +447,11 @@ pub fn build(host: &Host, s: Signature, f: impl FnOnce(&mut FuncBuilder)) -> Fun
 }
 
 pub fn compile(host: &Host, func: &Func) -> &'static CodeInfo {
-    let tier = if std::env::var_os("TIER1").is_some() { Tier::Tier1 } else { Tier::Tier0 };
+    let tier = if std::env::var_os("TIER1").is_some() {
+        Tier::Tier1
+    } else {
+        Tier::Tier0
+    };
     let (code, clif) = match JIT.compile_with_clif(func, host, tier) {
         Ok(c) => c,
         Err(e) => panic!("{e}"),
