@@ -4,6 +4,7 @@ use crate::code_heap::{CodeHeap, CodeHeapError};
 use crate::code_map::{
     CallSite, ClauseHandler, ClauseInfo, CodeInfo, CodeKind, CodeMap, GcSlot, HandlerPad, SavedRegister,
 };
+use crate::gdb;
 use crate::host_api::{CompilerHost, CpuFeatures};
 use crate::ids::MethodId;
 use crate::ir::{Clause, ClauseKind, Func, NO_IL};
@@ -13,7 +14,7 @@ use crate::perf_map::PerfMap;
 use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{ExternalName, LibCall};
-use cranelift_codegen::isa::unwind::UnwindInst;
+use cranelift_codegen::isa::unwind::{UnwindInfo, UnwindInst};
 use cranelift_codegen::{Context, FinalizedMachExceptionHandler, FinalizedRelocTarget};
 use cranelift_entity::EntityRef;
 use std::cell::RefCell;
@@ -110,6 +111,9 @@ pub struct CompiledCode {
     traps: Vec<(u32, u8)>,
     il_map: Vec<(u32, u32)>,
     filters: Vec<CompiledCode>,
+    /// Only for debuggers.
+    unwind: Option<UnwindInfo>,
+    tier: Tier,
 }
 
 impl CompiledCode {
@@ -130,6 +134,7 @@ pub struct Jit {
     heap: CodeHeap,
     map: CodeMap,
     perf: Option<PerfMap>,
+    gdb: bool,
 }
 
 struct HeapCells<'a>(&'a CodeHeap);
@@ -165,6 +170,7 @@ impl Jit {
             heap,
             map,
             perf: PerfMap::from_environment(),
+            gdb: gdb::enabled(),
         })
     }
 
@@ -293,7 +299,14 @@ impl Jit {
                 .collect(),
             il_map: Vec::new(),
             filters: Vec::new(),
+            unwind: None,
+            tier,
         };
+        if self.gdb
+            && let Ok(Some(UnwindInfo::SystemV(info))) = compiled.create_unwind_info(self.targets.of(tier))
+        {
+            code.unwind = Some(UnwindInfo::SystemV(info));
+        }
         for reloc in buffer.relocs() {
             let kind = match reloc.kind {
                 Reloc::Abs8 => RelocKind::Abs8,
@@ -480,7 +493,7 @@ impl Jit {
                 handler_range: clause.handler_range,
             })
             .collect();
-        Ok(self.publish(CodeInfo {
+        let info = self.publish(CodeInfo {
             name: code.name.into(),
             method: code.method,
             kind: code.kind,
@@ -496,7 +509,11 @@ impl Jit {
             locals_fp_offset: code.locals_fp_offset,
             traps: code.traps.into(),
             il_map: code.il_map.into(),
-        }))
+        });
+        if let Some(UnwindInfo::SystemV(unwind)) = &code.unwind {
+            gdb::register(info, unwind, self.targets.of(code.tier));
+        }
+        Ok(info)
     }
 
     /// Compiles and installs.

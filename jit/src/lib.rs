@@ -8,6 +8,7 @@ pub mod code_map;
 pub mod compile;
 pub mod disasm;
 pub mod frames;
+pub mod gdb;
 pub mod isa;
 pub mod layout;
 pub mod localloc;

@@ -93,7 +93,7 @@ mod tests {
     fn inner_frames_are_released_by_outer_ones() {
         let outer = allocate(1000, 24, 1);
         let inner = allocate(500, 100, 0);
-        assert!(!outer.is_null() && !inner.is_null() && outer as usize % ALIGN == 0);
+        assert!(!outer.is_null() && !inner.is_null() && (outer as usize).is_multiple_of(ALIGN));
         allocate(1000, 8, 0);
         STACK.with_borrow(|s| assert_eq!(s.blocks.iter().map(|b| b.frame).collect::<Vec<_>>(), [1000, 1000]));
         release(1000);
