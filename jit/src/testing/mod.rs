@@ -1,0 +1,53 @@
+//! A compiler host without an engine and a small IL assembler, for filetests.
+//!
+//! A test file declares types, fields and methods, then IL methods:
+//!
+//! ```text
+//! .class Shape [: Base,Interface] [sealed] [interface] [delegate]
+//! .struct Point 8 { int 0, int 4 } [nullable int 4] [gc]
+//! .field Shape int x 8
+//! .static Shape object root 0x1000 [init 0x2000]
+//! .threadstatic Shape int counter 7
+//! .method [static] int Shape::Area(int) [as NAME] [vtable 80|interface|gvirtual] [intrinsic] [inst T,U]
+//!         [delegate_invoke] [delegate_ctor] [factory NAME] [vararg]
+//! .test Name [instance Shape] [synchronized] int (int, object)
+//! .locals init (int, pinned object)
+//! label: ldarg.0
+//!        br label
+//! .try start end catch Type handler handler_end
+//! .try start end filter filter handler handler_end
+//! .try start end finally handler handler_end
+//! .end
+//! ```
+//!
+//! Types are C# keywords, declared names (with `<...>` instantiation), `T[]`, `T[,]`, `T&`, `T*`. An operand
+//! `deferred:anything` fails to resolve with a deferred error.
+
+mod asm;
+mod host;
+mod parse;
+
+pub use host::MockHost;
+
+use crate::importer::{ImportOptions, import};
+use crate::{ir_check, ir_print};
+
+/// Parses a file, imports every `.test` method and prints IR or the error.
+pub fn import_text(text: &str) -> Result<String, String> {
+    let host = MockHost::parse(text)?;
+    let mut out = String::new();
+    for method in host.tests() {
+        match import(&host, method, &ImportOptions::default()) {
+            Ok(func) => {
+                out.push_str(&ir_print::print(&func));
+                if let Err(error) = ir_check::check(&func) {
+                    return Err(format!("{error}\n{out}"));
+                }
+            }
+            Err(error) => {
+                out.push_str(&format!("error: {error}\n"));
+            }
+        }
+    }
+    Ok(out)
+}
