@@ -12,3 +12,4 @@ mod calls;
 mod exceptions;
 mod gc;
 mod harness;
+mod random;

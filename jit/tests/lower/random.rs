@@ -1,0 +1,316 @@
+//! Random straight-line functions against an interpreter: spilling, temporaries and aliases of struct values, moving objects.
+
+use crate::harness::*;
+use corten_jit::builder::FuncBuilder;
+use corten_jit::host_api::TypeKind as K;
+use corten_jit::ids::TypeId;
+use corten_jit::ir::*;
+
+struct Rng(u64);
+impl Rng {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        ((self.0 >> 33) % n as u64) as usize
+    }
+}
+
+/// What a value or local holds: integers, references (moved by safepoints), structs {ref, int, ref}.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum V {
+    Int(i64),
+    Ref(i64),
+    Struct([i64; 3]),
+}
+
+const STEP: i64 = 1000;
+
+fn moved(v: V) -> V {
+    let m = |r: i64| if r == 0 { 0 } else { r + STEP };
+    match v {
+        V::Int(_) => v,
+        V::Ref(r) => V::Ref(m(r)),
+        V::Struct([a, b, c]) => V::Struct([m(a), b, m(c)]),
+    }
+}
+
+fn move_objects(slot: &mut usize) {
+    if *slot != 0 {
+        assert!(*slot >= 1_000_000 && *slot < 100_000_000, "{:#x}", *slot);
+        *slot += STEP as usize;
+    }
+}
+
+extern "C" fn callee(a: [usize; 3]) -> usize {
+    a[1]
+}
+
+struct Gen<'b> {
+    b: &'b mut FuncBuilder,
+    rng: Rng,
+    pair: TypeId,
+    values: Vec<(Value, V)>,
+    locals: Vec<(Local, V)>,
+    cell: u64,
+    memory: V,
+}
+
+impl Gen<'_> {
+    fn pick(&mut self, want: fn(&V) -> bool) -> Option<(Value, V)> {
+        let fit: Vec<_> = self.values.iter().copied().filter(|v| want(&v.1)).collect();
+        if fit.is_empty() {
+            None
+        } else {
+            Some(fit[self.rng.below(fit.len())])
+        }
+    }
+    fn push(&mut self, op: Op, v: V) {
+        let ty = match v {
+            V::Int(_) => Ty::I64,
+            V::Ref(_) => Ty::Ref,
+            V::Struct(_) => Ty::Struct(self.pair),
+        };
+        let value = self.b.emit(op, ty);
+        self.values.push((value, v));
+    }
+    fn safepoint(&mut self) {
+        for v in self.values.iter_mut() {
+            v.1 = moved(v.1);
+        }
+        for l in self.locals.iter_mut() {
+            l.1 = moved(l.1);
+        }
+    }
+    fn step(&mut self) {
+        let is_int = |v: &V| matches!(v, V::Int(_));
+        let is_ref = |v: &V| matches!(v, V::Ref(_));
+        let is_struct = |v: &V| matches!(v, V::Struct(_));
+        match self.rng.below(14) {
+            0 => {
+                let n = self.rng.below(1 << 20) as i64;
+                self.push(Op::IConst(n), V::Int(n));
+            }
+            1..=3 => {
+                let (l, v) = self.locals[self.rng.below(self.locals.len())];
+                self.push(Op::LocalGet(l), v);
+            }
+            4 | 5 => {
+                let i = self.rng.below(self.locals.len());
+                let want: fn(&V) -> bool = match self.locals[i].1 {
+                    V::Int(_) => is_int,
+                    V::Ref(_) => is_ref,
+                    V::Struct(_) => is_struct,
+                };
+                if let Some((value, v)) = self.pick(want) {
+                    let l = self.locals[i].0;
+                    self.b.set(l, value);
+                    self.locals[i].1 = v;
+                }
+            }
+            6 => {
+                if let (Some((x, V::Int(a))), Some((y, V::Int(c)))) = (self.pick(is_int), self.pick(is_int)) {
+                    self.push(Op::Bin(BinOp::Mul, x, y), V::Int(a.wrapping_mul(c)));
+                }
+            }
+            7 => {
+                self.b.emit_void(Op::CallHelper {
+                    helper: Helper::Poll,
+                    args: vec![],
+                });
+                self.safepoint();
+            }
+            8 => {
+                if let (Some((x, V::Ref(a))), Some((y, V::Int(n))), Some((z, V::Ref(c)))) =
+                    (self.pick(is_ref), self.pick(is_int), self.pick(is_ref))
+                {
+                    let parts = vec![(0, MemTy::Ref, x), (8, MemTy::I64, y), (16, MemTy::Ref, z)];
+                    self.push(Op::StructMake { ty: self.pair, parts }, V::Struct([a, n, c]));
+                }
+            }
+            9 | 10 => {
+                if let Some((s, V::Struct(f))) = self.pick(is_struct) {
+                    match self.rng.below(3) {
+                        0 => self.push(
+                            Op::StructField {
+                                value: s,
+                                offset: 0,
+                                ty: MemTy::Ref,
+                            },
+                            V::Ref(f[0]),
+                        ),
+                        1 => self.push(
+                            Op::StructField {
+                                value: s,
+                                offset: 8,
+                                ty: MemTy::I64,
+                            },
+                            V::Int(f[1]),
+                        ),
+                        _ => self.push(
+                            Op::StructField {
+                                value: s,
+                                offset: 16,
+                                ty: MemTy::Ref,
+                            },
+                            V::Ref(f[2]),
+                        ),
+                    }
+                }
+            }
+            11 => {
+                // A call with the struct by value on the stack: also a safepoint, but nothing moves.
+                if let Some((s, V::Struct(f))) = self.pick(is_struct) {
+                    let target = self.b.address(callee as *const () as u64);
+                    let op = Op::Call {
+                        callee: Callee::Native { target },
+                        sig: sig(I8, &[self.pair]),
+                        args: vec![s],
+                        tail: false,
+                    };
+                    self.push(op, V::Int(f[1]));
+                }
+            }
+            12 => {
+                // Memory that is not scanned: integers only in the references.
+                if let Some((s, v @ V::Struct([0, _, 0]))) = self.pick(|v| matches!(v, V::Struct([0, _, 0]))) {
+                    let p = self.b.address(self.cell);
+                    self.b.store(MemTy::Struct(self.pair), p, 0, s, Barrier::None);
+                    self.memory = v;
+                } else {
+                    self.push(Op::StructZero(self.pair), V::Struct([0; 3]));
+                }
+            }
+            _ => {
+                let p = self.b.address(self.cell);
+                let op = Op::Load {
+                    ty: MemTy::Struct(self.pair),
+                    addr: p,
+                    offset: 0,
+                    flags: MemFlags::default(),
+                };
+                let v = self.memory;
+                self.push(op, v);
+            }
+        }
+    }
+}
+
+#[test]
+fn random_functions_compute_what_the_interpreter_does() {
+    let mut host = Host::new();
+    let pair = host.add_struct(24, &[(0, K::Ref), (8, K::I8), (16, K::Ref)]);
+    ON_POLL.set(Some(move_objects));
+    let rounds = if std::env::var_os("MANY").is_some() { 20000 } else { 400 };
+    for seed in 0..rounds {
+        let cell: &'static mut [u64; 3] = Box::leak(Box::new([0, 5, 0]));
+        let mut want = 0i64;
+        let func = build(&host, sig(I8, &[REF, I8, REF, pair]), |b| {
+            let mut locals: Vec<(Local, V)> = vec![
+                (b.arg(0), V::Ref(1_000_000)),
+                (b.arg(1), V::Int(77)),
+                (b.arg(2), V::Ref(2_000_000)),
+            ];
+            locals.push((b.arg(3), V::Struct([3_000_000, 9, 0])));
+            for _ in 0..2 {
+                locals.push((b.temp(Ty::Ref, REF), V::Ref(0)));
+                locals.push((b.temp(Ty::Struct(pair), pair), V::Struct([0; 3])));
+            }
+            let mut rng = Rng(seed * 7919 + 1);
+            let steps = 5 + rng.below(60);
+            let address = cell.as_ptr() as u64;
+            let mut g = Gen {
+                b,
+                rng,
+                pair,
+                values: vec![],
+                locals,
+                cell: address,
+                memory: V::Struct([0, 5, 0]),
+            };
+            for _ in 0..steps {
+                g.step();
+            }
+            // Checksum over some values and all locals.
+            let mut sum = g.b.iconst64(0);
+            let count = g.values.len();
+            let picks: Vec<_> = (0..6)
+                .filter(|_| count > 0)
+                .map(|_| g.values[g.rng.below(count)])
+                .collect();
+            let from_locals: Vec<_> = g.locals.clone();
+            let mut all = picks;
+            for (l, v) in from_locals {
+                let value = g.b.get(l);
+                all.push((value, v));
+            }
+            for (value, v) in all {
+                let parts: Vec<(Value, i64)> = match v {
+                    V::Int(n) => vec![(value, n)],
+                    V::Ref(r) => vec![(g.b.conv(ConvOp::RefToInt, value, Ty::I64), r)],
+                    V::Struct(f) => [(0, f[0]), (8, f[1]), (16, f[2])]
+                        .into_iter()
+                        .map(|(offset, n)| {
+                            (
+                                g.b.emit(
+                                    Op::StructField {
+                                        value,
+                                        offset,
+                                        ty: MemTy::I64,
+                                    },
+                                    Ty::I64,
+                                ),
+                                n,
+                            )
+                        })
+                        .collect(),
+                };
+                for (p, n) in parts {
+                    let k = g.b.iconst64(31);
+                    sum = g.b.bin(BinOp::Mul, sum, k);
+                    sum = g.b.bin(BinOp::Add, sum, p);
+                    want = want.wrapping_mul(31).wrapping_add(n);
+                }
+            }
+            g.b.ret(Some(sum));
+        });
+        let inner = compile(&host, &func);
+        let slot: &'static usize = Box::leak(Box::new(inner.start));
+        // An outer function makes the struct argument.
+        let outer = code(&host, sig(I8, &[REF, I8, REF, REF]), |b| {
+            let args: Vec<_> = (0..4).map(|i| b.arg(i)).collect();
+            let args: Vec<_> = args.into_iter().map(|a| b.get(a)).collect();
+            let nine = b.iconst64(9);
+            let s = b.emit(
+                Op::StructMake {
+                    ty: pair,
+                    parts: vec![(0, MemTy::Ref, args[3]), (8, MemTy::I64, nine)],
+                },
+                Ty::Struct(pair),
+            );
+            let callee = Callee::Direct {
+                method: corten_jit::ids::MethodId(1),
+                entry_slot: slot as *const _ as u64,
+            };
+            let r = b.emit(
+                Op::Call {
+                    callee,
+                    sig: sig(I8, &[REF, I8, REF, pair]),
+                    args: vec![args[0], args[1], args[2], s],
+                    tail: false,
+                },
+                Ty::I64,
+            );
+            b.ret(Some(r));
+        });
+        let got = run(outer, [1_000_000, 77, 2_000_000, 3_000_000]).unwrap() as i64;
+        if got != want {
+            panic!(
+                "seed {seed}: {got} instead of {want}\n{}",
+                corten_jit::ir_print::print(&func)
+            );
+        }
+    }
+    ON_POLL.set(None);
+}
