@@ -3,7 +3,11 @@
 //! Offsets are those of the class library's fields (contract/layouts.md) and of CoreCLR's auto layout; tests pin them. A view
 //! is a raw pointer cast: it is good only until the next safepoint. References are stored with [`store`], never directly.
 
+use crate::error::{ExceptionKind, Raise, VmResult};
+use crate::thread::Thread;
+use corten_gc_hooks::heap::{AllocFlags, Heap};
 use corten_gc_hooks::object::{self, MethodTableHeader, ObjPtr};
+use corten_loader::{MethodTable, TypeHandle};
 
 /// First words of every view.
 #[repr(C)]
@@ -181,6 +185,25 @@ pub unsafe fn elements<'a, T>(obj: ObjPtr) -> &'a mut [T] {
 pub unsafe fn store(slot: *mut ObjPtr, value: ObjPtr) {
     // SAFETY: the caller's promise.
     unsafe { corten_gc_hooks::barrier::store_ref(slot, value) }
+}
+
+/// A zeroed `element[]` of `length` elements (cooperative mode; may collect).
+///
+/// # Errors
+/// OutOfMemoryException, or a load error of the array type.
+pub fn new_array(thread: &mut Thread, element: TypeHandle, length: usize) -> VmResult<ObjPtr> {
+    let array = corten_loader::make_array(element, 1, true)?;
+    let Some(mt) = array.as_method_table() else {
+        return Err(Raise::of(ExceptionKind::TypeLoad));
+    };
+    Ok(Heap::get().alloc_array(&mut thread.header, mt.as_gc_ptr(), length, AllocFlags::empty())?)
+}
+
+/// The loader's view of a live object's type.
+#[inline]
+pub fn method_table_of(obj: ObjPtr) -> &'static MethodTable {
+    // SAFETY: word 0 of an object is the address of a MethodTable of the loader, never freed.
+    unsafe { &*(*obj).mt.cast::<MethodTable>() }
 }
 
 #[cfg(test)]

@@ -55,6 +55,27 @@ pub unsafe extern "C" fn rethrow_worker(
     dispatch(thread, exception, context, true)
 }
 
+/// A hardware fault in managed code: raises an exception of that kind as if the faulting instruction had called.
+///
+/// # Safety
+/// As [`throw_worker`]; `kind` is an index made by the signal handler.
+pub unsafe extern "C" fn fault_worker(
+    kind: usize,
+    _unused: usize,
+    context: *mut ThrowContext,
+    thread: *mut Thread,
+) -> ! {
+    // SAFETY: the stub's promise.
+    let (context, thread) = unsafe { (&mut *context, &mut *thread) };
+    let kind = match kind {
+        0 => ExceptionKind::NullReference,
+        1 => ExceptionKind::DivideByZero,
+        _ => ExceptionKind::Overflow,
+    };
+    let exception = create::create_or_fallback(kind, None);
+    dispatch(thread, exception, context, false)
+}
+
 /// End of a finally or fault handler: continues pass 2 of `record`.
 ///
 /// # Safety
@@ -119,12 +140,7 @@ fn first_pass(thread: &mut Thread, exception: ObjPtr, context: &ThrowContext, re
 }
 
 /// The clause of `frame`'s call site that catches the exception.
-fn find_handler(
-    thread: &mut Thread,
-    frame: &Frame,
-    exception: &Local<'_>,
-    builder: &mut TraceBuilder,
-) -> Option<u32> {
+fn find_handler(thread: &mut Thread, frame: &Frame, exception: &Local<'_>, builder: &mut TraceBuilder) -> Option<u32> {
     for handler in frame.handlers() {
         let taken = match frame.clause(handler.clause) {
             HandlerKind::Cleanup => false,
@@ -145,16 +161,27 @@ fn find_handler(
 fn catches(exception: ObjPtr, class: usize) -> bool {
     // SAFETY: the compiler's clause table holds valid TypeHandles; the exception is a live object and nothing here reaches a
     // safepoint.
-    let (class, actual) = unsafe { (TypeHandle::from_raw(class), crate::type_objects::type_of(exception)) };
+    let (class, actual) = unsafe {
+        (
+            TypeHandle::from_raw(class),
+            TypeHandle::from_raw((*exception).mt as usize),
+        )
+    };
+    let (Some(class), Some(actual)) = (class, actual) else {
+        return false;
+    };
     match (actual.as_method_table(), class.as_method_table()) {
         (Some(a), Some(c)) if !class.is_interface() => a.is_or_derives_from(c),
-        _ => corten_loader::casting::can_cast_to(actual, class),
+        _ => corten_loader::can_cast_to(actual, class),
     }
 }
 
 /// Runs a filter on its live frame. What it throws is swallowed: the filter says no.
 fn run_filter(thread: &mut Thread, function: usize, exception: &Local<'_>, locals: usize) -> bool {
-    let result = ManagedCall::new().obj(exception.get()).int(locals as u64).invoke_address(function);
+    let result = ManagedCall::new()
+        .obj(exception.get())
+        .int(locals as u64)
+        .invoke_address(function);
     match result {
         Ok(r) => r.rax as u32 != 0,
         Err(_) => {
@@ -177,7 +204,11 @@ fn second_pass(
         match walk.step() {
             Step::Managed(frame) => {
                 for handler in frame.handlers() {
-                    let is_target = target == Target::Clause { fp: frame.fp, clause: handler.clause };
+                    let is_target = target
+                        == Target::Clause {
+                            fp: frame.fp,
+                            clause: handler.clause,
+                        };
                     if is_target {
                         drop_records_left(thread, frame.fp, handler.clause, record);
                         enter(context, &frame, handler.pad, exception, 0);
@@ -223,7 +254,11 @@ fn keep_record(
         r.current_clause = clause;
         return &mut **r;
     }
-    let mut new = Box::new(DispatchRecord { target, current_fp: fp, current_clause: clause });
+    let mut new = Box::new(DispatchRecord {
+        target,
+        current_fp: fp,
+        current_clause: clause,
+    });
     let address: *mut DispatchRecord = &mut *new;
     thread.dispatch_records.push(new);
     address

@@ -5,8 +5,20 @@
 
 use crate::asm::ThrowContext;
 use crate::thread::{EntryFrame, Thread};
-use corten_jit::code_map::{self, CodeInfo};
+use corten_jit::code_map::{ClauseHandler, CodeInfo, CodeKind};
 use corten_loader::MethodDesc;
+
+/// The generated code that contains `pc`. Lock-free, usable in signal handlers.
+#[inline]
+pub fn lookup(pc: usize) -> Option<&'static CodeInfo> {
+    crate::engine::code_at(pc)
+}
+
+/// The generated code of the call that returns to `pc` (which may be just behind the code).
+#[inline]
+fn lookup_return(pc: usize) -> Option<&'static CodeInfo> {
+    lookup(pc).or_else(|| lookup(pc.wrapping_sub(1)))
+}
 
 /// A managed frame at a call site.
 #[derive(Clone, Copy, Debug)]
@@ -59,12 +71,21 @@ pub struct Walk {
 impl Walk {
     /// From the innermost transition of `thread`.
     pub fn from_transition(thread: &Thread) -> Walk {
-        Walk::at(thread.header.transition_pc, thread.header.transition_fp, thread.header.entry_frame.cast())
+        Walk::at(
+            thread.header.transition_pc,
+            thread.header.transition_fp,
+            thread.header.entry_frame.cast(),
+        )
     }
 
     /// From a frame given by its return address and frame pointer; `entry` is the innermost entry frame.
     pub fn at(pc: usize, fp: usize, entry: *mut EntryFrame) -> Walk {
-        Walk { pc, fp, entry, at_entry: false }
+        Walk {
+            pc,
+            fp,
+            entry,
+            at_entry: false,
+        }
     }
 
     /// The next frame outwards.
@@ -75,9 +96,13 @@ impl Walk {
             let e = unsafe { &*self.entry };
             (self.pc, self.fp, self.entry) = (e.saved_pc, e.saved_fp, e.prev);
         }
-        match code_map::lookup(self.pc) {
+        match lookup_return(self.pc) {
             Some(code) => {
-                let frame = Frame { pc: self.pc, fp: self.fp, code };
+                let frame = Frame {
+                    pc: self.pc,
+                    fp: self.fp,
+                    code,
+                };
                 (self.pc, self.fp) = frame.caller();
                 Step::Managed(frame)
             }
@@ -97,55 +122,70 @@ impl Frame {
         unsafe { (*((self.fp + 8) as *const usize), *(self.fp as *const usize)) }
     }
 
-    /// The method, if the code is a method's (not a stub's).
+    /// The method that the code belongs to.
     pub fn method(&self) -> Option<&'static MethodDesc> {
-        let address = self.code.method()?.0 as *const MethodDesc;
+        let address = self.code.method?.0 as *const MethodDesc;
         // SAFETY: the engine compiles methods under the addresses of their (leaked) MethodDescs.
         (!address.is_null()).then(|| unsafe { &*address })
     }
 
-    /// The method if the frame belongs in stack traces: not a P/Invoke or internal-call stub.
+    /// The method if the frame belongs in stack traces: not a stub.
     pub fn traced_method(&self) -> Option<&'static MethodDesc> {
-        self.method().filter(|m| !m.is_pinvoke() && !m.is_internal_call() && !m.is_runtime_provided())
+        if self.code.kind == CodeKind::Stub {
+            return None;
+        }
+        self.method()
+            .filter(|m| !m.is_pinvoke() && !m.is_internal_call() && !m.is_runtime_provided())
     }
 
-    /// Byte offset of the call site in the code.
+    /// Byte offset of the return address in the code.
     pub fn native_offset(&self) -> u32 {
-        (self.pc - self.code.start()) as u32
+        self.pc.wrapping_sub(self.code.start) as u32
     }
 
-    /// IL offset of the call site, if known.
+    /// IL offset of the call, if known.
     pub fn il_offset(&self) -> Option<u32> {
-        self.code.il_offset(self.pc)
+        self.code.il_offset(self.native_offset().wrapping_sub(1))
     }
 
     /// Stack pointer at the call site.
     pub fn sp(&self) -> usize {
-        self.fp - self.code.frame_size() as usize
+        self.fp.wrapping_sub(self.code.frame_size as usize)
     }
 
     /// Landing pads of the call site, innermost clause first.
-    pub fn handlers(&self) -> impl Iterator<Item = Handler> + '_ {
-        let start = self.code.start();
-        self.code.handlers_at(self.pc).iter().map(move |h| Handler { clause: h.clause, pad: start + h.offset as usize })
+    pub fn handlers(&self) -> impl Iterator<Item = Handler> + use<> {
+        let code = self.code;
+        let pads = code.call_site(self.pc).map_or(&[][..], |site| code.handlers(site));
+        pads.iter().map(move |h| Handler {
+            clause: h.clause,
+            pad: code.start + h.pad as usize,
+        })
     }
 
     /// Kind of a clause of this method.
     pub fn clause(&self, clause: u32) -> HandlerKind {
-        self.code.clause_kind(clause)
+        match self.code.clauses.get(clause as usize).map(|c| c.handler) {
+            Some(ClauseHandler::Catch(class)) => HandlerKind::Catch(class.0 as usize),
+            Some(ClauseHandler::Filter(function)) => HandlerKind::Filter(function),
+            Some(ClauseHandler::Finally | ClauseHandler::Fault) => HandlerKind::Cleanup,
+            None => crate::engine::fatal("a call site names a clause that its method lacks"),
+        }
     }
 
     /// Base address of the locals, for filters.
     pub fn locals_base(&self) -> usize {
-        self.fp.wrapping_add_signed(self.code.locals_offset() as isize)
+        self.code.locals_base(self.fp)
     }
 
     /// Puts the callee-saved registers of the caller, which this frame saved, into `context`.
     pub fn restore_callee_saved(&self, context: &mut ThrowContext) {
-        for &(register, fp_offset) in self.code.saved_registers() {
-            let Some(target) = context.register(register) else { continue };
+        for saved in &self.code.saved {
+            let Some(target) = context.register(saved.register) else {
+                continue;
+            };
             // SAFETY: the prologue stored the register there.
-            *target = unsafe { *(self.fp.wrapping_add_signed(fp_offset as isize) as *const usize) };
+            *target = unsafe { *(self.fp.wrapping_add_signed(saved.fp_offset as isize) as *const usize) };
         }
     }
 }

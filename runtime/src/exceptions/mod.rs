@@ -84,9 +84,7 @@ pub fn from_load_error(error: &LoadError) -> Raise {
     match error {
         LoadError::FileNotFound { name, .. } => Raise::new(
             kind,
-            format!(
-                "Could not load file or assembly '{name}'. The system cannot find the file specified.\n"
-            ),
+            format!("Could not load file or assembly '{name}'. The system cannot find the file specified.\n"),
         ),
         // The class's own text is the one CoreCLR shows.
         LoadError::InvalidProgram { .. } => Raise::of(kind),

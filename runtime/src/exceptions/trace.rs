@@ -13,7 +13,7 @@ use crate::thread::Thread;
 use corten_gc_hooks::HandleScope;
 use corten_gc_hooks::object::{ObjPtr, array_length};
 use corten_gc_hooks::scope::Local;
-use corten_loader::{MethodDesc, TypeHandle, well_known};
+use corten_loader::{MethodDesc, TypeHandle, WellKnown};
 use smallvec::SmallVec;
 
 /// Flag of a frame: the trace before it came from another throw (`ExceptionDispatchInfo`); "End of stack trace from previous
@@ -48,14 +48,24 @@ impl TraceFrame {
     }
 
     fn words(&self) -> [usize; WORDS_PER_FRAME] {
-        [self.method.address(), self.pc, self.il_offset as usize | (self.flags as usize) << 32]
+        [
+            self.method.address(),
+            self.pc,
+            self.il_offset as usize | (self.flags as usize) << 32,
+        ]
     }
 
     fn from_words(words: &[usize]) -> TraceFrame {
         // SAFETY: the array is written by this module only; MethodDescs are leaked.
         let method = unsafe { &*(words[0] as *const MethodDesc) };
-        let native_offset = corten_jit::code_map::lookup(words[1]).map_or(0, |c| (words[1] - c.start()) as u32);
-        TraceFrame { method, pc: words[1], native_offset, il_offset: words[2] as u32, flags: (words[2] >> 32) as u32 }
+        let native_offset = super::frames::lookup(words[1]).map_or(0, |c| words[1].wrapping_sub(c.start) as u32);
+        TraceFrame {
+            method,
+            pc: words[1],
+            native_offset,
+            il_offset: words[2] as u32,
+            flags: (words[2] >> 32) as u32,
+        }
     }
 }
 
@@ -90,7 +100,10 @@ impl TraceBuilder {
                 }
             }
         }
-        TraceBuilder { pending: SmallVec::new(), skip_if }
+        TraceBuilder {
+            pending: SmallVec::new(),
+            skip_if,
+        }
     }
 
     /// Adds a frame.
@@ -135,7 +148,7 @@ fn append(thread: &mut Thread, exception: &Local<'_>, frames: &[TraceFrame]) -> 
     let needed = count + frames.len();
     if needed > capacity {
         let room = needed.max(capacity * 2).max(8);
-        let new = objects::new_array(thread, well_known().intptr, 1 + room * WORDS_PER_FRAME)?;
+        let new = objects::new_array(thread, WellKnown::get().intptr.handle(), 1 + room * WORDS_PER_FRAME)?;
         // SAFETY: both are live arrays of machine words, and nothing reaches a safepoint until the store.
         unsafe {
             let e: &mut ExceptionObject = view(exception.get());
@@ -163,7 +176,11 @@ pub fn frames_of(stack_trace: ObjPtr) -> Vec<TraceFrame> {
     }
     // SAFETY: a trace array; no safepoint while it is read.
     let words: &[usize] = unsafe { elements(stack_trace) };
-    words[1..].chunks_exact(WORDS_PER_FRAME).take(words[0]).map(TraceFrame::from_words).collect()
+    words[1..]
+        .chunks_exact(WORDS_PER_FRAME)
+        .take(words[0])
+        .map(TraceFrame::from_words)
+        .collect()
 }
 
 /// The managed frames of the current thread, innermost first, through all native transitions.
@@ -231,10 +248,17 @@ fn is_reflection_plumbing(method: &MethodDesc) -> bool {
         (class.namespace(), class.name()),
         (
             "System.Reflection",
-            "MethodBaseInvoker" | "MethodInvoker" | "ConstructorInvoker" | "RuntimeMethodInfo" | "RuntimeConstructorInfo" | "MethodBase" | "MethodInvokerCommon" | "ConstructorInfo"
+            "MethodBaseInvoker"
+                | "MethodInvoker"
+                | "ConstructorInvoker"
+                | "RuntimeMethodInfo"
+                | "RuntimeConstructorInfo"
+                | "MethodBase"
+                | "MethodInvokerCommon"
+                | "ConstructorInfo"
         ) | ("System", "RuntimeMethodHandle" | "RuntimeType" | "Activator")
     );
-    plumbing && class.module().is_corelib()
+    plumbing && class.module().is_core_library()
 }
 
 /// `StackTrace.GetStackFramesInternal`: fills a StackFrameHelper from an exception or from the current thread.
@@ -270,16 +294,18 @@ fn fill_helper(thread: &mut Thread, helper: &Local<'_>, frames: &[TraceFrame], f
         }
         Ok(())
     }
-    let w = well_known();
+    let w = WellKnown::get();
     let all = |f: &dyn Fn(&TraceFrame) -> i32| frames.iter().map(f).collect::<Vec<i32>>();
     let offsets = all(&|f| f.native_offset as i32);
     let il_offsets = all(&|f| f.il_offset as i32);
     let methods: Vec<usize> = frames.iter().map(|f| f.method.address()).collect();
     let foreign: Vec<u8> = frames.iter().map(|f| (f.flags & FLAG_FOREIGN) as u8).collect();
-    array(thread, helper, w.int32, &offsets, |h| &mut h.offsets)?;
-    array(thread, helper, w.int32, &il_offsets, |h| &mut h.il_offsets)?;
-    array(thread, helper, w.intptr, &methods, |h| &mut h.method_handles)?;
-    array(thread, helper, w.boolean, &foreign, |h| &mut h.last_frame_from_foreign)?;
+    array(thread, helper, w.int32.handle(), &offsets, |h| &mut h.offsets)?;
+    array(thread, helper, w.int32.handle(), &il_offsets, |h| &mut h.il_offsets)?;
+    array(thread, helper, w.intptr.handle(), &methods, |h| &mut h.method_handles)?;
+    array(thread, helper, w.boolean.handle(), &foreign, |h| {
+        &mut h.last_frame_from_foreign
+    })?;
     if file_info {
         fill_file_info(thread, helper, frames)?;
     }
@@ -291,21 +317,21 @@ fn fill_helper(thread: &mut Thread, helper: &Local<'_>, frames: &[TraceFrame], f
 /// What `System.Diagnostics.StackTraceSymbols` needs to find source lines in portable PDBs.
 fn fill_file_info(thread: &mut Thread, helper: &Local<'_>, frames: &[TraceFrame]) -> VmResult<()> {
     type Helper = StackFrameHelperObject;
-    let w = well_known();
+    let w = WellKnown::get();
     let n = frames.len();
-    let assembly_class = corten_loader::corelib_type("System.Reflection", "Assembly")?;
+    let assembly_class = corten_loader::corelib_type("System.Reflection", "Assembly")?.handle();
     let layout: [(TypeHandle, fn(&mut Helper) -> &mut ObjPtr); 11] = [
-        (w.string, |h| &mut h.assembly_paths),
+        (w.string.handle(), |h| &mut h.assembly_paths),
         (assembly_class, |h| &mut h.assemblies),
-        (w.intptr, |h| &mut h.loaded_pe_addresses),
-        (w.int32, |h| &mut h.loaded_pe_sizes),
-        (w.boolean, |h| &mut h.is_file_layout),
-        (w.intptr, |h| &mut h.in_memory_pdb_addresses),
-        (w.int32, |h| &mut h.in_memory_pdb_sizes),
-        (w.int32, |h| &mut h.method_tokens),
-        (w.string, |h| &mut h.file_names),
-        (w.int32, |h| &mut h.line_numbers),
-        (w.int32, |h| &mut h.column_numbers),
+        (w.intptr.handle(), |h| &mut h.loaded_pe_addresses),
+        (w.int32.handle(), |h| &mut h.loaded_pe_sizes),
+        (w.boolean.handle(), |h| &mut h.is_file_layout),
+        (w.intptr.handle(), |h| &mut h.in_memory_pdb_addresses),
+        (w.int32.handle(), |h| &mut h.in_memory_pdb_sizes),
+        (w.int32.handle(), |h| &mut h.method_tokens),
+        (w.string.handle(), |h| &mut h.file_names),
+        (w.int32.handle(), |h| &mut h.line_numbers),
+        (w.int32.handle(), |h| &mut h.column_numbers),
     ];
     for (element, field) in layout {
         let array = objects::new_array(thread, element, n)?;
@@ -313,8 +339,8 @@ fn fill_file_info(thread: &mut Thread, helper: &Local<'_>, frames: &[TraceFrame]
         unsafe { store(field(view(helper.get())), array) };
     }
     for (i, f) in frames.iter().enumerate() {
-        let module = f.method.module();
-        let path = crate::strings::new_string(thread, module.path())?;
+        let module: &'static corten_loader::Module = f.method.module();
+        let path = crate::strings::new_string(thread, module.metadata().path())?;
         let image = module.metadata().pe().file_bytes();
         // SAFETY: the arrays were made above with `n` elements each; stores of references go through the barrier.
         unsafe {
@@ -325,12 +351,15 @@ fn fill_file_info(thread: &mut Thread, helper: &Local<'_>, frames: &[TraceFrame]
             elements::<u8>(h.is_file_layout)[i] = 1;
         }
         // Source lines are looked up by assembly object: without one the token stays 0, which means "no source".
-        let assembly = crate::icalls::reflection::assembly_object(thread, module.assembly())?;
+        let assembly = match module.assembly() {
+            Some(a) => crate::reflection_objects::assembly_object(a)?,
+            None => continue,
+        };
         // SAFETY: as above.
         unsafe {
             let h: &mut Helper = view(helper.get());
             store(&mut elements::<ObjPtr>(h.assemblies)[i], assembly);
-            elements::<u32>(h.method_tokens)[i] = f.method.token().raw();
+            elements::<u32>(h.method_tokens)[i] = f.method.token().0;
         }
     }
     Ok(())
@@ -348,7 +377,7 @@ extern "C" fn get_frozen_stack_trace(exception: ObjPtr) -> ObjPtr {
         let trace = scope.root(trace);
         // SAFETY: a trace array.
         let used = 1 + unsafe { elements::<usize>(trace.get()) }[0] * WORDS_PER_FRAME;
-        let copy = objects::new_array(thread, well_known().intptr, used)?;
+        let copy = objects::new_array(thread, WellKnown::get().intptr.handle(), used)?;
         // SAFETY: both arrays are live and have `used` words.
         unsafe { elements::<usize>(copy).copy_from_slice(&elements::<usize>(trace.get())[..used]) };
         Ok(copy)

@@ -4,9 +4,18 @@
 //! through a transition stub. References arrive as raw [`ObjPtr`]s: root them in a `HandleScope` before anything that can
 //! reach a safepoint. Fallible ones wrap their body in [`icall_body`](crate::error::icall_body).
 
+use corten_loader::{TypeHandle, TypeNameFlags, format_type};
 use rustc_hash::FxHashMap;
 use std::sync::OnceLock;
 
+pub mod diagnostics;
+pub mod environment;
+pub mod gc;
+pub mod interop;
+pub mod math;
+pub mod memory;
+pub mod monitor;
+pub mod reflection;
 pub mod threading;
 
 /// One implementation.
@@ -45,11 +54,45 @@ fn tables() -> Vec<&'static [ICall]> {
 pub fn find(class: &str, method: &str, signature: &str) -> Option<usize> {
     static INDEX: OnceLock<FxHashMap<(&'static str, &'static str), usize>> = OnceLock::new();
     let index = INDEX.get_or_init(|| {
-        tables().into_iter().flatten().map(|c| ((c.class, c.method), c.function as usize)).collect()
+        tables()
+            .into_iter()
+            .flatten()
+            .map(|c| ((c.class, c.method), c.function as usize))
+            .collect()
     });
     let full = format!("{method}{signature}");
     let exact = index.get(&(class, full.as_str())).copied();
     exact.or_else(|| index.get(&(class, method)).copied())
+}
+
+/// Name of a parameter type in the keys of overloaded internal calls: `int`, `ref byte`, otherwise the simple name.
+pub fn short_type_name(t: TypeHandle) -> String {
+    if t.is_byref()
+        && let Some(referent) = t.element_type()
+    {
+        return format!("ref {}", short_type_name(referent));
+    }
+    let name = format_type(t, TypeNameFlags::BASIC);
+    let keyword = match name.as_str() {
+        "Boolean" => "bool",
+        "SByte" => "sbyte",
+        "Byte" => "byte",
+        "Char" => "char",
+        "Int16" => "short",
+        "UInt16" => "ushort",
+        "Int32" => "int",
+        "UInt32" => "uint",
+        "Int64" => "long",
+        "UInt64" => "ulong",
+        "IntPtr" => "nint",
+        "UIntPtr" => "nuint",
+        "Single" => "float",
+        "Double" => "double",
+        "String" => "string",
+        "Object" => "object",
+        _ => return name,
+    };
+    keyword.to_owned()
 }
 
 /// Tables by managed area; a new file of internal calls is added here.
@@ -57,6 +100,17 @@ pub mod index {
     use super::ICall;
     /// Every table but `threading`'s.
     pub fn tables() -> Vec<&'static [ICall]> {
-        vec![]
+        let mut all = vec![
+            super::diagnostics::TABLE,
+            super::environment::TABLE,
+            super::gc::TABLE,
+            super::interop::TABLE,
+            super::math::TABLE,
+            super::memory::TABLE,
+            super::monitor::TABLE,
+            crate::exceptions::trace::TABLE,
+        ];
+        all.extend(super::reflection::tables());
+        all
     }
 }

@@ -33,9 +33,19 @@ pub mod errors {
 /// What a handle stands for.
 #[derive(Debug)]
 enum Kind {
-    Event { signaled: bool, manual_reset: bool },
-    Semaphore { count: i32, maximum: i32 },
-    Mutex { owner: u64, recursion: u32, abandoned: bool },
+    Event {
+        signaled: bool,
+        manual_reset: bool,
+    },
+    Semaphore {
+        count: i32,
+        maximum: i32,
+    },
+    Mutex {
+        owner: u64,
+        recursion: u32,
+        abandoned: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -109,7 +119,12 @@ pub enum WaitOutcome {
 
 impl Object {
     fn new(kind: Kind, name: Option<String>) -> Object {
-        Object { kind, waiters: VecDeque::new(), references: 1, name }
+        Object {
+            kind,
+            waiters: VecDeque::new(),
+            references: 1,
+            name,
+        }
     }
 
     fn available_to(&self, thread: u64) -> bool {
@@ -133,7 +148,11 @@ impl Object {
                 *count -= 1;
                 false
             }
-            Kind::Mutex { owner, recursion, abandoned } => {
+            Kind::Mutex {
+                owner,
+                recursion,
+                abandoned,
+            } => {
                 *owner = thread;
                 *recursion += 1;
                 std::mem::take(abandoned)
@@ -157,7 +176,10 @@ impl Table {
     /// Code of an immediate success, after acquiring.
     fn try_acquire(&mut self, handles: &[usize], all: bool, thread: u64) -> Option<i32> {
         if all {
-            if !handles.iter().all(|h| self.objects.get(h).is_some_and(|o| o.available_to(thread))) {
+            if !handles
+                .iter()
+                .all(|h| self.objects.get(h).is_some_and(|o| o.available_to(thread)))
+            {
                 return None;
             }
             let mut abandoned = None;
@@ -193,8 +215,12 @@ impl Table {
     fn grant(&mut self, handle: usize) {
         let mut index = 0;
         loop {
-            let Some(object) = self.objects.get(&handle) else { return };
-            let Some(waiter) = object.waiters.get(index).cloned() else { return };
+            let Some(object) = self.objects.get(&handle) else {
+                return;
+            };
+            let Some(waiter) = object.waiters.get(index).cloned() else {
+                return;
+            };
             if !object.available_to(waiter.thread) {
                 return;
             }
@@ -217,8 +243,15 @@ pub fn create_event(manual_reset: bool, signaled: bool) -> usize {
 
 /// `CreateSemaphore`; `None` if the counts are not valid.
 pub fn create_semaphore(initial: i32, maximum: i32) -> Option<usize> {
-    (initial >= 0 && maximum > 0 && initial <= maximum)
-        .then(|| table().insert(Object::new(Kind::Semaphore { count: initial, maximum }, None)))
+    (initial >= 0 && maximum > 0 && initial <= maximum).then(|| {
+        table().insert(Object::new(
+            Kind::Semaphore {
+                count: initial,
+                maximum,
+            },
+            None,
+        ))
+    })
 }
 
 /// `CreateMutex`: the handle and whether a mutex of that name existed. Names are known in this process only.
@@ -231,7 +264,17 @@ pub fn create_mutex(owned_by: Option<u64>, name: Option<String>) -> (usize, bool
         return (existing, true);
     }
     let (owner, recursion) = owned_by.map_or((0, 0), |t| (t, 1));
-    (t.insert(Object::new(Kind::Mutex { owner, recursion, abandoned: false }, name)), false)
+    (
+        t.insert(Object::new(
+            Kind::Mutex {
+                owner,
+                recursion,
+                abandoned: false,
+            },
+            name,
+        )),
+        false,
+    )
 }
 
 /// `OpenMutex` by name.
@@ -245,7 +288,13 @@ pub fn open_mutex(name: &str) -> Option<usize> {
 /// `SetEvent`; false if the handle is not an event.
 pub fn set_event(handle: usize) -> bool {
     let mut t = table();
-    let Some(Object { kind: Kind::Event { signaled, .. }, .. }) = t.objects.get_mut(&handle) else { return false };
+    let Some(Object {
+        kind: Kind::Event { signaled, .. },
+        ..
+    }) = t.objects.get_mut(&handle)
+    else {
+        return false;
+    };
     *signaled = true;
     t.grant(handle);
     true
@@ -254,7 +303,13 @@ pub fn set_event(handle: usize) -> bool {
 /// `ResetEvent`; false if the handle is not an event.
 pub fn reset_event(handle: usize) -> bool {
     let mut t = table();
-    let Some(Object { kind: Kind::Event { signaled, .. }, .. }) = t.objects.get_mut(&handle) else { return false };
+    let Some(Object {
+        kind: Kind::Event { signaled, .. },
+        ..
+    }) = t.objects.get_mut(&handle)
+    else {
+        return false;
+    };
     *signaled = false;
     true
 }
@@ -262,7 +317,11 @@ pub fn reset_event(handle: usize) -> bool {
 /// `ReleaseSemaphore`: the previous count, or a Win32 error number.
 pub fn release_semaphore(handle: usize, release: i32) -> Result<i32, i32> {
     let mut t = table();
-    let Some(Object { kind: Kind::Semaphore { count, maximum }, .. }) = t.objects.get_mut(&handle) else {
+    let Some(Object {
+        kind: Kind::Semaphore { count, maximum },
+        ..
+    }) = t.objects.get_mut(&handle)
+    else {
         return Err(errors::ERROR_INVALID_HANDLE);
     };
     let previous = *count;
@@ -280,7 +339,11 @@ pub fn release_semaphore(handle: usize, release: i32) -> Result<i32, i32> {
 /// `ReleaseMutex`, or a Win32 error number.
 pub fn release_mutex(handle: usize, thread: u64) -> Result<(), i32> {
     let mut t = table();
-    let Some(Object { kind: Kind::Mutex { owner, recursion, .. }, .. }) = t.objects.get_mut(&handle) else {
+    let Some(Object {
+        kind: Kind::Mutex { owner, recursion, .. },
+        ..
+    }) = t.objects.get_mut(&handle)
+    else {
         return Err(errors::ERROR_INVALID_HANDLE);
     };
     if *owner != thread {
@@ -299,7 +362,11 @@ pub fn abandon_mutexes(thread: u64) {
     let mut t = table();
     let mut freed = Vec::new();
     for (handle, o) in &mut t.objects {
-        if let Kind::Mutex { owner, recursion, abandoned } = &mut o.kind
+        if let Kind::Mutex {
+            owner,
+            recursion,
+            abandoned,
+        } = &mut o.kind
             && *owner == thread
         {
             (*owner, *recursion, *abandoned) = (0, 0, true);
@@ -314,7 +381,9 @@ pub fn abandon_mutexes(thread: u64) {
 /// `CloseHandle`; false if the handle is not open.
 pub fn close(handle: usize) -> bool {
     let mut t = table();
-    let Some(o) = t.objects.get_mut(&handle) else { return false };
+    let Some(o) = t.objects.get_mut(&handle) else {
+        return false;
+    };
     o.references -= 1;
     if o.references == 0
         && let Some(o) = t.objects.remove(&handle)
@@ -329,7 +398,10 @@ pub fn close(handle: usize) -> bool {
 pub fn signal(handle: usize, thread: u64) -> Result<(), i32> {
     let kind = table().objects.get(&handle).map(|o| std::mem::discriminant(&o.kind));
     let is = |k: &Kind| kind == Some(std::mem::discriminant(k));
-    if is(&Kind::Event { signaled: false, manual_reset: false }) {
+    if is(&Kind::Event {
+        signaled: false,
+        manual_reset: false,
+    }) {
         set_event(handle);
         Ok(())
     } else if is(&Kind::Semaphore { count: 0, maximum: 0 }) {

@@ -1,0 +1,202 @@
+//! Creating exception objects: by kind with a message, wrapped, preallocated.
+
+use crate::error::{ExceptionKind, Raise, VmResult};
+use crate::managed::ManagedCall;
+use crate::objects::{ExceptionObject, method_table_of, store, view};
+use crate::thread::Thread;
+use corten_gc_hooks::HandleScope;
+use corten_gc_hooks::heap::Heap;
+use corten_gc_hooks::object::ObjPtr;
+use corten_gc_hooks::scope::Local;
+use corten_loader::{MethodDesc, MethodTable, TypeHandle, WellKnown, corelib_type};
+use std::sync::OnceLock;
+
+/// The class of a kind.
+fn class_of(kind: ExceptionKind) -> VmResult<&'static MethodTable> {
+    let (namespace, name) = kind.class_name();
+    Ok(corelib_type(namespace, name)?)
+}
+
+/// The instance constructor with exactly these parameter types.
+///
+/// # Errors
+/// MissingMethodException, or a load error of its signature.
+pub fn constructor(mt: &'static MethodTable, params: &[TypeHandle]) -> VmResult<&'static MethodDesc> {
+    for m in mt.methods() {
+        if m.name() == ".ctor" && m.param_count() == params.len() && *m.signature()?.params == *params {
+            return Ok(m);
+        }
+    }
+    Err(Raise::new(
+        ExceptionKind::MissingMethod,
+        format!("Method not found: '{}..ctor'.", mt.handle().display_name()),
+    ))
+}
+
+/// An instance of `mt` on which no constructor has run.
+pub(crate) fn allocate(thread: &mut Thread, mt: &'static MethodTable) -> VmResult<ObjPtr> {
+    Ok(Heap::get().alloc_object(&mut thread.header, mt.as_gc_ptr())?)
+}
+
+/// Text between the first pair of quotes: the file name in the loader's messages.
+fn quoted(message: &str) -> Option<&str> {
+    let start = message.find('\'')? + 1;
+    let end = start + message[start..].find('\'')?;
+    Some(&message[start..end])
+}
+
+/// A new exception of `kind`. Without a message the parameterless constructor supplies the class's own text. For
+/// ArgumentNull and ArgumentOutOfRange the message is the parameter name, as their constructors have it.
+///
+/// Cooperative mode; may collect and runs the constructor.
+///
+/// # Errors
+/// What the allocation or the constructor raises.
+pub fn create(kind: ExceptionKind, message: Option<&str>) -> VmResult<ObjPtr> {
+    let thread = Thread::current();
+    let mt = class_of(kind)?;
+    let string = WellKnown::get().string.handle();
+    let with_file = matches!(
+        kind,
+        ExceptionKind::FileNotFound | ExceptionKind::FileLoad | ExceptionKind::BadImageFormat
+    );
+    let file = if with_file { message.and_then(quoted) } else { None };
+    let constructor = match (message, file) {
+        (None, _) => constructor(mt, &[])?,
+        (Some(_), None) => constructor(mt, &[string])?,
+        (Some(_), Some(_)) => constructor(mt, &[string, string])?,
+    };
+    let scope = HandleScope::new(&mut thread.header);
+    let text = match message {
+        Some(m) => scope.root(crate::strings::new_string(thread, m)?),
+        None => scope.root(std::ptr::null_mut()),
+    };
+    let file_name = match file {
+        Some(f) => scope.root(crate::strings::new_string(thread, f)?),
+        None => scope.root(std::ptr::null_mut()),
+    };
+    let exception = scope.root(allocate(thread, mt)?);
+    let mut call = ManagedCall::new().obj(exception.get());
+    if message.is_some() {
+        call = call.obj(text.get());
+    }
+    if file.is_some() {
+        call = call.obj(file_name.get());
+    }
+    call.invoke(constructor)?;
+    Ok(exception.get())
+}
+
+/// As [`create`], but always gives an exception: the one that creation raised, or a preallocated one.
+pub fn create_or_fallback(kind: ExceptionKind, message: Option<&str>) -> ObjPtr {
+    if kind == ExceptionKind::StackOverflow {
+        super::unhandled::stack_overflow();
+    }
+    match create(kind, message) {
+        Ok(exception) => exception,
+        Err(Raise::Pending) => {
+            let thread = Thread::current();
+            std::mem::replace(&mut thread.header.pending_exception, std::ptr::null_mut())
+        }
+        Err(Raise::New {
+            kind: ExceptionKind::OutOfMemory,
+            ..
+        }) => out_of_memory(),
+        Err(other) => crate::engine::fatal(&format!("cannot create {kind:?}: {other}")),
+    }
+}
+
+/// `COR_E_OUTOFMEMORY`.
+const E_OUTOFMEMORY: i32 = 0x8007_000E_u32 as i32;
+/// Default of `Exception._xcode`.
+const EXCEPTION_COMPLUS: i32 = 0xE043_4352_u32 as i32;
+
+static OUT_OF_MEMORY: OnceLock<usize> = OnceLock::new();
+
+/// The frozen OutOfMemoryException for when there is no memory for another one.
+fn out_of_memory() -> ObjPtr {
+    match OUT_OF_MEMORY.get() {
+        Some(p) => *p as ObjPtr,
+        None => crate::engine::fatal("out of memory"),
+    }
+}
+
+/// Makes the preallocated exceptions; called once at startup.
+///
+/// # Errors
+/// Load errors of the classes, or no memory.
+pub fn preallocate() -> VmResult<()> {
+    let mt = class_of(ExceptionKind::OutOfMemory)?;
+    let text: Vec<u16> = "Insufficient memory to continue the execution of the program."
+        .encode_utf16()
+        .collect();
+    let message = crate::strings::literal(&text)?;
+    let exception = Heap::get().alloc_frozen(mt.as_gc_ptr(), mt.base_size() as usize)?;
+    // SAFETY: a fresh frozen object of an Exception class.
+    unsafe {
+        let e: &mut ExceptionObject = view(exception);
+        store(&mut e.message, message);
+        e.hresult = E_OUTOFMEMORY;
+        e.xcode = EXCEPTION_COMPLUS;
+    }
+    let _ = OUT_OF_MEMORY.set(exception as usize);
+    Ok(())
+}
+
+/// Whether `exception` is shared by all that get it, so that its trace is not recorded.
+pub fn is_preallocated(exception: ObjPtr) -> bool {
+    OUT_OF_MEMORY.get() == Some(&(exception as usize))
+}
+
+/// Wraps a thrown object that is no Exception in a RuntimeWrappedException (ECMA-335 II.10.5 note;
+/// `RuntimeCompatibilityAttribute.WrapNonExceptionThrows`).
+pub(super) fn wrap_if_not_exception(thread: &mut Thread, thrown: &Local<'_>) {
+    let class = method_table_of(thrown.get());
+    let is_exception = class.is_or_derives_from(WellKnown::get().exception);
+    if is_exception {
+        return;
+    }
+    let wrapped = (|| {
+        let mt = corelib_type("System.Runtime.CompilerServices", "RuntimeWrappedException")?;
+        let constructor = constructor(mt, &[WellKnown::get().object.handle()])?;
+        let scope = HandleScope::new(&mut thread.header);
+        let wrapper = scope.root(allocate(thread, mt)?);
+        ManagedCall::new()
+            .obj(wrapper.get())
+            .obj(thrown.get())
+            .invoke(constructor)?;
+        Ok(wrapper.get())
+    })();
+    thrown.set(match wrapped {
+        Ok(w) => w,
+        Err(raise) => {
+            super::set_pending(raise);
+            std::mem::replace(&mut Thread::current().header.pending_exception, std::ptr::null_mut())
+        }
+    });
+}
+
+/// Replaces the pending exception by a TypeInitializationException of `mt` that holds it.
+///
+/// # Errors
+/// What creating the wrapper raises (then that is pending).
+pub fn wrap_pending_in_type_initialization(mt: &'static MethodTable) -> VmResult<()> {
+    let thread = Thread::current();
+    let scope = HandleScope::new(&mut thread.header);
+    let inner = scope.root(std::mem::replace(
+        &mut thread.header.pending_exception,
+        std::ptr::null_mut(),
+    ));
+    let class = class_of(ExceptionKind::TypeInitialization)?;
+    let w = WellKnown::get();
+    let constructor = constructor(class, &[w.string.handle(), w.exception.handle()])?;
+    let name = scope.root(crate::strings::new_string(thread, &mt.handle().display_name())?);
+    let wrapper = scope.root(allocate(thread, class)?);
+    ManagedCall::new()
+        .obj(wrapper.get())
+        .obj(name.get())
+        .obj(inner.get())
+        .invoke(constructor)?;
+    thread.header.pending_exception = wrapper.get();
+    Ok(())
+}

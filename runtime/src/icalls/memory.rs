@@ -1,0 +1,32 @@
+//! `String` and `Buffer`: allocation and moves of references.
+
+use crate::error::{ExceptionKind, Raise, icall_body};
+use crate::icall_table;
+use corten_gc_hooks::Heap;
+use corten_gc_hooks::object::ObjPtr;
+use corten_loader::WellKnown;
+
+/// Longest string that may exist, in UTF-16 units.
+const MAX_STRING_LENGTH: i32 = 0x3FFF_FFDF;
+
+extern "C" fn fast_allocate_string(length: i32) -> ObjPtr {
+    icall_body(|thread| {
+        if !(0..=MAX_STRING_LENGTH).contains(&length) {
+            return Err(Raise::of(ExceptionKind::OutOfMemory));
+        }
+        let mt = WellKnown::get().string.as_gc_ptr();
+        Ok(Heap::get().alloc_string(&mut thread.header, mt, length as usize)?)
+    })
+}
+
+extern "C" fn bulk_move_with_write_barrier(destination: *mut u8, source: *const u8, bytes: usize) {
+    // SAFETY: managed code passes two valid ranges of references, in cooperative mode.
+    unsafe { corten_gc_hooks::bulk_move_with_barrier(destination, source, bytes) };
+}
+
+icall_table! {
+    /// Strings and buffers.
+    TABLE:
+    "System.String" { "FastAllocateString" => fast_allocate_string }
+    "System.Buffer" { "__BulkMoveWithWriteBarrier" => bulk_move_with_write_barrier }
+}

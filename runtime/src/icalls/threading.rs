@@ -1,0 +1,715 @@
+//! `System.Threading.Thread`, `WaitHandle`, `Interlocked`: the life of managed threads and how they wait.
+//!
+//! A thread's native peer ([`Thread`]) is made by `Thread.Initialize` (or when an OS thread is attached) and freed by the
+//! finalizer of the managed object, or at the thread's end if that comes later. The managed object is held by a weak handle
+//! before the start and by a strong one while the thread runs. A manual-reset event, signalled at the end, serves `Join`.
+
+use crate::error::{ExceptionKind, Neutral, Raise, VmResult, icall_body};
+use crate::icall_table;
+use crate::managed::ManagedCall;
+use crate::objects::{ThreadObject, view};
+use crate::qcalls::wait::{self, InterruptCell, WaitOutcome};
+use crate::thread::Thread;
+use crate::transitions::{enter_cooperative, enter_preemptive};
+use corten_gc_hooks::object::ObjPtr;
+use corten_gc_hooks::safepoint::{AttachError, ThreadRegistry};
+use corten_gc_hooks::thread::ThreadHeader;
+use corten_gc_hooks::{HandleKind, Heap, RootVisitor};
+use corten_loader::{MethodDesc, MethodTable, WellKnown};
+use parking_lot::{Condvar, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Where a thread is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Life {
+    Unstarted,
+    /// Started; the OS thread may not run yet.
+    Running,
+    Stopped,
+}
+
+/// What other threads may touch of a thread.
+#[derive(Debug)]
+pub struct SharedState {
+    life: Mutex<Lifecycle>,
+    /// `Thread.Interrupt`.
+    pub interrupt: InterruptCell,
+    /// Nested waits in progress (`ThreadState.WaitSleepJoin`).
+    waiting: AtomicU32,
+    /// Manual-reset event: the thread has ended.
+    ended: usize,
+}
+
+#[derive(Debug)]
+struct Lifecycle {
+    life: Life,
+    is_background: bool,
+    /// The managed object was finalized before the OS thread was done with the peer.
+    orphaned: bool,
+}
+
+impl Drop for SharedState {
+    fn drop(&mut self) {
+        wait::close(self.ended);
+    }
+}
+
+/// Per-thread state of this module and of exception dispatch.
+#[derive(Debug)]
+pub struct InterruptState {
+    /// The next throw continues the stack trace that the exception carries.
+    pub foreign_exception_raise: bool,
+    /// FirstChanceException subscribers are running.
+    pub in_first_chance: bool,
+    pub shared: Arc<SharedState>,
+    /// Weak handle to the managed object, null if there is none yet.
+    weak: *mut ObjPtr,
+    /// Arrays of references that managed code registered (`GCFrameRegistration`), innermost first.
+    pub gc_frames: *mut super::gc::GcFrameRegistration,
+}
+
+impl InterruptState {
+    /// Reports the references that managed code registered explicitly.
+    pub fn visit(&mut self, visitor: &mut dyn RootVisitor) {
+        super::gc::visit_registrations(self.gc_frames, visitor);
+    }
+}
+
+impl Default for InterruptState {
+    fn default() -> Self {
+        InterruptState {
+            foreign_exception_raise: false,
+            in_first_chance: false,
+            shared: Arc::new(SharedState {
+                life: Mutex::new(Lifecycle {
+                    life: Life::Unstarted,
+                    is_background: false,
+                    orphaned: false,
+                }),
+                interrupt: InterruptCell::default(),
+                waiting: AtomicU32::new(0),
+                ended: wait::create_event(true, false),
+            }),
+            weak: std::ptr::null_mut(),
+            gc_frames: std::ptr::null_mut(),
+        }
+    }
+}
+
+// --- identities -----------------------------------------------------------------------------------------------------------
+
+#[derive(Debug)]
+struct Ids {
+    free: Vec<u32>,
+    next: u32,
+}
+static IDS: Mutex<Ids> = Mutex::new(Ids {
+    free: Vec::new(),
+    next: 1,
+});
+
+fn new_id() -> u32 {
+    let mut ids = IDS.lock();
+    ids.free.pop().unwrap_or_else(|| {
+        ids.next += 1;
+        ids.next - 1
+    })
+}
+
+/// Foreground threads that run, besides the main thread.
+static FOREGROUND: Mutex<usize> = Mutex::new(0);
+static FOREGROUND_CHANGED: Condvar = Condvar::new();
+
+fn foreground_delta(more: bool) {
+    let mut n = FOREGROUND.lock();
+    *n = if more { *n + 1 } else { n.saturating_sub(1) };
+    FOREGROUND_CHANGED.notify_all();
+}
+
+/// Blocks the main thread, at its end, until no foreground thread runs.
+pub fn wait_for_foreground_threads() {
+    let _preemptive = enter_preemptive(Thread::current());
+    let mut n = FOREGROUND.lock();
+    while *n > 0 {
+        FOREGROUND_CHANGED.wait(&mut n);
+    }
+}
+
+// --- peers ----------------------------------------------------------------------------------------------------------------
+
+/// A peer that is not attached to an OS thread yet.
+fn new_peer() -> Box<Thread> {
+    Box::new(Thread {
+        header: ThreadHeader::new(),
+        transition_sp: 0,
+        hijacked_pc: 0,
+        prestub_frames: std::ptr::null_mut(),
+        dispatch_records: Vec::new(),
+        managed_thread: std::ptr::null_mut(),
+        managed_id: new_id(),
+        is_background: false,
+        is_thread_pool: false,
+        last_pinvoke_error: 0,
+        thread_statics: Default::default(),
+        stack_limits: (0, 0),
+        interrupt: InterruptState::default(),
+    })
+}
+
+/// Makes `peer` the thread structure of the calling OS thread. It stays in preemptive mode.
+fn attach(peer: *mut Thread) -> Result<(), AttachError> {
+    crate::exceptions::signals::set_up_thread();
+    // SAFETY: a peer from `new_peer` that no other OS thread uses.
+    let thread = unsafe { &mut *peer };
+    thread.stack_limits = crate::exceptions::signals::stack_limits();
+    thread.interrupt.shared.life.lock().life = Life::Running;
+    // SAFETY: the peer keeps its address until `detach` below.
+    unsafe { ThreadRegistry::get().attach(&mut thread.header)? };
+    Thread::set_current(peer);
+    Ok(())
+}
+
+/// Attaches the process's main thread and starts the finalizer thread. It stays in preemptive mode.
+///
+/// # Errors
+/// No thread slot is free.
+pub fn attach_main_thread() -> Result<(), AttachError> {
+    attach(Box::into_raw(new_peer()))?;
+    super::gc::start_finalizer_thread();
+    Ok(())
+}
+
+/// Attaches an OS thread that the engine did not make (native code calls in); it counts as a background thread. It stays in
+/// preemptive mode.
+///
+/// # Errors
+/// No thread slot is free.
+pub fn attach_foreign_thread() -> Result<(), AttachError> {
+    let mut peer = new_peer();
+    peer.is_background = true;
+    peer.interrupt.shared.life.lock().is_background = true;
+    attach(Box::into_raw(peer))
+}
+
+/// Ends the current thread's managed life (cooperative mode). Its peer may be gone afterwards.
+pub fn detach_current() {
+    let peer = Thread::current_ptr();
+    // SAFETY: the current thread's peer.
+    let thread = unsafe { &mut *peer };
+    wait::abandon_mutexes(u64::from(thread.managed_id));
+    if !thread.managed_thread.is_null() {
+        // SAFETY: the strong handle made at start; nobody else uses it.
+        unsafe { Heap::get().handles().free(thread.managed_thread) };
+        thread.managed_thread = std::ptr::null_mut();
+    }
+    ThreadRegistry::get().detach(&mut thread.header);
+    thread.thread_statics = Default::default();
+    Thread::set_current(std::ptr::null_mut());
+    let shared = thread.interrupt.shared.clone();
+    let mut life = shared.life.lock();
+    life.life = Life::Stopped;
+    let (orphaned, foreground) = (life.orphaned, !life.is_background);
+    drop(life);
+    wait::set_event(shared.ended);
+    if foreground {
+        foreground_delta(false);
+    }
+    if orphaned {
+        free_peer(peer);
+    }
+}
+
+/// Frees a peer whose OS thread, if any, has ended.
+fn free_peer(peer: *mut Thread) {
+    // SAFETY: made by `new_peer`, used by nobody any more.
+    let thread = unsafe { Box::from_raw(peer) };
+    if !thread.interrupt.weak.is_null() {
+        // SAFETY: the weak handle made with the managed object.
+        unsafe { Heap::get().handles().free(thread.interrupt.weak) };
+    }
+    IDS.lock().free.push(thread.managed_id);
+}
+
+/// Starts a thread of the engine's own that runs managed code: `body` in cooperative mode, background.
+pub fn spawn_background(name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    let mut peer = new_peer();
+    peer.is_background = true;
+    peer.interrupt.shared.life.lock().is_background = true;
+    let peer = Box::into_raw(peer) as usize;
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .stack_size(1536 << 10)
+        .spawn(move || {
+            if attach(peer as *mut Thread).is_ok() {
+                ThreadRegistry::get().leave_preemptive(&Thread::current().header);
+                body();
+                detach_current();
+            }
+        })?;
+    Ok(())
+}
+
+/// The peer of a managed Thread object.
+fn peer_of(this: ObjPtr) -> VmResult<&'static mut Thread> {
+    if this.is_null() {
+        return Err(Raise::of(ExceptionKind::NullReference));
+    }
+    // SAFETY: a live Thread object; its peer lives as long as the object.
+    unsafe { (view::<ThreadObject>(this).internal_thread as *mut Thread).as_mut() }
+        .ok_or_else(|| Raise::of(ExceptionKind::ThreadState))
+}
+
+/// The peer behind a `ThreadHandle`.
+///
+/// # Safety
+/// `handle` came from a live managed Thread.
+pub unsafe fn peer_of_handle(handle: usize) -> VmResult<&'static mut Thread> {
+    // SAFETY: the caller's promise.
+    unsafe { (handle as *mut Thread).as_mut() }.ok_or_else(|| Raise::of(ExceptionKind::ThreadState))
+}
+
+fn thread_class() -> VmResult<&'static MethodTable> {
+    Ok(WellKnown::get().thread)
+}
+
+/// Ties a managed Thread object to its peer.
+fn bind(object: ObjPtr, peer: &mut Thread, strong: bool) {
+    const PRIORITY_NORMAL: i32 = 2;
+    // SAFETY: a live Thread object; no reference field is written.
+    let o = unsafe { view::<ThreadObject>(object) };
+    o.internal_thread = peer as *mut Thread as usize;
+    o.managed_thread_id = peer.managed_id as i32;
+    o.priority = PRIORITY_NORMAL;
+    let handles = Heap::get().handles();
+    peer.interrupt.weak = handles.alloc(HandleKind::WeakShort, object);
+    if strong {
+        peer.managed_thread = handles.alloc(HandleKind::Strong, object);
+    }
+}
+
+/// The managed Thread object of the current thread, made on first request.
+///
+/// # Errors
+/// OutOfMemoryException.
+pub fn current_thread_object(thread: &mut Thread) -> VmResult<ObjPtr> {
+    if thread.managed_thread.is_null() {
+        let mt = thread_class()?;
+        let object = Heap::get().alloc_object(&mut thread.header, mt.as_gc_ptr())?;
+        bind(object, thread, true);
+    }
+    // SAFETY: a live strong handle.
+    Ok(unsafe { *thread.managed_thread })
+}
+
+// --- starting -------------------------------------------------------------------------------------------------------------
+
+fn start_callback() -> VmResult<&'static MethodDesc> {
+    thread_class()?.find_method("StartCallback").ok_or_else(|| {
+        Raise::new(
+            ExceptionKind::MissingMethod,
+            "Method not found: 'Thread.StartCallback'.",
+        )
+    })
+}
+
+/// `ThreadNative_Start` in cooperative mode. `stack_size` 0 = default.
+///
+/// # Errors
+/// ThreadStateException if it was started before, OutOfMemoryException if the OS gives no thread.
+pub fn start(peer: &'static mut Thread, stack_size: usize, name: Option<String>) -> VmResult<()> {
+    const DEFAULT_STACK: usize = 8 << 20;
+    const MINIMUM_STACK: usize = 256 << 10;
+    let callback = start_callback()?;
+    let foreground;
+    {
+        let mut life = peer.interrupt.shared.life.lock();
+        if life.life != Life::Unstarted {
+            return Err(Raise::new(
+                ExceptionKind::ThreadState,
+                "Thread is running or terminated; it cannot restart.",
+            ));
+        }
+        life.life = Life::Running;
+        life.is_background = peer.is_background;
+        foreground = !life.is_background;
+    }
+    let handles = Heap::get().handles();
+    // SAFETY: the weak handle is live and the object too: the caller holds it.
+    let object = unsafe { handles.get(peer.interrupt.weak) };
+    peer.managed_thread = handles.alloc(HandleKind::Strong, object);
+    if foreground {
+        foreground_delta(true);
+    }
+    let address = peer as *mut Thread as usize;
+    let size = if stack_size == 0 {
+        DEFAULT_STACK
+    } else {
+        stack_size.max(MINIMUM_STACK)
+    };
+    let spawned = std::thread::Builder::new().stack_size(size).spawn(move || {
+        let peer = address as *mut Thread;
+        if attach(peer).is_err() {
+            crate::engine::fatal("too many threads");
+        }
+        if let Some(name) = name {
+            set_os_name(&name);
+        }
+        let thread = Thread::current();
+        ThreadRegistry::get().leave_preemptive(&thread.header);
+        // SAFETY: the strong handle made above.
+        let object = unsafe { *thread.managed_thread };
+        // An exception never comes back: the boundary is the top level.
+        let _ = ManagedCall::new().top_level().obj(object).invoke(callback);
+        detach_current();
+    });
+    if spawned.is_err() {
+        if foreground {
+            foreground_delta(false);
+        }
+        peer.interrupt.shared.life.lock().life = Life::Unstarted;
+        // SAFETY: the handle was made above; no thread uses it.
+        unsafe { handles.free(peer.managed_thread) };
+        peer.managed_thread = std::ptr::null_mut();
+        return Err(Raise::of(ExceptionKind::OutOfMemory));
+    }
+    Ok(())
+}
+
+/// Names the current OS thread (at most 15 bytes are kept).
+pub fn set_os_name(name: &str) {
+    let mut bytes: Vec<u8> = name.bytes().filter(|b| *b != 0).take(15).collect();
+    bytes.push(0);
+    // SAFETY: a NUL-terminated name of legal length.
+    unsafe { libc::pthread_setname_np(libc::pthread_self(), bytes.as_ptr().cast()) };
+}
+
+/// `IsBackground = value`.
+///
+/// # Errors
+/// ThreadStateException if the thread has ended.
+pub fn set_background(peer: &mut Thread, value: bool) -> VmResult<()> {
+    let shared = peer.interrupt.shared.clone();
+    let mut life = shared.life.lock();
+    match life.life {
+        Life::Stopped => return Err(dead()),
+        Life::Running if life.is_background != value && peer.managed_id != 1 => foreground_delta(!value),
+        _ => {}
+    }
+    life.is_background = value;
+    peer.is_background = value;
+    Ok(())
+}
+
+fn dead() -> Raise {
+    Raise::new(ExceptionKind::ThreadState, "Thread is dead; state cannot be accessed.")
+}
+
+// --- waiting --------------------------------------------------------------------------------------------------------------
+
+/// Waits in preemptive mode, interruptibly. No handles: sleeps.
+///
+/// # Errors
+/// ThreadInterruptedException.
+pub fn blocking_wait(handles: &[usize], all: bool, timeout_ms: i32, lifo: bool) -> VmResult<i32> {
+    let outcome = {
+        let thread = Thread::current();
+        let _preemptive = enter_preemptive(thread);
+        let waiting = Waiting::new(thread);
+        wait::wait(
+            handles,
+            all,
+            timeout_ms,
+            u64::from(thread.managed_id),
+            lifo,
+            Some(&waiting.0.interrupt),
+        )
+    };
+    match outcome {
+        WaitOutcome::Code(code) => Ok(code),
+        WaitOutcome::Interrupted => {
+            Thread::current().header.clear_interrupt();
+            Err(Raise::of(ExceptionKind::ThreadInterrupted))
+        }
+        WaitOutcome::InvalidHandle => Err(Raise::new(ExceptionKind::InvalidOperation, "The handle is invalid.")),
+    }
+}
+
+/// While it lives, the thread's state shows that it waits.
+#[derive(Debug)]
+pub struct Waiting(Arc<SharedState>);
+
+impl Waiting {
+    /// The current thread begins a wait.
+    pub fn new(thread: &Thread) -> Waiting {
+        let shared = thread.interrupt.shared.clone();
+        shared.waiting.fetch_add(1, Ordering::Relaxed);
+        Waiting(shared)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Body of a QCall that blocks: runs in preemptive mode, errors become the pending exception.
+pub fn blocking_qcall<T: Neutral>(body: impl FnOnce() -> VmResult<T>) -> T {
+    match body() {
+        Ok(value) => value,
+        Err(raise) => {
+            let _cooperative = enter_cooperative(Thread::current());
+            crate::exceptions::set_pending(raise);
+            T::neutral()
+        }
+    }
+}
+
+/// `Thread.Interrupt`: ends the present or next blocking operation of `peer`'s thread.
+pub fn interrupt(peer: &Thread) {
+    peer.header.request_interrupt();
+    peer.interrupt.shared.interrupt.interrupt();
+}
+
+/// Takes note that a monitor operation of the current thread was interrupted.
+pub fn interruption_consumed(thread: &Thread) -> Raise {
+    thread.header.clear_interrupt();
+    thread.interrupt.shared.interrupt.take();
+    Raise::of(ExceptionKind::ThreadInterrupted)
+}
+
+/// Locks an object for a synchronized method. May block.
+///
+/// # Errors
+/// As [`monitor::enter`](super::monitor::enter).
+pub fn monitor_enter(thread: &mut Thread, object: ObjPtr) -> VmResult<()> {
+    super::monitor::enter(thread, object, -1).map(drop)
+}
+
+/// Unlocks it.
+///
+/// # Errors
+/// As [`monitor::exit`](super::monitor::exit).
+pub fn monitor_exit(thread: &mut Thread, object: ObjPtr) -> VmResult<()> {
+    super::monitor::exit(thread, object)
+}
+
+// --- internal calls -------------------------------------------------------------------------------------------------------
+
+extern "C" fn internal_get_current_thread() -> usize {
+    Thread::current_ptr() as usize
+}
+
+extern "C" fn get_current_thread() -> ObjPtr {
+    icall_body(current_thread_object)
+}
+
+extern "C" fn initialize(this: ObjPtr) {
+    let peer = Box::leak(new_peer());
+    bind(this, peer, false);
+}
+
+extern "C" fn internal_finalize(this: ObjPtr) {
+    // SAFETY: a Thread object in its finalizer; the peer is freed once, as the field is cleared.
+    let peer = unsafe { std::mem::take(&mut view::<ThreadObject>(this).internal_thread) } as *mut Thread;
+    if peer.is_null() {
+        return;
+    }
+    // SAFETY: not freed before its managed object.
+    let shared = unsafe { &*peer }.interrupt.shared.clone();
+    let mut life = shared.life.lock();
+    if life.life == Life::Running {
+        life.orphaned = true;
+        return;
+    }
+    drop(life);
+    free_peer(peer);
+}
+
+fn life_of(this: ObjPtr) -> VmResult<(Life, bool)> {
+    let shared = peer_of(this)?.interrupt.shared.clone();
+    let life = shared.life.lock();
+    Ok((life.life, life.is_background))
+}
+
+extern "C" fn is_alive(this: ObjPtr) -> bool {
+    icall_body(|_| Ok(life_of(this)?.0 == Life::Running))
+}
+
+extern "C" fn get_is_background(this: ObjPtr) -> bool {
+    icall_body(|_| match life_of(this)? {
+        (Life::Stopped, _) => Err(dead()),
+        (Life::Unstarted, _) => Ok(peer_of(this)?.is_background),
+        (Life::Running, background) => Ok(background),
+    })
+}
+
+extern "C" fn get_is_thread_pool(this: ObjPtr) -> bool {
+    icall_body(|_| match life_of(this)?.0 {
+        Life::Stopped => Err(dead()),
+        _ => Ok(peer_of(this)?.is_thread_pool),
+    })
+}
+
+extern "C" fn set_is_thread_pool(this: ObjPtr, value: bool) {
+    icall_body(|_| {
+        peer_of(this)?.is_thread_pool = value;
+        Ok(())
+    });
+}
+
+extern "C" fn get_priority(this: ObjPtr) -> i32 {
+    icall_body(|_| {
+        if life_of(this)?.0 == Life::Stopped {
+            return Err(Raise::new(
+                ExceptionKind::ThreadState,
+                "Thread is dead; priority cannot be accessed.",
+            ));
+        }
+        // SAFETY: a live Thread object.
+        Ok(unsafe { view::<ThreadObject>(this) }.priority)
+    })
+}
+
+extern "C" fn set_priority(this: ObjPtr, priority: i32) {
+    icall_body(|_| {
+        if life_of(this)?.0 == Life::Stopped {
+            return Err(Raise::new(
+                ExceptionKind::ThreadState,
+                "Thread is dead; priority cannot be accessed.",
+            ));
+        }
+        // SAFETY: a live Thread object. The OS priority of a thread needs privileges and stays as it is, as on CoreCLR/Unix.
+        unsafe { view::<ThreadObject>(this) }.priority = priority;
+        Ok(())
+    });
+}
+
+/// Bits of `System.Threading.ThreadState`.
+mod thread_state {
+    pub const BACKGROUND: i32 = 4;
+    pub const UNSTARTED: i32 = 8;
+    pub const STOPPED: i32 = 16;
+    pub const WAIT_SLEEP_JOIN: i32 = 32;
+}
+
+extern "C" fn get_thread_state(this: ObjPtr) -> i32 {
+    icall_body(|_| {
+        let (life, background) = life_of(this)?;
+        let peer = peer_of(this)?;
+        let mut state = match life {
+            Life::Unstarted => thread_state::UNSTARTED,
+            Life::Running => 0,
+            Life::Stopped => thread_state::STOPPED,
+        };
+        if life != Life::Stopped && (background || peer.is_background) {
+            state |= thread_state::BACKGROUND;
+        }
+        if life == Life::Running && peer.interrupt.shared.waiting.load(Ordering::Relaxed) > 0 {
+            state |= thread_state::WAIT_SLEEP_JOIN;
+        }
+        Ok(state)
+    })
+}
+
+extern "C" fn join(this: ObjPtr, timeout_ms: i32) -> bool {
+    icall_body(|_| {
+        let shared = peer_of(this)?.interrupt.shared.clone();
+        if shared.life.lock().life == Life::Unstarted {
+            return Err(Raise::new(ExceptionKind::ThreadState, "Thread has not been started."));
+        }
+        Ok(blocking_wait(&[shared.ended], false, timeout_ms, false)? == 0)
+    })
+}
+
+extern "C" fn optimal_max_spin_waits() -> i32 {
+    7
+}
+
+/// No thread-pool setting from the environment: the enumeration ends at once.
+extern "C" fn next_config_value(_index: i32, value: *mut u32, is_boolean: *mut bool, name: *mut *const u16) -> i32 {
+    // SAFETY: managed code passes the addresses of its out parameters.
+    unsafe {
+        *value = 0;
+        *is_boolean = false;
+        *name = std::ptr::null();
+    }
+    -1
+}
+
+extern "C" fn wait_one(handle: usize, timeout_ms: i32, _trivial: bool) -> i32 {
+    icall_body(|_| blocking_wait(&[handle], false, timeout_ms, false))
+}
+
+extern "C" fn wait_multiple(handles: *const usize, count: i32, all: bool, timeout_ms: i32) -> i32 {
+    icall_body(|_| {
+        // SAFETY: managed code passes an array of that many handles in native memory or on its stack.
+        let handles = unsafe { std::slice::from_raw_parts(handles, count.max(0) as usize) }.to_vec();
+        blocking_wait(&handles, all, timeout_ms, false)
+    })
+}
+
+extern "C" fn signal_and_wait(to_signal: usize, to_wait: usize, timeout_ms: i32) -> i32 {
+    icall_body(|thread| {
+        if let Err(error) = wait::signal(to_signal, u64::from(thread.managed_id)) {
+            return Ok(error);
+        }
+        blocking_wait(&[to_wait], false, timeout_ms, false)
+    })
+}
+
+extern "C" fn exchange_object(location: *mut ObjPtr, value: ObjPtr) -> ObjPtr {
+    icall_body(|_| {
+        if location.is_null() {
+            return Err(Raise::of(ExceptionKind::NullReference));
+        }
+        // SAFETY: a managed pointer to a reference.
+        Ok(unsafe { corten_gc_hooks::exchange_ref(location, value) })
+    })
+}
+
+extern "C" fn compare_exchange_object(location: *mut ObjPtr, value: ObjPtr, comparand: ObjPtr) -> ObjPtr {
+    icall_body(|_| {
+        if location.is_null() {
+            return Err(Raise::of(ExceptionKind::NullReference));
+        }
+        // SAFETY: a managed pointer to a reference.
+        Ok(unsafe { corten_gc_hooks::compare_exchange_ref(location, value, comparand) })
+    })
+}
+
+extern "C" fn current_managed_thread_id() -> i32 {
+    Thread::current().managed_id as i32
+}
+
+icall_table! {
+    /// Threads and waits.
+    TABLE:
+    "System.Threading.Thread" {
+        "InternalGetCurrentThread" => internal_get_current_thread,
+        "GetCurrentThreadNative" => get_current_thread,
+        "Initialize" => initialize,
+        "InternalFinalize" => internal_finalize,
+        "get_IsAlive" => is_alive,
+        "GetIsBackground" => get_is_background,
+        "get_IsThreadPoolThread" => get_is_thread_pool,
+        "set_IsThreadPoolThread" => set_is_thread_pool,
+        "GetPriorityNative" => get_priority,
+        "SetPriorityNative" => set_priority,
+        "GetThreadStateNative" => get_thread_state,
+        "Join" => join,
+        "get_OptimalMaxSpinWaitsPerSpinIteration" => optimal_max_spin_waits,
+    }
+    "System.Threading.ThreadPool" { "GetNextConfigUInt32Value" => next_config_value }
+    "System.Threading.WaitHandle" {
+        "WaitOneCore" => wait_one,
+        "WaitMultipleIgnoringSyncContext" => wait_multiple,
+        "SignalAndWaitNative" => signal_and_wait,
+    }
+    "System.Threading.Interlocked" {
+        "ExchangeObject" => exchange_object,
+        "CompareExchangeObject" => compare_exchange_object,
+    }
+    "System.Environment" { "get_CurrentManagedThreadId" => current_managed_thread_id }
+}

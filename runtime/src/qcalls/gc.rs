@@ -1,0 +1,156 @@
+//! `GCInterface_*` and the transition forms of handle operations.
+
+use crate::error::qcall_body;
+use crate::icalls::gc as icalls;
+use crate::qcall_table;
+use crate::thread::Thread;
+use corten_gc_hooks::Heap;
+use corten_gc_hooks::object::{ObjPtr, method_table};
+
+extern "C" fn collect(generation: i32, _mode: i32) {
+    qcall_body(|thread| {
+        Heap::get().collect(&mut thread.header, if generation < 0 { 2 } else { generation });
+        Ok(())
+    });
+}
+
+extern "C" fn wait_for_pending_finalizers() {
+    if !icalls::is_finalizer_thread(Thread::current()) {
+        Heap::get().finalizers().wait_for_pending(None);
+    }
+}
+
+extern "C" fn next_finalizable_object(target: *mut ObjPtr) -> usize {
+    qcall_body(|_| {
+        Ok(match icalls::next_finalizable() {
+            Some((object, code)) => {
+                // SAFETY: `target` is a managed local.
+                unsafe { *target = object };
+                code
+            }
+            None => 0,
+        })
+    })
+}
+
+extern "C" fn reregister_for_finalize(object: *mut ObjPtr) {
+    qcall_body(|_| {
+        // SAFETY: a managed local with a live object.
+        unsafe {
+            if !(*object).is_null() && method_table(*object).has_finalizer() {
+                Heap::get().finalizers().reregister(*object);
+            }
+        }
+        Ok(())
+    });
+}
+
+extern "C" fn total_memory() -> i64 {
+    Heap::get().total_memory() as i64
+}
+
+extern "C" fn total_allocated_bytes_precise() -> i64 {
+    qcall_body(|thread| Ok(Heap::get().total_allocated(Some(&thread.header)) as i64))
+}
+
+/// Native memory that managed objects hold does not trigger collections here.
+extern "C" fn add_memory_pressure(_bytes: u64) {}
+extern "C" fn remove_memory_pressure(_bytes: u64) {}
+
+/// `StartNoGCRegionStatus.NotEnoughMemory`: a region without collections cannot be promised.
+extern "C" fn start_no_gc_region(_total: i64, _large_known: i32, _large: i64, _no_full: i32) -> i32 {
+    1
+}
+
+/// `EndNoGCRegionStatus.NotInProgress`.
+extern "C" fn end_no_gc_region() -> i32 {
+    1
+}
+
+/// `GCNotificationStatus.NotApplicable`.
+extern "C" fn wait_for_full_gc(_timeout_ms: i32) -> i32 {
+    4
+}
+
+extern "C" fn generation_budget(generation: i32) -> i64 {
+    if generation == 0 {
+        Heap::get().config().nursery_size as i64
+    } else {
+        -1
+    }
+}
+
+/// `RefreshMemoryStatus`: success, as nothing is cached.
+extern "C" fn refresh_memory_limit() -> i32 {
+    0
+}
+
+/// Reports the configured limits through `callback(context, name, public key, type, value)`.
+extern "C" fn enumerate_configuration(context: usize, callback: extern "C" fn(usize, *const u8, *const u8, i32, i64)) {
+    const BOOLEAN: i32 = 1;
+    const INT64: i32 = 0;
+    let config = Heap::get().config();
+    callback(
+        context,
+        c"ServerGC".as_ptr().cast(),
+        c"System.GC.Server".as_ptr().cast(),
+        BOOLEAN,
+        0,
+    );
+    callback(
+        context,
+        c"ConcurrentGC".as_ptr().cast(),
+        c"System.GC.Concurrent".as_ptr().cast(),
+        BOOLEAN,
+        0,
+    );
+    callback(
+        context,
+        c"GCHeapHardLimit".as_ptr().cast(),
+        c"System.GC.HeapHardLimit".as_ptr().cast(),
+        INT64,
+        config.hard_limit as i64,
+    );
+}
+
+extern "C" fn handle_alloc(value: *mut ObjPtr, kind: i32) -> *mut ObjPtr {
+    // SAFETY: a managed local.
+    qcall_body(|_| icalls::alloc_handle(unsafe { *value }, kind))
+}
+
+extern "C" fn handle_free(handle: *mut ObjPtr) {
+    qcall_body(|_| {
+        // SAFETY: a live handle of the table that is not used any more.
+        unsafe { Heap::get().handles().free(handle) };
+        Ok(())
+    });
+}
+
+extern "C" fn dependent_alloc(target: *mut ObjPtr, dependent: *mut ObjPtr) -> *mut ObjPtr {
+    // SAFETY: managed locals.
+    qcall_body(|_| Ok(unsafe { Heap::get().handles().alloc_dependent(*target, *dependent) }))
+}
+
+qcall_table! {
+    /// The collector's QCalls.
+    TABLE:
+    "GCInterface_Collect" => collect,
+    "GCInterface_WaitForPendingFinalizers" => wait_for_pending_finalizers,
+    "GCInterface_GetNextFinalizableObject" => next_finalizable_object,
+    "GCInterface_ReRegisterForFinalize" => reregister_for_finalize,
+    "GCInterface_GetTotalMemory" => total_memory,
+    "GCInterface_GetTotalAllocatedBytesPrecise" => total_allocated_bytes_precise,
+    "GCInterface_AddMemoryPressure" => add_memory_pressure,
+    "GCInterface_RemoveMemoryPressure" => remove_memory_pressure,
+    "GCInterface_StartNoGCRegion" => start_no_gc_region,
+    "GCInterface_EndNoGCRegion" => end_no_gc_region,
+    "GCInterface_WaitForFullGCApproach" => wait_for_full_gc,
+    "GCInterface_WaitForFullGCComplete" => wait_for_full_gc,
+    "GCInterface_GetGenerationBudget" => generation_budget,
+    "GCInterface_RefreshMemoryLimit" => refresh_memory_limit,
+    "GCInterface_EnumerateConfigurationValues" => enumerate_configuration,
+    "GCHandle_InternalAllocWithGCTransition" => handle_alloc,
+    "GCHandle_InternalFreeWithGCTransition" => handle_free,
+    "DependentHandle_InternalAllocWithGCTransition" => dependent_alloc,
+    "DependentHandle_InternalFreeWithGCTransition" => handle_free,
+}

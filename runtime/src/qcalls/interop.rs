@@ -1,0 +1,78 @@
+//! `NativeLibrary_*` and the parts of `Marshal` that do not build stubs.
+
+use super::utf16_argument;
+use crate::error::{ExceptionKind, Raise, VmResult};
+use crate::icalls::threading::blocking_qcall;
+use crate::interop;
+use crate::qcall_table;
+use corten_loader::Assembly;
+use std::path::Path;
+
+/// DllNotFoundException with the loader's own explanation, as CoreCLR words it on Linux.
+fn not_found(name: &str, details: &str) -> Raise {
+    Raise::new(
+        ExceptionKind::DllNotFound,
+        format!(
+            "Unable to load shared library '{name}' or one of its dependencies. In order to help diagnose loading problems, consider using a tool like strace. If you're using glibc, consider setting the LD_DEBUG environment variable: \n{details}\n"
+        ),
+    )
+}
+
+fn load(name: &str, throw: bool, open: impl FnOnce() -> Option<usize>) -> VmResult<usize> {
+    match open() {
+        Some(handle) => Ok(handle),
+        None if throw => Err(not_found(name, &interop::last_error())),
+        None => Ok(0),
+    }
+}
+
+extern "C" fn load_from_path(path: *const u16, throw: i32) -> usize {
+    // SAFETY: managed code passes a NUL-terminated path.
+    let path = unsafe { utf16_argument(path) }.unwrap_or_default();
+    blocking_qcall(|| load(&path, throw != 0, || interop::open(&path)))
+}
+
+extern "C" fn load_by_name(
+    name: *const u16,
+    _assembly_local: *const usize,
+    assembly: usize,
+    _has_flags: i32,
+    _flags: u32,
+    throw: i32,
+) -> usize {
+    // SAFETY: managed code passes a NUL-terminated name.
+    let name = unsafe { utf16_argument(name) }.unwrap_or_default();
+    // SAFETY: null or the address of a leaked Assembly.
+    let assembly = unsafe { (assembly as *const Assembly).as_ref() };
+    let directory = assembly.and_then(|a| Path::new(a.path()).parent());
+    blocking_qcall(|| load(&name, throw != 0, || interop::load_library(&name, directory)))
+}
+
+extern "C" fn free_lib(handle: usize) {
+    if handle != 0 {
+        // SAFETY: a handle from dlopen.
+        unsafe { libc::dlclose(handle as *mut libc::c_void) };
+    }
+}
+
+extern "C" fn get_symbol(handle: usize, name: *const u16, throw: i32) -> usize {
+    // SAFETY: managed code passes a NUL-terminated name.
+    let name = unsafe { utf16_argument(name) }.unwrap_or_default();
+    blocking_qcall(|| match interop::find_symbol(handle, &name) {
+        Some(address) => Ok(address),
+        None if throw != 0 => Err(Raise::new(
+            ExceptionKind::EntryPointNotFound,
+            format!("Unable to find an entry point named '{name}' in shared library."),
+        )),
+        None => Ok(0),
+    })
+}
+
+qcall_table! {
+    /// Native libraries.
+    TABLE:
+    "NativeLibrary_LoadFromPath" => load_from_path,
+    "NativeLibrary_LoadByName" => load_by_name,
+    "NativeLibrary_FreeLib" => free_lib,
+    "NativeLibrary_GetSymbol" => get_symbol,
+}
