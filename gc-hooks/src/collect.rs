@@ -31,7 +31,7 @@ pub(crate) struct Collector {
     byrefs: Vec<ByRef>,
     pins: Vec<usize>,
     dirty: Vec<usize>,
-    stack: Vec<ObjPtr>,
+    stack: Vec<usize>,
 }
 
 // SAFETY: the pointers are only used while the world is stopped, under the collector's lock.
