@@ -11,7 +11,9 @@ pub mod environment;
 pub mod events;
 pub mod gc;
 pub mod interop;
+pub mod marshal;
 pub mod memory;
+pub mod native_layout;
 pub mod reflection;
 pub mod threading;
 pub mod wait;
@@ -46,6 +48,7 @@ fn tables() -> Vec<&'static [QCall]> {
         events::TABLE,
         gc::TABLE,
         interop::TABLE,
+        marshal::TABLE,
         memory::TABLE,
         threading::TABLE,
     ];
