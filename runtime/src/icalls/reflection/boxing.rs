@@ -4,15 +4,14 @@
 use super::support::{alloc_object, copy_value, method_table_of, object_data};
 use crate::error::{ExceptionKind, Raise, VmResult};
 use crate::thread::Thread;
+use corten_gc_hooks::HandleScope;
+use corten_gc_hooks::heap::Heap;
 use corten_gc_hooks::object::ObjPtr;
-use corten_gc_hooks::thread::ThreadHeader;
-use corten_gc_hooks::{HandleScope, RootVisitor};
 use corten_loader::{ElementType, MethodTable, TypeHandle};
-use parking_lot::Mutex;
 
 /// Offset of `value` in a `Nullable<T>`; `hasValue` is the byte at 0.
 pub fn nullable_value_offset(nullable: &'static MethodTable) -> VmResult<usize> {
-    corten_loader::ensure_layout(nullable)?;
+    super::support::ensure_layout(nullable)?;
     nullable
         .find_field("value")
         .map(|f| f.offset() as usize)
@@ -92,31 +91,37 @@ pub fn primitive_size(element: ElementType) -> usize {
     element.primitive_size().unwrap_or(8) as usize
 }
 
-struct Registered {
-    thread: usize,
-    mt: &'static MethodTable,
-    data: usize,
-}
-
-static BUFFERS: Mutex<Vec<Registered>> = Mutex::new(Vec::new());
-
-/// Native memory for one value of a value type, whose references are roots of the owning thread.
+/// Native memory for one value of a value type, whose references are roots while it lives.
 #[derive(Debug)]
 pub struct ValueBuffer {
     words: Box<[u64]>,
-    registered: bool,
+    /// First slot of each registered run of references.
+    roots: Vec<*mut ObjPtr>,
 }
 
 impl ValueBuffer {
-    /// A zeroed value of `mt`, reported by [`visit_value_buffers`] while it lives.
-    pub fn new(thread: &mut Thread, mt: &'static MethodTable) -> ValueBuffer {
+    /// A zeroed value of `mt`.
+    pub fn new(mt: &'static MethodTable) -> ValueBuffer {
         let words = vec![0u64; (mt.value_size() as usize).div_ceil(8).max(2)].into_boxed_slice();
-        let registered = mt.contains_gc_pointers();
-        if registered {
-            let owner = std::ptr::from_mut(&mut thread.header) as usize;
-            BUFFERS.lock().push(Registered { thread: owner, mt, data: words.as_ptr() as usize });
+        let mut buffer = ValueBuffer {
+            words,
+            roots: Vec::new(),
+        };
+        let offsets = &mt.class().layout().gc_refs;
+        let mut i = 0;
+        while i < offsets.len() {
+            let run = offsets[i..]
+                .iter()
+                .enumerate()
+                .take_while(|(k, o)| **o == offsets[i] + 8 * *k as u32)
+                .count();
+            let slots = buffer.data().wrapping_add(offsets[i] as usize).cast::<ObjPtr>();
+            // SAFETY: the slots are null words of the buffer, which unregisters them when it is dropped.
+            unsafe { Heap::get().register_static_refs(slots, run) };
+            buffer.roots.push(slots);
+            i += run;
         }
-        ValueBuffer { words, registered }
+        buffer
     }
 
     /// Address of the value.
@@ -127,18 +132,8 @@ impl ValueBuffer {
 
 impl Drop for ValueBuffer {
     fn drop(&mut self) {
-        if self.registered {
-            let data = self.words.as_ptr() as usize;
-            BUFFERS.lock().retain(|b| b.data != data);
-        }
-    }
-}
-
-/// Reports the references in the value buffers of a stopped thread.
-pub fn visit_value_buffers(thread: *const ThreadHeader, v: &mut dyn RootVisitor) {
-    for buffer in BUFFERS.lock().iter().filter(|b| b.thread == thread as usize) {
-        for offset in &buffer.mt.class().layout().gc_refs {
-            v.slot((buffer.data + *offset as usize) as *mut ObjPtr);
+        for slots in &self.roots {
+            Heap::get().unregister_static_refs(*slots);
         }
     }
 }

@@ -24,12 +24,13 @@ pub enum Receiver<'s> {
 /// Turns a compiler-host failure into the managed exception it stands for.
 pub fn host_error(e: HostError) -> Raise {
     match e {
-        HostError::Deferred { cookie, message } => {
-            match crate::engine::host().and_then(|h| h.deferred(cookie)) {
-                Some(d) => Raise::New { kind: d.kind, message: d.message },
-                None => Raise::new(ExceptionKind::TypeLoad, message),
-            }
-        }
+        HostError::Deferred { cookie, message } => match crate::engine::host().and_then(|h| h.deferred(cookie)) {
+            Some(d) => Raise::New {
+                kind: d.kind,
+                message: d.message,
+            },
+            None => Raise::new(ExceptionKind::TypeLoad, message),
+        },
         HostError::InvalidProgram(message) => Raise::new(ExceptionKind::InvalidProgram, message),
     }
 }
@@ -119,15 +120,23 @@ pub fn call(
         }
     }
     let buffer = match (&abi.ret, signature.ret.as_method_table()) {
-        (RetLoc::Buffer, Some(mt)) => Some(ValueBuffer::new(thread, mt)),
+        (RetLoc::Buffer, Some(mt)) => Some(ValueBuffer::new(mt)),
         _ => None,
     };
     let entry = method.stable_entry();
-    let mut words = Words { int: [0; 6], sse: [0; 8], stack: vec![0; abi.stack_bytes.div_ceil(8) as usize] };
+    let mut words = Words {
+        int: [0; 6],
+        sse: [0; 8],
+        stack: vec![0; abi.stack_bytes.div_ceil(8) as usize],
+    };
     // From here to the call nothing may reach a safepoint: raw references are in `words`.
     if let (Some(ArgLoc::Pieces(pieces)), Receiver::Object(object)) = (&abi.this, receiver) {
         let object = object.get();
-        let this = if method.is_value_type_instance_method() { object_data(object) as u64 } else { object as u64 };
+        let this = if method.is_value_type_instance_method() {
+            object_data(object) as u64
+        } else {
+            object as u64
+        };
         for piece in pieces {
             words.put(piece.place, this);
         }
@@ -144,7 +153,9 @@ pub fn call(
                         address as u64
                     } else {
                         // SAFETY: `address` holds a value of the parameter type.
-                        extend(piece.kind, unsafe { load(address.wrapping_add(piece.offset as usize), piece.size) })
+                        extend(piece.kind, unsafe {
+                            load(address.wrapping_add(piece.offset as usize), piece.size)
+                        })
                     };
                     words.put(piece.place, value);
                 }
@@ -185,7 +196,10 @@ fn box_result(
         RetLoc::Void => Ok(std::ptr::null_mut()),
         RetLoc::Buffer => match (buffer, ty.as_method_table()) {
             (Some(buffer), Some(mt)) => box_value(thread, mt, &|| buffer.data()),
-            _ => Err(Raise::new(ExceptionKind::NotSupported, format!("result of type {}", ty.display_name()))),
+            _ => Err(Raise::new(
+                ExceptionKind::NotSupported,
+                format!("result of type {}", ty.display_name()),
+            )),
         },
         RetLoc::Pieces(pieces) => {
             if ty.is_byref() {
@@ -202,7 +216,7 @@ fn box_result(
             } else {
                 table_of(ty)?
             };
-            let buffer = ValueBuffer::new(thread, mt);
+            let buffer = ValueBuffer::new(mt);
             for piece in pieces {
                 let word = match piece.place {
                     Place::Int(0) => result.rax,
@@ -239,7 +253,7 @@ fn box_referent(thread: &mut Thread, byref: TypeHandle, address: *mut u8) -> VmR
     match ty.as_method_table() {
         Some(mt) if mt.is_value_type() => {
             // The referent may be inside a heap object: copy it out before the allocation of the box.
-            let buffer = ValueBuffer::new(thread, mt);
+            let buffer = ValueBuffer::new(mt);
             // SAFETY: the callee returned the address of a value of `mt`; no safepoint since.
             unsafe { std::ptr::copy_nonoverlapping(address, buffer.data(), mt.value_size() as usize) };
             box_value(thread, mt, &|| buffer.data())

@@ -28,7 +28,17 @@ fn put<T>(to: *mut T, value: T) {
 }
 
 fn put_blob(to: *mut ConstArray, blob: &[u8]) {
-    put(to, ConstArray { length: blob.len() as i32, data: if blob.is_empty() { std::ptr::null() } else { blob.as_ptr() } });
+    put(
+        to,
+        ConstArray {
+            length: blob.len() as i32,
+            data: if blob.is_empty() {
+                std::ptr::null()
+            } else {
+                blob.as_ptr()
+            },
+        },
+    );
 }
 
 /// Runs a read; a missing row or scope is an HRESULT.
@@ -43,6 +53,8 @@ extern "C" fn get_metadata_import(module: ObjPtr) -> usize {
     icall_body(|_| Ok(std::ptr::from_ref(module_arg(module)?) as usize))
 }
 
+/// What managed code takes for "no constant".
+const ELEMENT_VOID: i32 = 0x01;
 const ELEMENT_CLASS: i32 = 0x12;
 const ELEMENT_STRING: i32 = 0x0e;
 
@@ -60,6 +72,7 @@ extern "C" fn get_default_value(
     put(element, 0);
     reading(handle, |m| {
         let Some(row) = m.constant_of(Token(token)) else {
+            put(element, ELEMENT_VOID);
             return Some(S_OK);
         };
         let kind = i32::from(row.ty);
@@ -67,7 +80,7 @@ extern "C" fn get_default_value(
         match kind {
             ELEMENT_STRING => {
                 put(text, row.value.as_ptr().cast());
-                put(length, row.value.len() as i32);
+                put(length, row.value.len() as i32 / 2);
             }
             ELEMENT_CLASS => {}
             _ => {
@@ -341,7 +354,11 @@ extern "C" fn get_pinvoke_map(
 extern "C" fn is_valid_token(handle: usize, token: u32) -> bool {
     scope(handle).is_some_and(|m| {
         let token = Token(token);
-        if token.is_user_string() { m.user_string(token).is_ok() } else { !token.is_nil() && m.has_row(token) }
+        if token.is_user_string() {
+            m.user_string(token).is_ok()
+        } else {
+            !token.is_nil() && m.has_row(token)
+        }
     })
 }
 

@@ -85,8 +85,12 @@ pub fn raw_type(raw: usize) -> VmResult<TypeHandle> {
 
 /// The MethodTable of a type that must have one.
 pub fn table_of(t: TypeHandle) -> VmResult<&'static MethodTable> {
-    t.as_method_table()
-        .ok_or_else(|| Raise::new(ExceptionKind::Argument, format!("{} is not a class, struct or array.", t.display_name())))
+    t.as_method_table().ok_or_else(|| {
+        Raise::new(
+            ExceptionKind::Argument,
+            format!("{} is not a class, struct or array.", t.display_name()),
+        )
+    })
 }
 
 /// Method behind a `RuntimeMethodHandleInternal`.
@@ -139,7 +143,9 @@ pub fn module_arg(module: ObjPtr) -> VmResult<&'static Module> {
 
 /// Assembly of a module.
 pub fn assembly_of(module: &'static Module) -> VmResult<&'static Assembly> {
-    module.assembly().ok_or_else(|| Raise::new(ExceptionKind::BadImageFormat, "a module without assembly"))
+    module
+        .assembly()
+        .ok_or_else(|| Raise::new(ExceptionKind::BadImageFormat, "a module without assembly"))
 }
 
 /// Assembly behind a raw handle.
@@ -166,12 +172,15 @@ pub unsafe fn raw_types(handles: *const usize, count: i32) -> VmResult<Vec<TypeH
         return Ok(Vec::new());
     }
     // SAFETY: the caller's promise.
-    unsafe { std::slice::from_raw_parts(handles, count as usize) }.iter().map(|h| raw_type(*h)).collect()
+    unsafe { std::slice::from_raw_parts(handles, count as usize) }
+        .iter()
+        .map(|h| raw_type(*h))
+        .collect()
 }
 
 /// A CoreLib type by name.
 pub fn corelib(namespace: &str, name: &str) -> VmResult<TypeHandle> {
-    Ok(corten_loader::corelib_type(namespace, name)?)
+    Ok(corten_loader::corelib_type(namespace, name)?.handle())
 }
 
 /// `System.Object`.
@@ -191,7 +200,7 @@ pub fn type_or_null(t: Option<TypeHandle>) -> ObjPtr {
 
 /// `element[]`.
 pub fn sz_array_of(element: TypeHandle) -> VmResult<&'static MethodTable> {
-    table_of(corten_loader::make_sz_array(element)?)
+    table_of(corten_loader::make_array(element, 1, true)?)
 }
 
 /// A zeroed object. May collect.
@@ -265,7 +274,9 @@ pub unsafe fn utf8(text: *const u8) -> String {
         return String::new();
     }
     // SAFETY: the caller's promise.
-    unsafe { std::ffi::CStr::from_ptr(text.cast()) }.to_string_lossy().into_owned()
+    unsafe { std::ffi::CStr::from_ptr(text.cast()) }
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// A NUL-terminated UTF-16 string.
@@ -303,6 +314,14 @@ pub unsafe fn copy_value(to: *mut u8, from: *const u8, mt: &MethodTable) {
     }
 }
 
+/// Makes sure that the instance layout of a type is known.
+pub fn ensure_layout(mt: &'static MethodTable) -> VmResult<()> {
+    Ok(corten_loader::type_loader::ensure(
+        mt,
+        corten_loader::LoadLevel::Layout,
+    )?)
+}
+
 /// Runs the static constructor of a type if it has not run.
 pub fn ensure_initialized(mt: &'static MethodTable) -> VmResult<()> {
     crate::class_init::ensure(mt)
@@ -311,4 +330,18 @@ pub fn ensure_initialized(mt: &'static MethodTable) -> VmResult<()> {
 /// Address of a zero-terminated name in the metadata string heap.
 pub fn name_pointer(name: &'static str) -> *const u8 {
     name.as_ptr()
+}
+
+/// Resolves a parsed type signature of `module` with these generic arguments.
+pub fn resolve_sig(
+    module: &'static Module,
+    signature: &corten_metadata::TypeSig,
+    class_inst: &[TypeHandle],
+    method_inst: &[TypeHandle],
+) -> VmResult<TypeHandle> {
+    let context = corten_loader::GenericContext {
+        class_inst,
+        method_inst,
+    };
+    Ok(module.resolve_type_sig(signature, context)?)
 }

@@ -1,0 +1,232 @@
+//! QCalls of `System.ModuleHandle` and `System.Reflection.RuntimeModule`.
+
+use super::handles::{ObjectHandle, QCallModule, put};
+use crate::error::{ExceptionKind, Raise, VmResult, qcall_body};
+use crate::icalls::reflection::support::{corelib, ensure_initialized, frozen_array, raw_types};
+use crate::qcall_table;
+use crate::type_objects::{field_stub_object, type_object};
+use corten_gc_hooks::object::ObjPtr;
+use corten_loader::{GenericContext, Module, TypeHandle};
+use corten_metadata::{CorFlags, TableId, Token};
+
+extern "C" fn get_module_type(module: QCallModule, result: ObjectHandle) {
+    qcall_body(|_| {
+        result.set(type_object(module.module()?.global_type()?.handle()));
+        Ok(())
+    });
+}
+
+extern "C" fn get_pe_kind(module: QCallModule, kind: *mut i32, machine: *mut i32) {
+    const IL_ONLY: i32 = 1;
+    const REQUIRED_32_BIT: i32 = 2;
+    const PE32_PLUS: i32 = 4;
+    const PREFERRED_32_BIT: i32 = 0x10;
+    const I386: i32 = 0x14c;
+    qcall_body(|_| {
+        let pe = module.module()?.metadata().pe();
+        let flags = pe.cor_flags();
+        if pe.managed_native_header().is_some() {
+            // Precompiled images show themselves as the platform-neutral IL they contain.
+            put(kind, IL_ONLY);
+            put(machine, I386);
+            return Ok(());
+        }
+        let mut result = 0;
+        if flags.contains(CorFlags::IL_ONLY) {
+            result |= IL_ONLY;
+        }
+        let (required, preferred) = (
+            flags.contains(CorFlags::REQUIRES_32BIT),
+            flags.contains(CorFlags::PREFERS_32BIT),
+        );
+        if required && preferred {
+            result |= PREFERRED_32_BIT;
+        } else if required {
+            result |= REQUIRED_32_BIT;
+        }
+        if pe.is_pe32_plus() {
+            result |= PE32_PLUS;
+        }
+        put(kind, result);
+        put(machine, i32::from(pe.machine()));
+        Ok(())
+    });
+}
+
+/// Generic arguments as managed code passes them for token resolution.
+///
+/// # Safety
+/// Both arrays have the given lengths.
+unsafe fn arguments(
+    types: *const usize,
+    type_count: i32,
+    methods: *const usize,
+    method_count: i32,
+) -> VmResult<(Vec<TypeHandle>, Vec<TypeHandle>)> {
+    // SAFETY: the caller's promise.
+    unsafe { Ok((raw_types(types, type_count)?, raw_types(methods, method_count)?)) }
+}
+
+/// Without arguments the variables of the token's own declaration stand for themselves.
+fn with_defaults(
+    module: &'static Module,
+    token: Token,
+    class_inst: Vec<TypeHandle>,
+    method_inst: Vec<TypeHandle>,
+) -> VmResult<(Vec<TypeHandle>, Vec<TypeHandle>)> {
+    if !class_inst.is_empty() || !token.is(TableId::Field) && !token.is(TableId::MethodDef) {
+        return Ok((class_inst, method_inst));
+    }
+    let metadata = module.metadata();
+    let owner = if token.is(TableId::Field) {
+        metadata.owner_of_field(token.rid())
+    } else {
+        metadata.owner_of_method(token.rid())
+    };
+    match owner {
+        Some(rid) => Ok((module.typical_type(rid)?.instantiation().to_vec(), method_inst)),
+        None => Ok((class_inst, method_inst)),
+    }
+}
+
+extern "C" fn resolve_type(
+    module: QCallModule,
+    token: u32,
+    types: *const usize,
+    type_count: i32,
+    methods: *const usize,
+    method_count: i32,
+    result: ObjectHandle,
+) {
+    qcall_body(|_| {
+        let module = module.module()?;
+        // SAFETY: managed code passes arrays of those lengths.
+        let (class_inst, method_inst) = unsafe { arguments(types, type_count, methods, method_count)? };
+        let token = Token(token);
+        let t = if token.is(TableId::TypeDef) {
+            module.typical_type(token.rid())?.handle()
+        } else {
+            module.resolve_type(
+                token,
+                GenericContext {
+                    class_inst: &class_inst,
+                    method_inst: &method_inst,
+                },
+            )?
+        };
+        result.set(type_object(t));
+        Ok(())
+    });
+}
+
+extern "C" fn resolve_method(
+    module: QCallModule,
+    token: u32,
+    types: *const usize,
+    type_count: i32,
+    methods: *const usize,
+    method_count: i32,
+) -> usize {
+    qcall_body(|_| {
+        let module = module.module()?;
+        // SAFETY: managed code passes arrays of those lengths.
+        let (class_inst, method_inst) = unsafe { arguments(types, type_count, methods, method_count)? };
+        let token = Token(token);
+        if token.is(TableId::MethodDef) && class_inst.is_empty() && method_inst.is_empty() {
+            return Ok(module.typical_method(token.rid())?.address());
+        }
+        let (class_inst, method_inst) = with_defaults(module, token, class_inst, method_inst)?;
+        let context = GenericContext {
+            class_inst: &class_inst,
+            method_inst: &method_inst,
+        };
+        Ok(module.resolve_method(token, context)?.method.address())
+    })
+}
+
+extern "C" fn resolve_field(
+    module: QCallModule,
+    token: u32,
+    types: *const usize,
+    type_count: i32,
+    methods: *const usize,
+    method_count: i32,
+    result: ObjectHandle,
+) {
+    qcall_body(|_| {
+        let module = module.module()?;
+        // SAFETY: managed code passes arrays of those lengths.
+        let (class_inst, method_inst) = unsafe { arguments(types, type_count, methods, method_count)? };
+        let token = Token(token);
+        let (class_inst, method_inst) = with_defaults(module, token, class_inst, method_inst)?;
+        let context = GenericContext {
+            class_inst: &class_inst,
+            method_inst: &method_inst,
+        };
+        result.set(field_stub_object(module.resolve_field(token, context)?));
+        Ok(())
+    });
+}
+
+extern "C" fn get_scope_name(module: QCallModule, result: ObjectHandle) {
+    qcall_body(|thread| {
+        let name = module.module()?.name();
+        result.set(crate::strings::new_string(thread, name)?);
+        Ok(())
+    });
+}
+
+extern "C" fn get_fully_qualified_name(module: QCallModule, result: ObjectHandle) {
+    qcall_body(|thread| {
+        let path = module.module()?.assembly().map_or("", |a| a.path());
+        let text = if path.is_empty() { "<Unknown>" } else { path };
+        result.set(crate::strings::new_string(thread, text)?);
+        Ok(())
+    });
+}
+
+extern "C" fn get_types(module: QCallModule, result: ObjectHandle) {
+    qcall_body(|thread| {
+        let module = module.module()?;
+        let count = module.metadata().row_count(TableId::TypeDef);
+        let objects: Vec<ObjPtr> = (2..=count)
+            .map(|rid| Ok(type_object(module.typical_type(rid)?.handle())))
+            .collect::<VmResult<_>>()?;
+        result.set(frozen_array(thread, corelib("System", "RuntimeType")?, &objects)?);
+        Ok(())
+    });
+}
+
+extern "C" fn run_module_constructor(module: QCallModule) {
+    qcall_body(|_| ensure_initialized(module.module()?.global_type()?));
+}
+
+extern "C" fn create_dynamic_assembly(
+    _context: ObjectHandle,
+    _name: usize,
+    _hash: i32,
+    _access: i32,
+    _result: ObjectHandle,
+) {
+    qcall_body(|_| -> VmResult<()> {
+        Err(Raise::new(
+            ExceptionKind::PlatformNotSupported,
+            "AssemblyBuilder.DefineDynamicAssembly is not supported",
+        ))
+    });
+}
+
+qcall_table! {
+    /// Module QCalls.
+    TABLE:
+    "ModuleHandle_GetModuleType" => get_module_type,
+    "ModuleHandle_GetPEKind" => get_pe_kind,
+    "ModuleHandle_ResolveType" => resolve_type,
+    "ModuleHandle_ResolveMethod" => resolve_method,
+    "ModuleHandle_ResolveField" => resolve_field,
+    "RuntimeModule_GetScopeName" => get_scope_name,
+    "RuntimeModule_GetFullyQualifiedName" => get_fully_qualified_name,
+    "RuntimeModule_GetTypes" => get_types,
+    "ReflectionInvocation_RunModuleConstructor" => run_module_constructor,
+    "AppDomain_CreateDynamicAssembly" => create_dynamic_assembly,
+}
