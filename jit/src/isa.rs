@@ -77,6 +77,18 @@ fn make(cpu: CpuFeatures, tier: Tier) -> Result<OwnedTargetIsa, IsaError> {
     ] {
         flags.set(name, value).map_err(err)?;
     }
+    // Experiments: CORTEN_JIT_TIER0="opt_level=none,regalloc_algorithm=backtracking" (Cranelift's shared settings).
+    let knob = if tier == Tier::Tier0 {
+        "CORTEN_JIT_TIER0"
+    } else {
+        "CORTEN_JIT_TIER1"
+    };
+    if let Ok(list) = std::env::var(knob) {
+        for setting in list.split(',').filter(|s| !s.is_empty()) {
+            let (name, value) = setting.split_once('=').unwrap_or((setting, "true"));
+            flags.set(name, value).map_err(err)?;
+        }
+    }
     let mut builder =
         isa::lookup_by_name("x86_64-unknown-linux-gnu").map_err(|e| IsaError::Unsupported(e.to_string()))?;
     // Code may only use what R2R fixups and intrinsics also assume (see `CpuFeatures`).
