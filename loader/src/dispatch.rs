@@ -288,7 +288,6 @@ fn find_static(mt: &'static MethodTable, decl: &'static MethodDesc) -> Result<&'
     if !iface.is_interface() {
         return Ok(decl);
     }
-    type_loader::ensure_full(mt)?;
     let variants = mt
         .interfaces()
         .iter()
@@ -308,4 +307,56 @@ fn find_static(mt: &'static MethodTable, decl: &'static MethodDesc) -> Result<&'
         }
     }
     find_default(mt, decl)
+}
+
+/// Whether any interface of `mt` takes part in implementing `decl` (then a failing dispatch is the caller's
+/// error, not the type's).
+fn has_default_candidate(mt: &'static MethodTable, decl: &'static MethodDesc) -> Result<bool> {
+    for i in mt.interfaces() {
+        if exact_impls(i)?
+            .iter()
+            .any(|x| x.declaration.token() == decl.token() && x.declaration.module() == decl.module())
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// A concrete class must implement every abstract method of its interfaces.
+///
+/// # Errors
+/// TypeLoad naming the first method without implementation.
+pub(crate) fn check_implemented(mt: &'static MethodTable) -> Result<()> {
+    let Some(def) = mt.class().definition() else {
+        return Ok(());
+    };
+    for i in mt.interfaces() {
+        // Interfaces that only the base class lists have been checked there.
+        if mt.parent().is_some_and(|p| p.interfaces().contains(i)) {
+            continue;
+        }
+        for m in i.methods().iter().filter(|m| m.is_virtual() && m.is_abstract()) {
+            // A re-abstraction of an inherited interface's method is not a member of its own.
+            if exact_impls(i)?.iter().any(|x| x.body == m) {
+                continue;
+            }
+            let found = if m.is_static() {
+                find_static(mt, m)
+            } else {
+                find(mt, m)
+            };
+            match found {
+                Err(LoadError::EntryPointNotFound { .. }) if !has_default_candidate(mt, m)? => {
+                    return Err(LoadError::TypeLoad {
+                        type_name: def.full_name(),
+                        assembly: def.module().assembly_display_name(),
+                        reason: format!("method '{}' does not have an implementation", m.name()),
+                    });
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }

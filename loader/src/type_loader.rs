@@ -875,5 +875,18 @@ fn load_dependents(mt: &'static MethodTable) -> Result<()> {
     if !mt.contains_generic_variables() && mt.has_instantiation() {
         crate::generics::check_type_constraints(mt)?;
     }
+    if needs_implementation_check(mt) {
+        crate::dispatch::check_implemented(mt)?;
+    }
     Ok(())
+}
+
+/// Concrete classes of assemblies that have not been precompiled (a compiler that checked them made the others).
+fn needs_implementation_check(mt: &'static MethodTable) -> bool {
+    mt.class().def.is_some_and(|d| {
+        !d.is_interface()
+            && !d.attributes().contains(corten_metadata::TypeAttributes::ABSTRACT)
+            && d.module().metadata().pe().managed_native_header().is_none()
+    }) && !mt.contains_generic_variables()
+        && !mt.interfaces().is_empty()
 }

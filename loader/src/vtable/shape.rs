@@ -64,6 +64,9 @@ fn compute(def: &'static TypeDefInfo) -> Result<VtableShape> {
         Some(p) => &p.def.vtable_shape()?.slots,
         None => &[],
     };
+    if def.parent().is_some_and(|p| p.def.is_interface()) {
+        return Err(def.type_load("the base type is an interface"));
+    }
     s.slots = parent_slots.to_vec();
     s.method_slots = vec![NO_SLOT; def.methods().len()];
 
@@ -135,8 +138,8 @@ fn find_overridden(def: &'static TypeDefInfo, index: usize) -> Result<Option<u16
                 if b.attributes.contains(MethodAttributes::FINAL) {
                     return Err(def.type_load(format!("method '{}' overrides a final method", m.name)));
                 }
-                let shape = base.vtable_shape()?;
-                return Ok(Some(shape.method_slots[j]));
+                let slot = base.vtable_shape()?.method_slots.get(j).copied();
+                return Ok(slot.filter(|s| *s != NO_SLOT));
             }
         }
         Ok(None)
@@ -251,8 +254,8 @@ fn slot_of(def: &'static TypeDefInfo, decl_def: &'static TypeDefInfo, index: usi
         // An override of an own method changes nothing that callers can see; rare, rejected.
         return Ok(None);
     }
-    let slot = decl_def.vtable_shape()?.method_slots[index];
-    Ok((slot != NO_SLOT).then_some(slot))
+    let slot = decl_def.vtable_shape()?.method_slots.get(index).copied();
+    Ok(slot.filter(|s| *s != NO_SLOT))
 }
 
 /// Slots that showed the same covariant override (`PreserveBaseOverridesAttribute`) keep showing one method.
