@@ -1,5 +1,7 @@
 //! Side bitmaps: one bit for every 8 bytes of the heap range.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::memory;
 
 /// A bitmap over an address range. The words live in lazily committed memory of their own.
@@ -64,6 +66,16 @@ impl Bitmap {
             *word = old | 1 << bit;
             old >> bit & 1 == 0
         }
+    }
+
+    /// As [`Self::insert`], while other threads do the same.
+    #[inline(always)]
+    pub fn insert_shared(&self, address: usize) -> bool {
+        let (word, bit) = self.locate(address);
+        // SAFETY: as in `set`; all concurrent accesses are atomic.
+        let word = unsafe { AtomicU64::from_ptr(word) };
+        let mask = 1u64 << bit;
+        word.load(Ordering::Relaxed) & mask == 0 && word.fetch_or(mask, Ordering::Relaxed) & mask == 0
     }
 
     /// Address of the nearest set bit at or below `address`, not below `low`.

@@ -199,7 +199,7 @@ impl Collector {
         });
     }
 
-    /// Visits all strong roots with `trace` and drains it.
+    /// Visits all strong roots with `trace`; the caller drains it.
     fn trace_roots(&mut self, heap: &Heap, lists: &mut Lists, trace: &mut impl Trace) {
         for &slot in &self.slots {
             trace.visit(slot);
@@ -210,7 +210,6 @@ impl Collector {
         heap.statics.for_each(|slot| trace.visit(slot));
         heap.handles().for_each(HandleKind::Strong, |slot| trace.visit(slot));
         Self::trace_ready(lists, trace);
-        trace.drain();
     }
 
     fn trace_ready(lists: &mut Lists, trace: &mut impl Trace) {
@@ -315,16 +314,18 @@ impl Collector {
             trace.scan_part(obj, card, card + CARD_SIZE);
         }
         self.trace_roots(heap, lists, &mut trace);
+        trace.drain();
         self.finish_tracing(heap, lists, &mut trace, false);
         let promoted = trace.promoted;
         self.stack = trace.into_stack();
         self.dirty = dirty;
         nursery.finish_minor(layout, crate::stress::poison());
-        promoted + large.finish_minor(layout)
+        promoted + large.finish_minor(layout, stamp)
     }
 
     /// Marks and sweeps everything, on top of a minor collection. Returns whether blocks were evacuated.
     fn full(&mut self, heap: &Heap, spaces: &mut Spaces, lists: &mut Lists, reason: CollectionReason) -> bool {
+        let bytes = heap.used_bytes(spaces);
         let layout = heap.layout;
         let Spaces {
             nursery,
@@ -346,6 +347,7 @@ impl Collector {
         }
         frozen.for_each_object(layout, |obj| trace.scan(obj));
         self.trace_roots(heap, lists, &mut trace);
+        trace.drain_parallel(bytes);
         self.finish_tracing(heap, lists, &mut trace, true);
         self.stack = trace.into_stack();
         let poison = crate::stress::poison();

@@ -626,8 +626,8 @@ impl Heap {
         self.allocated.load(Relaxed).saturating_sub(unused as u64)
     }
 
-    /// Generation of an object as `GC.GetGeneration` tells it: 0 young, 1 survived its last collection, 2 older (large
-    /// objects: always 2), `i32::MAX` frozen.
+    /// Generation of an object as `GC.GetGeneration` tells it: 0 young, 1 survived its last collection, 2 older (objects
+    /// of 85,000 bytes and more: always 2), `i32::MAX` frozen.
     ///
     /// # Safety
     /// `obj` is a live object; cooperative mode.
@@ -636,16 +636,21 @@ impl Heap {
         if self.layout.nursery.contains(address) {
             return 0;
         }
-        if self.layout.old.contains(address) {
-            // SAFETY: every object is preceded by its header; the low half holds the promotion stamp.
-            let stamp = unsafe { *obj.byte_sub(8).cast::<u32>() };
-            return if stamp == self.stats.promotion_stamp() { 1 } else { 2 };
+        if self.layout.frozen.contains(address) || !self.layout.heap.contains(address) {
+            return i32::MAX;
         }
         if self.layout.large.contains(address) {
-            2
-        } else {
-            i32::MAX
+            // SAFETY: forwarded.
+            if unsafe { size_of_object(obj) } >= REPORTED_LARGE {
+                return 2;
+            }
+            if self.spaces.lock().large.is_young(address) {
+                return 0;
+            }
         }
+        // SAFETY: every object is preceded by its header; the low half holds the promotion stamp.
+        let stamp = unsafe { *obj.byte_sub(8).cast::<u32>() };
+        if stamp == self.stats.promotion_stamp() { 1 } else { 2 }
     }
 
     /// Visits all objects of the heap with the world stopped. For diagnostics and tests.
@@ -663,6 +668,9 @@ impl Heap {
         });
     }
 }
+
+/// Programs expect objects of at least this many bytes to be in the oldest generation from the start, and no others.
+const REPORTED_LARGE: usize = 85_000;
 
 /// Nursery bytes if nothing is configured.
 fn default_nursery_size(physical: usize) -> usize {

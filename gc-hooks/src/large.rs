@@ -181,13 +181,15 @@ impl LargeSpace {
         self.free.insert(run_start, run);
     }
 
-    /// After a minor mark: unmarked young objects are freed, marked ones become old. Clears their mark bits. Returns
-    /// the bytes that became old.
-    pub fn finish_minor(&mut self, layout: &Layout) -> usize {
+    /// After a minor mark: unmarked young objects are freed, marked ones become old and get the promotion stamp. Clears
+    /// their mark bits. Returns the bytes that became old.
+    pub fn finish_minor(&mut self, layout: &Layout, stamp: u32) -> usize {
         let mut promoted = 0;
         for start in std::mem::take(&mut self.young) {
             if layout.marks.test(start + 8) {
                 layout.marks.clear(start + 8);
+                // SAFETY: the low half of a live object's header word is free for the stamp.
+                unsafe { *(start as *mut u32) = stamp };
                 if let Some(object) = self.objects.get_mut(&start) {
                     object.young = false;
                     promoted += object.bytes;

@@ -23,6 +23,7 @@ pub mod monitor;
 mod nursery;
 pub mod object;
 mod old;
+mod parallel;
 pub mod roots;
 pub mod safepoint;
 pub mod scope;

@@ -336,6 +336,18 @@ impl OldSpace {
         self.blocks[Self::index_of(layout, address)].live_bytes -= size as u32;
     }
 
+    /// Blocks ever used.
+    pub fn block_count(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// Adds live bytes counted elsewhere, by block.
+    pub fn add_live(&mut self, live: &[u32]) {
+        for (block, bytes) in self.blocks.iter_mut().zip(live) {
+            block.live_bytes += bytes;
+        }
+    }
+
     /// Counts a marked object.
     #[inline(always)]
     pub fn count_live(&mut self, layout: &Layout, address: usize, size: usize) {

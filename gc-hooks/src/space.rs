@@ -133,6 +133,14 @@ impl Layout {
         unsafe { *self.card_of(address) = 1 };
     }
 
+    /// As [`Self::mark_card`], while other threads do the same.
+    #[inline(always)]
+    pub fn mark_card_shared(&self, address: usize) {
+        // SAFETY: the card table covers the heap; all concurrent accesses are atomic.
+        unsafe { std::sync::atomic::AtomicU8::from_ptr(self.card_of(address)) }
+            .store(1, std::sync::atomic::Ordering::Relaxed);
+    }
+
     /// Clears the cards of a range (aligned to the card size).
     pub fn clear_cards(&self, low: usize, high: usize) {
         // SAFETY: the card table covers the heap.

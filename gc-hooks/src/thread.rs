@@ -163,6 +163,7 @@ impl Default for ThreadHeader {
 
 impl Drop for ThreadHeader {
     fn drop(&mut self) {
+        crate::safepoint::ThreadRegistry::get().detach(self);
         crate::scope::free_cache(self);
     }
 }

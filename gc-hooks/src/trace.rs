@@ -66,19 +66,22 @@ fn prefetch(address: usize) {
     let _ = address;
 }
 
+/// Heaps of at least this many bytes are marked by several threads.
+const PARALLEL_FROM: usize = 16 << 20;
+
 /// Entries that wait for their prefetch.
 const IN_FLIGHT: usize = 8;
 
 /// A work stack with a short queue in front: what leaves the stack is prefetched and comes out a few steps later.
 #[derive(Debug)]
-struct WorkStack {
+pub(crate) struct WorkStack {
     stack: Vec<usize>,
     queue: [usize; IN_FLIGHT],
     at: usize,
 }
 
 impl WorkStack {
-    fn new(stack: Vec<usize>) -> Self {
+    pub fn new(stack: Vec<usize>) -> Self {
         Self {
             stack,
             queue: [0; IN_FLIGHT],
@@ -86,14 +89,26 @@ impl WorkStack {
         }
     }
 
+    /// Items on the stack (those in the queue not counted).
+    pub fn len(&self) -> usize {
+        self.stack.len()
+    }
+
+    /// Takes the older half of the stack away.
+    pub fn split_oldest(&mut self) -> Vec<usize> {
+        let rest = self.stack.split_off(self.stack.len() / 2);
+        std::mem::replace(&mut self.stack, rest)
+    }
+
+    /// Adds an item.
     #[inline(always)]
-    fn push(&mut self, item: usize) {
+    pub fn push(&mut self, item: usize) {
         self.stack.push(item);
     }
 
     /// The next item.
     #[inline(always)]
-    fn pop(&mut self) -> Option<usize> {
+    pub fn pop(&mut self) -> Option<usize> {
         let mut empty = 0;
         loop {
             let next = self.stack.pop().unwrap_or(0);
@@ -312,6 +327,15 @@ impl<'a> FullTrace<'a> {
 
     pub fn into_stack(self) -> Vec<usize> {
         self.work.stack
+    }
+
+    /// As [`Trace::drain`], with several threads if the heap is big and nothing is moved.
+    pub fn drain_parallel(&mut self, heap_bytes: usize) {
+        if !self.evacuates && heap_bytes >= PARALLEL_FROM && crate::parallel::workers() > 1 {
+            crate::parallel::mark(self.layout, self.old, &mut self.work.stack);
+        } else {
+            self.drain();
+        }
     }
 
     /// Keeps a pinned object alive; its block is not evacuated.

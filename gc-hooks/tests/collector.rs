@@ -387,6 +387,40 @@ fn generations_are_told_as_expected() {
     detach(thread);
 }
 
+#[test]
+fn big_heaps_are_marked_by_several_threads() {
+    let _serial = serial();
+    let mut thread = attach(3);
+    const COUNT: usize = 150_000;
+    // An array of nodes, each with 120 bytes and a random neighbour.
+    thread.slots[0] = thread.array(types().refs, COUNT);
+    let mut random = Random(7);
+    for i in 0..COUNT {
+        thread.slots[1] = thread.node(i as u64);
+        let bytes = thread.array(types().bytes, 120);
+        set_field(thread.slots[1], 16, bytes);
+        set_field(thread.slots[0], 16 + i * 8, thread.slots[1]);
+        let neighbour = field(thread.slots[0], 16 + random.below(i + 1) * 8);
+        set_field(thread.slots[1], 8, neighbour);
+    }
+    thread.slots[1] = ptr::null_mut();
+    thread.collect(2);
+    for i in (0..COUNT).filter(|i| i % 3 != 0) {
+        set_field(thread.slots[0], 16 + i * 8, ptr::null_mut());
+    }
+    // The second of these moves sparse blocks.
+    for _ in 0..3 {
+        thread.collect(2);
+        for i in (0..COUNT).step_by(3) {
+            let node = field(thread.slots[0], 16 + i * 8);
+            assert_eq!(value_of(node), i as u64);
+            assert!(value_of(field(node, 8)) <= i as u64);
+            assert_eq!(unsafe { array_length(field(node, 16)) }, 120);
+        }
+    }
+    detach(thread);
+}
+
 /// Shadow of a random object graph outside the heap: what every object must hold.
 struct Shadow {
     fields: Vec<Option<u64>>,

@@ -1,0 +1,160 @@
+//! Parallel marking: several threads share the marking of a big heap whose blocks are not evacuated.
+//!
+//! Every worker has a stack of marked objects; when others are hungry it gives half away through a shared pool. Mark
+//! bits are set atomically, live bytes are counted per worker and added up at the end. Marking ends when all workers
+//! are hungry and the pool is empty.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::gcdesc::for_each_ref;
+use crate::object::{ObjPtr, size_with_mt};
+use crate::old::OldSpace;
+use crate::space::{BLOCK_SIZE, Layout};
+use crate::trace::WorkStack;
+
+/// More workers gain little on the memory bus.
+const MAX_WORKERS: usize = 4;
+/// A stack longer than this may be shared.
+const SHARE_ABOVE: usize = 128;
+
+struct Shared {
+    pool: Mutex<Vec<Vec<usize>>>,
+    hungry: AtomicUsize,
+    workers: usize,
+}
+
+/// Number of threads worth using on this machine; `CORTEN_GCWORKERS` overrides it.
+pub(crate) fn workers() -> usize {
+    static WORKERS: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
+    *WORKERS.get_or_init(|| {
+        let wish = std::env::var("CORTEN_GCWORKERS")
+            .ok()
+            .and_then(|text| text.trim().parse().ok());
+        wish.or_else(|| std::thread::available_parallelism().ok().map(|n| n.get()))
+            .unwrap_or(1)
+            .clamp(1, MAX_WORKERS)
+    })
+}
+
+/// Marks everything reachable from the marked objects on `stack`, which is empty afterwards.
+pub(crate) fn mark(layout: &'static Layout, old: &mut OldSpace, stack: &mut Vec<usize>) {
+    let workers = workers();
+    let mut parts: Vec<Vec<usize>> = vec![Vec::new(); workers];
+    for (i, obj) in stack.drain(..).enumerate() {
+        parts[i % workers].push(obj);
+    }
+    let shared = Shared {
+        pool: Mutex::new(Vec::new()),
+        hungry: AtomicUsize::new(0),
+        workers,
+    };
+    let blocks = old.block_count();
+    let own = parts.pop().unwrap_or_default();
+    std::thread::scope(|scope| {
+        let shared = &shared;
+        let others: Vec<_> = parts
+            .into_iter()
+            .map(|part| scope.spawn(move || Worker::new(layout, shared, part, blocks).run()))
+            .collect();
+        let mine = Worker::new(layout, shared, own, blocks).run();
+        old.add_live(&mine);
+        for other in others {
+            match other.join() {
+                Ok(live) => old.add_live(&live),
+                // A worker that failed has left objects unmarked: the heap is lost.
+                Err(_) => std::process::abort(),
+            }
+        }
+    });
+}
+
+struct Worker<'a> {
+    layout: &'static Layout,
+    shared: &'a Shared,
+    work: WorkStack,
+    live: Vec<u32>,
+}
+
+impl<'a> Worker<'a> {
+    fn new(layout: &'static Layout, shared: &'a Shared, stack: Vec<usize>, blocks: usize) -> Self {
+        Self {
+            layout,
+            shared,
+            work: WorkStack::new(stack),
+            live: vec![0; blocks],
+        }
+    }
+
+    fn run(mut self) -> Vec<u32> {
+        loop {
+            while let Some(obj) = self.work.pop() {
+                self.scan(obj as ObjPtr);
+                if self.work.len() > SHARE_ABOVE && self.shared.hungry.load(Ordering::Relaxed) != 0 {
+                    let half = self.work.split_oldest();
+                    self.shared.pool.lock().push(half);
+                }
+            }
+            if !self.find_work() {
+                return self.live;
+            }
+        }
+    }
+
+    /// Takes work from the pool; false when there is none any more anywhere.
+    fn find_work(&mut self) -> bool {
+        let shared = self.shared;
+        // Under the pool's lock the count of hungry workers and the pool agree: a worker that is not hungry may still
+        // fill the pool, a hungry one cannot.
+        let mut counted = false;
+        loop {
+            {
+                let mut pool = shared.pool.lock();
+                if let Some(stack) = pool.pop() {
+                    if counted {
+                        shared.hungry.fetch_sub(1, Ordering::Relaxed);
+                    }
+                    self.work = WorkStack::new(stack);
+                    return true;
+                }
+                if !counted {
+                    counted = true;
+                    shared.hungry.fetch_add(1, Ordering::Relaxed);
+                }
+                if shared.hungry.load(Ordering::Relaxed) == shared.workers {
+                    return false;
+                }
+            }
+            for _ in 0..64 {
+                std::hint::spin_loop();
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    #[inline(always)]
+    fn scan(&mut self, obj: ObjPtr) {
+        let layout = self.layout;
+        // SAFETY: marked objects are whole; nothing is moved while this runs. Two workers never scan the same object.
+        unsafe {
+            let mt = (*obj).mt;
+            let size = size_with_mt(obj, mt);
+            if layout.old.contains(obj as usize) {
+                self.live[(obj as usize - layout.old.start) / BLOCK_SIZE] += size as u32;
+            }
+            for_each_ref(obj, mt, size, |field| {
+                let address = *field as usize;
+                if !layout.heap.contains(address) || address >= layout.frozen.start {
+                    return;
+                }
+                if layout.nursery.contains(address) && !layout.nursery.contains(field as usize) {
+                    layout.mark_card_shared(field as usize);
+                }
+                if layout.marks.insert_shared(address) {
+                    self.work.push(address);
+                }
+            });
+        }
+    }
+}
