@@ -94,19 +94,8 @@ fn find(mt: &'static MethodTable, decl: &'static MethodDesc) -> Result<&'static 
             return generic.instantiate(iface.instantiation());
         }
     }
-    if mt.interfaces().contains(&iface) {
-        if let Some(m) = find_in_classes(mt, iface, decl)? {
-            return Ok(m);
-        }
-    }
-    if iface.has_variance() {
-        for i in mt.interfaces() {
-            if *i != iface && cast::variant_compatible(i, iface) {
-                if let Some(m) = find_in_classes(mt, i, decl.on_owner(i)?)? {
-                    return Ok(m);
-                }
-            }
-        }
+    if let Some(m) = find_in_classes(mt, iface, decl)? {
+        return Ok(m);
     }
     find_default(mt, decl)
 }
@@ -118,39 +107,56 @@ fn not_found(mt: &'static MethodTable, decl: &'static MethodDesc) -> LoadError {
     }
 }
 
-/// Implementation by a class of the hierarchy: MethodImpls and, where the interface is (re)declared, public
-/// methods of the same name and signature.
+/// Implementation by a class of the hierarchy, the most derived class first; at each class the exact interface
+/// comes before variant ones.
 fn find_in_classes(
     mt: &'static MethodTable,
     iface: &'static MethodTable,
     decl: &'static MethodDesc,
 ) -> Result<Option<&'static MethodDesc>> {
     let final_override = |m: &'static MethodDesc| m.slot().and_then(|s| mt.vtable_method(s)).unwrap_or(m);
-    let mut t = Some(mt);
-    while let Some(cur) = t {
-        if let Some(i) = exact_impls(cur)?.iter().find(|i| i.declaration == decl) {
-            return Ok(Some(final_override(i.body)));
-        }
-        let parent_implements = cur.parent().is_some_and(|p| p.interfaces().contains(&iface));
-        if cur.class().declared_interfaces().contains(&iface) {
-            if let Some(m) = match_by_name(cur, decl, false)? {
+    for cur in mt.ancestry() {
+        if cur.interfaces().contains(&iface) {
+            if let Some(m) = provided_by(cur, iface, decl)? {
                 return Ok(Some(final_override(m)));
             }
-            if !parent_implements {
-                let mut p = cur.parent();
-                while let Some(base) = p {
-                    if let Some(m) = match_by_name(base, decl, false)? {
+        }
+        if iface.has_variance() {
+            for i in cur.interfaces() {
+                if *i != iface && cast::variant_compatible(i, iface) {
+                    if let Some(m) = provided_by(cur, i, decl.on_owner(i)?)? {
                         return Ok(Some(final_override(m)));
                     }
-                    p = base.parent();
                 }
-                return Ok(None);
             }
         }
-        if !parent_implements {
-            return Ok(None);
+    }
+    Ok(None)
+}
+
+/// What class `cur` itself says about `decl`: a MethodImpl or, where it (re)declares the interface, a public
+/// method of the same name and signature (inherited ones only if no base implements the interface).
+fn provided_by(
+    cur: &'static MethodTable,
+    iface: &'static MethodTable,
+    decl: &'static MethodDesc,
+) -> Result<Option<&'static MethodDesc>> {
+    if let Some(i) = exact_impls(cur)?.iter().find(|i| i.declaration == decl) {
+        return Ok(Some(i.body));
+    }
+    if !cur.class().declared_interfaces().contains(&iface) {
+        return Ok(None);
+    }
+    if let Some(m) = match_by_name(cur, decl, false)? {
+        return Ok(Some(m));
+    }
+    if cur.parent().is_some_and(|p| p.interfaces().contains(&iface)) {
+        return Ok(None);
+    }
+    for base in cur.ancestry().skip(1) {
+        if let Some(m) = match_by_name(base, decl, false)? {
+            return Ok(Some(m));
         }
-        t = cur.parent();
     }
     Ok(None)
 }
