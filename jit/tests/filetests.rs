@@ -25,10 +25,23 @@ fn collect(dir: &Path, out: &mut Vec<PathBuf>) {
 
 fn run(path: &Path, bless: bool) -> Result<(), String> {
     let text = std::fs::read_to_string(path).map_err(|e| e.to_string())?;
-    let source: String = text.lines().filter(|l| !l.starts_with(";;")).map(|l| format!("{l}\n")).collect();
+    let source: String = text
+        .lines()
+        .filter(|l| !l.starts_with(";;"))
+        .map(|l| format!("{l}\n"))
+        .collect();
     let source = format!("{}\n", source.trim_end());
-    let expected: String = text.lines().filter_map(|l| l.strip_prefix(MARK)).map(|l| format!("{l}\n")).collect();
-    let directive = source.lines().next().and_then(|l| l.strip_prefix("; test: ")).unwrap_or("").trim();
+    let expected: String = text
+        .lines()
+        .filter_map(|l| l.strip_prefix(MARK))
+        .map(|l| format!("{l}\n"))
+        .collect();
+    let directive = source
+        .lines()
+        .next()
+        .and_then(|l| l.strip_prefix("; test: "))
+        .unwrap_or("")
+        .trim();
     let runner = RUNNERS.iter().find(|(name, _)| *name == directive);
     let (_, runner) = runner.ok_or_else(|| format!("unknown directive `{directive}`"))?;
     let found = runner(&source)?;
@@ -68,5 +81,11 @@ fn filetests() {
             failures.push(format!("{}: {error}", path.display()));
         }
     }
-    assert!(failures.is_empty(), "{} of {} failed:\n{}", failures.len(), files.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} of {} failed:\n{}",
+        failures.len(),
+        files.len(),
+        failures.join("\n")
+    );
 }

@@ -19,6 +19,10 @@ impl Importer<'_, '_> {
     pub fn newarr(&mut self, token: Token) -> Step<()> {
         let element = self.host.resolve_type(self.method, token)?;
         let array = self.host.szarray_of(element)?;
+        self.new_vector(array)
+    }
+
+    fn new_vector(&mut self, array: TypeId) -> Step<()> {
         let table = self.type_info(array)?.method_table;
         let length = self.pop_i64()?;
         let table = self.b.iconst64(table as i64);
@@ -142,6 +146,10 @@ impl Importer<'_, '_> {
     /// `ldelema`: exact type check for references unless `readonly.` or no array can be of another type.
     pub fn ldelema(&mut self, token: Token) -> Step<()> {
         let ty = self.host.resolve_type(self.method, token)?;
+        self.ldelema_type(ty)
+    }
+
+    fn ldelema_type(&mut self, ty: TypeId) -> Step<()> {
         let (info, mem) = self.value_type(ty)?;
         if mem == MemTy::Ref && !self.prefixes.readonly && !info.is_exact {
             let index = self.pop_i64()?;
@@ -169,6 +177,9 @@ impl Importer<'_, '_> {
     pub fn array_accessor(&mut self, accessor: ArrayAccessor, info: &MethodInfo) -> Step<()> {
         let element = self.host.element_type(info.owner)?;
         let (element_info, mem) = self.value_type(element)?;
+        if self.host.szarray_of(element)? == info.owner {
+            return self.vector_accessor(accessor, element, mem);
+        }
         match accessor {
             ArrayAccessor::Ctor => invalid("call of an array constructor"),
             ArrayAccessor::Get => {
@@ -202,6 +213,18 @@ impl Importer<'_, '_> {
                 self.push(Entry::new(addr, Ty::ByRef).non_null());
                 Ok(())
             }
+        }
+    }
+
+    /// Accessor of a vector: means the element instruction.
+    fn vector_accessor(&mut self, accessor: ArrayAccessor, element: TypeId, mem: MemTy) -> Step<()> {
+        let size = self.size_of_mem(mem)?;
+        match accessor {
+            ArrayAccessor::Ctor => invalid("call of an array constructor"),
+            ArrayAccessor::Get => self.ldelem(mem, size),
+            ArrayAccessor::Set if mem == MemTy::Ref => self.stelem_ref(),
+            ArrayAccessor::Set => self.stelem(mem, size),
+            ArrayAccessor::Address => self.ldelema_type(element),
         }
     }
 
@@ -250,6 +273,10 @@ impl Importer<'_, '_> {
     /// `newobj` of a constructor of an array type.
     pub fn new_md_array(&mut self, info: &MethodInfo) -> Step<()> {
         let count = info.sig.params.len();
+        let element = self.host.element_type(info.owner)?;
+        if count == 1 && self.host.szarray_of(element)? == info.owner {
+            return self.new_vector(info.owner);
+        }
         let mut dims = vec![None; count];
         for slot in dims.iter_mut().rev() {
             *slot = Some(self.pop_as(Ty::I32)?);

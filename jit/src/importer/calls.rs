@@ -9,7 +9,6 @@ use crate::ids::TypeId;
 use crate::ir::*;
 use corten_metadata::Token;
 use corten_metadata::il::Opcode;
-use std::sync::Arc;
 
 impl Importer<'_, '_> {
     /// `call`, `callvirt`
@@ -138,31 +137,29 @@ impl Importer<'_, '_> {
             if info.is_delegate_invoke {
                 callee = Callee::DelegateInvoke;
             } else if virtually && info.is_virtual {
-                callee = self.virtual_callee(info, &entry, this)?;
+                callee = self.virtual_callee(info, this);
             }
         }
         self.emit_call(callee, &info.sig, args, tail)
     }
 
-    fn virtual_callee(&mut self, info: &MethodInfo, entry: &Entry, this: Value) -> Step<Callee> {
-        Ok(match info.dispatch {
+    fn virtual_callee(&mut self, info: &MethodInfo, this: Value) -> Callee {
+        match info.dispatch {
             Dispatch::Direct => Callee::Direct {
                 method: info.id,
                 entry_slot: info.entry_slot,
             },
-            // A frozen string or other exact receiver still goes through its vtable: the host knows the override.
             Dispatch::Vtable { offset } => Callee::Vtable {
                 method: info.id,
                 offset,
             },
             Dispatch::Interface => Callee::Interface { method: info.id },
             Dispatch::GenericVirtual => {
-                debug_assert!(entry.ty != Ty::F64);
                 let method = self.b.iconst64(info.id.0 as i64);
                 let target = self.b.helper(Helper::ResolveVirtual, vec![this, method], Ty::I64);
                 Callee::Pointer { target }
             }
-        })
+        }
     }
 
     /// Emits a call and pushes its result.
@@ -237,6 +234,9 @@ impl Importer<'_, '_> {
     /// `newobj`
     pub fn newobj(&mut self, token: Token) -> Step<()> {
         let info = self.host.resolve_method(self.method, token)?;
+        if !info.sig.has_this || !info.is_constructor {
+            return invalid(format!("newobj of {}, which is not a constructor", info.name));
+        }
         if let Some(factory) = info.string_factory {
             let factory = self.host.method_info(factory)?;
             let args = self.pop_args(&info.sig)?;
@@ -329,11 +329,6 @@ impl Importer<'_, '_> {
             Known::RuntimeType(ty) => Some(ty),
             _ => None,
         }
-    }
-
-    /// Information of a method by id.
-    pub fn method_info(&self, method: crate::ids::MethodId) -> Step<Arc<MethodInfo>> {
-        Ok(self.host.method_info(method)?)
     }
 }
 

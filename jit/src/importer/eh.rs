@@ -38,8 +38,6 @@ pub(crate) struct EhState {
 #[derive(Clone, Copy, Debug)]
 struct Sync {
     clause: ClauseId,
-    /// Holds the locked object.
-    lock: Local,
     result: Option<Local>,
     exit: Block,
 }
@@ -91,10 +89,10 @@ impl Importer<'_, '_> {
         Ok(())
     }
 
-    /// Code before the first IL instruction: takes the lock of a synchronized method. Returns the IL offset to start at.
-    pub fn start_body(&mut self) -> Step<u32> {
+    /// Code before the first IL instruction: takes the lock of a synchronized method.
+    pub fn start_body(&mut self) -> Step<()> {
         if !self.info.synchronized {
-            return Ok(0);
+            return Ok(());
         }
         let object = self.host.well_known(WellKnownType::Object);
         let lock = self.b.temp(Ty::Ref, object);
@@ -140,27 +138,20 @@ impl Importer<'_, '_> {
             try_range: (0, end),
             handler_range: (end, end),
         });
-        self.eh.sync = Some(Sync {
-            clause,
-            lock,
-            result,
-            exit,
-        });
+        self.eh.sync = Some(Sync { clause, result, exit });
         // Handler blocks made by `setup_clauses` are inside of the region too.
         for i in 0..self.eh.clauses.len() {
             let protect = self.protect_at(self.body.clauses[i].handler_offset);
             let handler = self.b.func.clauses[self.eh.clauses[i].id].handler;
             self.b.func.blocks[handler].protect = protect;
         }
-        debug_assert_ne!(lock, exception_local);
         self.b.switch_to(start);
-        Ok(0)
+        Ok(())
     }
 
     /// `ret` of a synchronized method: true if handled.
     pub fn synchronized_return(&mut self, value: Option<Value>) -> bool {
         let Some(sync) = self.eh.sync else { return false };
-        debug_assert!(self.b.func.locals.get(sync.lock).is_some());
         if let (Some(local), Some(value)) = (sync.result, value) {
             self.b.set(local, value);
         }
@@ -372,6 +363,9 @@ impl Importer<'_, '_> {
 
     /// `endfinally`, `endfault`.
     pub fn end_finally(&mut self) -> Step<()> {
+        if self.region != Region::Body {
+            return invalid("endfinally in a filter");
+        }
         let Some(clause) = self.innermost_handler(|k| matches!(k, EhKind::Finally | EhKind::Fault)) else {
             return invalid("endfinally outside of a finally or fault handler");
         };
@@ -437,6 +431,9 @@ impl Importer<'_, '_> {
 
     /// `rethrow`: of the exception of the innermost catch handler.
     pub fn rethrow(&mut self) -> Step<()> {
+        if self.region != Region::Body {
+            return invalid("rethrow in a filter");
+        }
         let Some(clause) = self.innermost_handler(|k| matches!(k, EhKind::Catch(_) | EhKind::Filter { .. })) else {
             return invalid("rethrow outside of a catch handler");
         };

@@ -172,7 +172,10 @@ impl Importer<'_, '_> {
         }
         let value = self.value(&mut entry)?;
         let is_object = entry.ty == Ty::Ref;
-        self.check_null(&entry, value);
+        // Native pointers may be null here: that is how C# computes offsets.
+        if entry.ty != Ty::I64 {
+            self.check_null(&entry, value);
+        }
         let base = if is_object {
             self.coerce_value(value, Ty::ByRef)?
         } else {
@@ -181,7 +184,7 @@ impl Importer<'_, '_> {
         let addr = self.b.ptr_add_const(base, i64::from(offset));
         let ty = self.b.ty(addr);
         let mut result = Entry::new(addr, ty).on_stack(entry.stack_addr);
-        result.non_null = is_object || self.options.check_pointers || entry.non_null;
+        result.non_null = is_object || (entry.ty == Ty::ByRef && self.options.check_pointers) || entry.non_null;
         self.push(result);
         Ok(())
     }

@@ -57,9 +57,11 @@ pub struct ImportStats {
     pub il_bytes: usize,
     /// IL instructions imported (reachable ones).
     pub il_instructions: usize,
-    /// IR blocks, instructions and locals made.
+    /// IR blocks made.
     pub blocks: usize,
+    /// IR instructions made, terminators included.
     pub instructions: usize,
+    /// IR locals, arguments and temporaries included.
     pub locals: usize,
     /// Calls replaced by an expansion.
     pub intrinsics: usize,
@@ -313,12 +315,23 @@ impl<'a, 'h> Importer<'a, 'h> {
     /// Imports the whole method.
     fn run(&mut self) -> Step<()> {
         self.setup_clauses()?;
-        let start = self.start_body()?;
-        let target = self.edge(start)?;
-        self.b.jump(target);
+        self.start_body()?;
+        if self.starts_unprotected() {
+            // The entry block itself continues with the IL.
+            let entry = self.b.current();
+            self.enter_at(0, entry, Vec::new())?;
+        } else {
+            let target = self.edge(0)?;
+            self.b.jump(target);
+        }
         self.drain()?;
         self.finish_clauses();
         Ok(())
+    }
+
+    /// Nothing jumps back to IL offset 0 and no clause protects it.
+    fn starts_unprotected(&mut self) -> bool {
+        !self.layout.is_leader(0) && self.protect_at(0).as_u32() == 0
     }
 
     /// Imports the filter of a clause into `b`, whose locals are the parent's and then the exception.

@@ -42,6 +42,8 @@ fn variable(ins: &Instruction) -> usize {
 impl Importer<'_, '_> {
     /// Imports the IL block at an offset.
     pub fn import_block(&mut self, offset: u32) -> Step<()> {
+        self.at = offset;
+        self.b.set_il(offset);
         self.open_block(offset);
         self.prefixes = Prefixes::default();
         let layout = self.layout;

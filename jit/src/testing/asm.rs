@@ -39,7 +39,12 @@ fn float(text: &str) -> Result<f64, String> {
 
 impl<'a> Assembler<'a> {
     pub fn new(tables: &'a mut Tables) -> Assembler<'a> {
-        Assembler { tables, labels: FxHashMap::default(), fixups: Vec::new(), code: Vec::new() }
+        Assembler {
+            tables,
+            labels: FxHashMap::default(),
+            fixups: Vec::new(),
+            code: Vec::new(),
+        }
     }
 
     /// Assembles the lines between `.test` and `.end`.
@@ -71,7 +76,10 @@ impl<'a> Assembler<'a> {
     }
 
     fn label(&self, name: &str) -> Result<u32, String> {
-        self.labels.get(name).copied().ok_or_else(|| format!("unknown label {name}"))
+        self.labels
+            .get(name)
+            .copied()
+            .ok_or_else(|| format!("unknown label {name}"))
     }
 
     fn locals(&mut self, text: &str, body: &mut BodyDecl) -> Result<(), String> {
@@ -97,7 +105,12 @@ impl<'a> Assembler<'a> {
                 let token = self.token(OperandKind::Type, word(3)?)?;
                 (EhKind::Catch(token), 4)
             }
-            "filter" => (EhKind::Filter { filter_offset: self.label(word(3)?)? }, 4),
+            "filter" => (
+                EhKind::Filter {
+                    filter_offset: self.label(word(3)?)?,
+                },
+                4,
+            ),
             "finally" => (EhKind::Finally, 3),
             "fault" => (EhKind::Fault, 3),
             other => return Err(format!("unknown handler {other}")),
@@ -142,7 +155,11 @@ impl<'a> Assembler<'a> {
         let words = words(text);
         let has = |flag: &str| words.iter().any(|w| w == flag);
         let params = types(self.tables, words.last().map_or("", String::as_str))?;
-        let ret = words.len().checked_sub(2).map(|i| words[i].clone()).ok_or("return type expected")?;
+        let ret = words
+            .len()
+            .checked_sub(2)
+            .map(|i| words[i].clone())
+            .ok_or("return type expected")?;
         Ok(Signature {
             has_this: has("instance"),
             ret: self.tables.type_named(&ret)?,
@@ -158,7 +175,10 @@ impl<'a> Assembler<'a> {
     fn instruction(&mut self, line: &str) -> Result<(), String> {
         let mut line = line;
         // A label ends in a colon that is not part of `::`.
-        while let Some(at) = line.find(':').filter(|&at| !line[..at].contains(' ') && !line[at..].starts_with("::")) {
+        while let Some(at) = line
+            .find(':')
+            .filter(|&at| !line[..at].contains(' ') && !line[at..].starts_with("::"))
+        {
             self.labels.insert(line[..at].to_string(), self.code.len() as u32);
             line = line[at + 1..].trim();
         }

@@ -177,7 +177,12 @@ impl Tables {
             ".ctor" => (ArrayAccessor::Ctor, void),
             _ => return Err(unknown()),
         };
-        let sig = Signature { has_this: true, ret, params: params.into(), convention: Convention::Managed };
+        let sig = Signature {
+            has_this: true,
+            ret,
+            params: params.into(),
+            convention: Convention::Managed,
+        };
         Ok(self.add_method(name, owner_id, member, sig, |m| {
             m.array_accessor = Some(accessor);
             m.is_constructor = accessor == ArrayAccessor::Ctor;
@@ -227,11 +232,14 @@ impl Tables {
     }
 
     fn target(&self, token: Token) -> HostResult<Target> {
-        let target = (token.0 & 0xff_ffff).checked_sub(1).and_then(|i| self.tokens.get(i as usize));
+        let target = (token.0 & 0xff_ffff)
+            .checked_sub(1)
+            .and_then(|i| self.tokens.get(i as usize));
         match target {
-            Some(Target::Deferred) => {
-                Err(HostError::Deferred { cookie: u64::from(token.0 & 0xff_ffff), message: "deferred".to_string() })
-            }
+            Some(Target::Deferred) => Err(HostError::Deferred {
+                cookie: u64::from(token.0 & 0xff_ffff),
+                message: "deferred".to_string(),
+            }),
             Some(target) => Ok(target.clone()),
             None => missing("token"),
         }
@@ -252,11 +260,20 @@ impl MockHost {
                     info.has_gc_pointers = true;
                     info.fields = if name == "typedref" {
                         Arc::new([
-                            FlatField { offset: 0, kind: TypeKind::ByRef },
-                            FlatField { offset: 8, kind: TypeKind::NInt },
+                            FlatField {
+                                offset: 0,
+                                kind: TypeKind::ByRef,
+                            },
+                            FlatField {
+                                offset: 8,
+                                kind: TypeKind::NInt,
+                            },
                         ])
                     } else {
-                        Arc::new([FlatField { offset: 0, kind: TypeKind::Ref }])
+                        Arc::new([FlatField {
+                            offset: 0,
+                            kind: TypeKind::Ref,
+                        }])
                     };
                 }
                 if kind == TypeKind::Ref && name != "object" {
@@ -264,7 +281,11 @@ impl MockHost {
                 }
             });
         }
-        MockHost { tables: Mutex::new(tables), bodies: FxHashMap::default(), tests: Vec::new() }
+        MockHost {
+            tables: Mutex::new(tables),
+            bodies: FxHashMap::default(),
+            tests: Vec::new(),
+        }
     }
 
     /// The `.test` methods in order.
@@ -281,9 +302,15 @@ impl MockHost {
 
     fn derived(&self, ty: TypeId, suffix: &str) -> HostResult<TypeId> {
         let mut tables = self.tables.lock();
-        let name = tables.type_names.iter().find(|(_, id)| **id == ty).map(|(name, _)| name.clone());
+        let name = tables
+            .type_names
+            .iter()
+            .find(|(_, id)| **id == ty)
+            .map(|(name, _)| name.clone());
         match name {
-            Some(name) => tables.type_named(&format!("{name}{suffix}")).map_err(HostError::InvalidProgram),
+            Some(name) => tables
+                .type_named(&format!("{name}{suffix}"))
+                .map_err(HostError::InvalidProgram),
             None => missing("type"),
         }
     }
@@ -298,7 +325,9 @@ impl CompilerHost for MockHost {
     }
 
     fn method_body(&self, method: MethodId) -> HostResult<MethodBody<'_>> {
-        let Some(body) = self.bodies.get(&method) else { return missing("method body") };
+        let Some(body) = self.bodies.get(&method) else {
+            return missing("method body");
+        };
         Ok(MethodBody {
             max_stack: 8,
             init_locals: body.init_locals,
@@ -401,7 +430,9 @@ impl CompilerHost for MockHost {
 
     fn resolve_constrained(&self, constrained: TypeId, method: MethodId) -> HostResult<Constrained> {
         let mut tables = self.tables.lock();
-        let Some(decl) = tables.types.get(constrained.0 as usize).cloned() else { return missing("type") };
+        let Some(decl) = tables.types.get(constrained.0 as usize).cloned() else {
+            return missing("type");
+        };
         if !decl.info.is_value_type {
             return Ok(Constrained::Dereference);
         }
@@ -415,7 +446,11 @@ impl CompilerHost for MockHost {
 
     fn field_by_name(&self, ty: TypeId, name: &str) -> Option<Arc<FieldInfo>> {
         let tables = self.tables.lock();
-        tables.fields.iter().find(|f| f.owner == ty && &*f.name == name).cloned()
+        tables
+            .fields
+            .iter()
+            .find(|f| f.owner == ty && &*f.name == name)
+            .cloned()
     }
 
     fn string_literal(&self, _scope: MethodId, token: Token) -> HostResult<u64> {
@@ -446,6 +481,21 @@ impl CompilerHost for MockHost {
     }
 
     fn cpu(&self) -> CpuFeatures {
-        CpuFeatures { x64_v2: true, lzcnt: true, movbe: true, bmi1: false, bmi2: false }
+        CpuFeatures {
+            x64_v2: true,
+            lzcnt: true,
+            movbe: true,
+            bmi1: false,
+            bmi2: false,
+        }
+    }
+}
+
+impl MockHost {
+    /// Gives a test method other code (fuzzing).
+    pub fn replace_body(&mut self, method: MethodId, code: Vec<u8>, clauses: Vec<EhClause>) {
+        let body = self.bodies.entry(method).or_default();
+        body.code = code;
+        body.clauses = clauses;
     }
 }

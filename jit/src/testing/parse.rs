@@ -40,7 +40,10 @@ fn number(text: &str) -> Result<u64, String> {
 }
 
 fn at(words: &[String], index: usize) -> Result<&str, String> {
-    words.get(index).map(String::as_str).ok_or_else(|| format!("word {index} is missing in {words:?}"))
+    words
+        .get(index)
+        .map(String::as_str)
+        .ok_or_else(|| format!("word {index} is missing in {words:?}"))
 }
 
 /// `a, b, c` inside of brackets; generic commas inside of `<>` and array ranks stay together.
@@ -67,7 +70,10 @@ fn list(text: &str) -> Vec<String> {
 
 /// `(int, object)` to types.
 pub(super) fn types(tables: &mut Tables, text: &str) -> Result<Vec<TypeId>, String> {
-    let inner = text.strip_prefix('(').and_then(|t| t.strip_suffix(')')).ok_or("(types) expected")?;
+    let inner = text
+        .strip_prefix('(')
+        .and_then(|t| t.strip_suffix(')'))
+        .ok_or("(types) expected")?;
     list(inner).iter().map(|t| tables.type_named(t)).collect()
 }
 
@@ -116,7 +122,11 @@ fn declaration(tables: &mut Tables, line: &str) -> Result<(), String> {
 
 fn instantiation(tables: &mut Tables, name: &str) -> Result<Arc<[TypeId]>, String> {
     match name.split_once('<').and_then(|(_, rest)| rest.strip_suffix('>')) {
-        Some(args) => list(args).iter().map(|t| tables.type_named(t)).collect::<Result<Vec<_>, _>>().map(Into::into),
+        Some(args) => list(args)
+            .iter()
+            .map(|t| tables.type_named(t))
+            .collect::<Result<Vec<_>, _>>()
+            .map(Into::into),
         None => Ok(Arc::new([])),
     }
 }
@@ -151,7 +161,10 @@ fn structure(tables: &mut Tables, words: &[String]) -> Result<(), String> {
         let (ty, offset) = piece.split_once(' ').ok_or("type and offset expected")?;
         let ty = tables.type_named(ty)?;
         let kind = tables.types[ty.0 as usize].info.kind;
-        fields.push(FlatField { offset: number(offset.trim())? as u32, kind });
+        fields.push(FlatField {
+            offset: number(offset.trim())? as u32,
+            kind,
+        });
     }
     let nullable = match words.iter().position(|w| w == "nullable") {
         Some(i) => Some((tables.type_named(at(words, i + 1)?)?, number(at(words, i + 2)?)? as u32)),
@@ -209,18 +222,32 @@ fn method(tables: &mut Tables, words: &[String]) -> Result<(), String> {
     let after = |flag: &str| rest.iter().position(|w| w == flag).map(|i| at(rest, i + 1)).transpose();
     let key = after("as")?.map_or_else(|| full[..open].to_string(), str::to_string);
     let dispatch = match after("vtable")? {
-        Some(offset) => Dispatch::Vtable { offset: number(offset)? as u32 },
+        Some(offset) => Dispatch::Vtable {
+            offset: number(offset)? as u32,
+        },
         None if has("interface") => Dispatch::Interface,
         None if has("gvirtual") => Dispatch::GenericVirtual,
         None => Dispatch::Direct,
     };
     let instantiation = match after("inst")? {
-        Some(args) => list(args).iter().map(|t| tables.type_named(t)).collect::<Result<Vec<_>, _>>()?,
+        Some(args) => list(args)
+            .iter()
+            .map(|t| tables.type_named(t))
+            .collect::<Result<Vec<_>, _>>()?,
         None => Vec::new(),
     };
     let factory = after("factory")?.map(|f| tables.method_named(f)).transpose()?;
-    let convention = if has("vararg") { Convention::VarArg } else { Convention::Managed };
-    let sig = Signature { has_this: !is_static, ret, params: params.into(), convention };
+    let convention = if has("vararg") {
+        Convention::VarArg
+    } else {
+        Convention::Managed
+    };
+    let sig = Signature {
+        has_this: !is_static,
+        ret,
+        params: params.into(),
+        convention,
+    };
     tables.add_method(&key, owner_id, name, sig, |m| {
         m.dispatch = dispatch;
         m.is_virtual = dispatch != Dispatch::Direct;
@@ -244,8 +271,12 @@ fn test(host: &mut MockHost, header: &str, lines: &[(usize, &str)]) -> Result<()
     };
     let params = types(&mut tables, words.last().map_or("", String::as_str))?;
     let ret = tables.type_named(at(&words, words.len().saturating_sub(2))?)?;
-    let sig =
-        Signature { has_this: instance.is_some(), ret, params: params.into(), convention: Convention::Managed };
+    let sig = Signature {
+        has_this: instance.is_some(),
+        ret,
+        params: params.into(),
+        convention: Convention::Managed,
+    };
     let synchronized = words.iter().any(|w| w == "synchronized");
     let key = format!("{name}::test");
     let id = tables.add_method(&key, owner, &name, sig, |m| m.synchronized = synchronized);

@@ -12,18 +12,14 @@ impl Importer<'_, '_> {
     pub fn unsafe_intrinsic(&mut self, info: &MethodInfo) -> Step<bool> {
         let t = Self::type_argument(info, 0);
         match (&*info.name, t) {
-            ("As", Some(ty)) if info.instantiation.len() == 1 => {
+            ("As", Some(_)) if info.instantiation.len() == 1 => {
                 let entry = self.pop()?;
-                let mut entry = if entry.ty == Ty::Ref {
-                    entry
+                if entry.ty == Ty::Ref {
+                    self.push(entry);
                 } else {
                     let value = self.coerce(entry, Ty::Ref)?;
-                    Entry::new(value, Ty::Ref)
-                };
-                if !entry.exact {
-                    entry.class = Some(ty);
+                    self.push_value(value);
                 }
-                self.push(entry);
             }
             ("As" | "AsRef", Some(_)) => self.as_byref()?,
             ("AsPointer", Some(_)) => self.convert(TypeKind::NUInt)?,
