@@ -1,4 +1,5 @@
 //! Types loaded per second. Loading is once per process, so each iteration instantiates generics anew.
+#![allow(clippy::expect_used, clippy::unwrap_used, missing_docs)]
 
 use std::hint::black_box;
 
@@ -25,7 +26,14 @@ fn load_types(c: &mut Criterion) {
         b.iter(|| {
             if depth == 40 {
                 // Start another chain from a different argument.
-                arg = instantiate(pair, &[bases.next().unwrap_or(arg), arg.instantiation().first().copied().unwrap_or(arg)]).expect("pair");
+                arg = instantiate(
+                    pair,
+                    &[
+                        bases.next().unwrap_or(arg),
+                        arg.instantiation().first().copied().unwrap_or(arg),
+                    ],
+                )
+                .expect("pair");
                 depth = 0;
             }
             arg = instantiate(pair, &[w.int32.handle(), arg]).expect("pair");
@@ -33,7 +41,9 @@ fn load_types(c: &mut Criterion) {
             black_box(instantiate(list, &[arg]).expect("list"))
         });
     });
-    group.bench_function("lookup_existing", |b| b.iter(|| black_box(instantiate(list, &[w.int32.handle()]).expect("list"))));
+    group.bench_function("lookup_existing", |b| {
+        b.iter(|| black_box(instantiate(list, &[w.int32.handle()]).expect("list")))
+    });
     group.finish();
 }
 

@@ -15,12 +15,21 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (ns, simple) = top.rsplit_once('.').unwrap_or(("", top));
     let mut def = assembly.require_type_def(ns, simple)?;
     for nested in parts {
-        def = def.module().find_nested(def.rid(), nested)?.ok_or("no such nested type")?;
+        def = def
+            .module()
+            .find_nested(def.rid(), nested)?
+            .ok_or("no such nested type")?;
     }
     let mt = def.module().typical_type(def.rid())?;
 
     println!("{} ({})", mt.handle(), def.module().assembly_display_name());
-    println!("  MethodTable {:#x}, flags {:#010x}, base size {}, component size {}", mt.address(), mt.flags(), mt.base_size(), mt.component_size());
+    println!(
+        "  MethodTable {:#x}, flags {:#010x}, base size {}, component size {}",
+        mt.address(),
+        mt.flags(),
+        mt.base_size(),
+        mt.component_size()
+    );
     if let Some(p) = mt.parent() {
         println!("  extends {}", p.handle());
     }

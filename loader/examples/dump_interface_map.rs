@@ -4,7 +4,10 @@
 
 use std::path::Path;
 
-use corten_loader::{AssemblyName, Binder, BinderConfig, TypeNameFlags, WellKnown, format_type, resolve_interface, resolve_static_virtual};
+use corten_loader::{
+    AssemblyName, Binder, BinderConfig, TypeNameFlags, WellKnown, format_type, resolve_interface,
+    resolve_static_virtual,
+};
 use corten_metadata::{TableId, TypeAttributes};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -24,19 +27,30 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for rid in 2..=module.metadata().row_count(TableId::TypeDef) {
             let Ok(mt) = module.typical_type(rid) else { continue };
             let token = mt.class().typedef().0;
-            if mt.is_interface() || mt.class().attributes().contains(TypeAttributes::ABSTRACT) || mt.contains_generic_variables() {
+            if mt.is_interface()
+                || mt.class().attributes().contains(TypeAttributes::ABSTRACT)
+                || mt.contains_generic_variables()
+            {
                 continue;
             }
             let interfaces: Vec<String> = mt.interfaces().iter().map(|i| name(i.handle())).collect();
             println!("I\t{arg}\t{token:08x}\t{}", interfaces.join(";"));
             for i in mt.interfaces() {
                 for m in i.methods().iter().filter(|m| m.is_virtual()) {
-                    let r = if m.is_static() { resolve_static_virtual(mt, m) } else { resolve_interface(mt, m) };
+                    let r = if m.is_static() {
+                        resolve_static_virtual(mt, m)
+                    } else {
+                        resolve_interface(mt, m)
+                    };
                     let target = match r {
                         Ok(t) => format!("{}\t{:08x}", name(t.owner().handle()), t.token().0),
                         Err(_) => "null".to_owned(),
                     };
-                    println!("M\t{arg}\t{token:08x}\t{}\t{:08x}\t{target}", name(i.handle()), m.token().0);
+                    println!(
+                        "M\t{arg}\t{token:08x}\t{}\t{:08x}\t{target}",
+                        name(i.handle()),
+                        m.token().0
+                    );
                 }
             }
         }

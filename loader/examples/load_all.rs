@@ -8,7 +8,10 @@ use corten_metadata::{Decoder, Operand, TableId};
 
 fn visit(module: &'static Module, fail: &mut dyn FnMut(String, LoadError)) {
     for rid in 1..=module.metadata().row_count(TableId::TypeDef) {
-        let name = module.metadata().type_def(rid).map_or_else(|_| format!("{rid:#x}"), |r| r.name.to_owned());
+        let name = module
+            .metadata()
+            .type_def(rid)
+            .map_or_else(|_| format!("{rid:#x}"), |r| r.name.to_owned());
         let mt = match module.typical_type(rid) {
             Ok(mt) => mt,
             Err(e) => {
@@ -21,15 +24,19 @@ fn visit(module: &'static Module, fail: &mut dyn FnMut(String, LoadError)) {
                 fail(format!("{f:?}"), e);
             }
         }
-        if !mt.contains_generic_variables() {
-            if let Err(e) = corten_loader::ensure_statics(mt) {
-                fail(format!("statics of {name}"), e);
-            }
+        if !mt.contains_generic_variables()
+            && let Err(e) = corten_loader::ensure_statics(mt)
+        {
+            fail(format!("statics of {name}"), e);
         }
         if !mt.is_interface() && mt.class().attributes().bits() & 0x80 == 0 {
             for i in mt.interfaces() {
                 for m in i.methods().iter().filter(|m| m.is_virtual()) {
-                    let r = if m.is_static() { resolve_static_virtual(mt, m) } else { resolve_interface(mt, m) };
+                    let r = if m.is_static() {
+                        resolve_static_virtual(mt, m)
+                    } else {
+                        resolve_interface(mt, m)
+                    };
                     if let Err(e) = r {
                         fail(format!("{name} implements {}.{}", i.handle(), m.name()), e);
                     }

@@ -157,9 +157,11 @@ impl Binder {
 
     /// Already loaded assembly of a context.
     pub fn find_loaded(&self, context: u64, simple_name: &str) -> Option<&'static Assembly> {
-        read(&self.loaded)
-            .get(&(context, simple_name.to_ascii_lowercase()))
-            .copied()
+        self.find_key(context, &load_key(simple_name, ""))
+    }
+
+    fn find_key(&self, context: u64, key: &str) -> Option<&'static Assembly> {
+        read(&self.loaded).get(&(context, key.to_owned())).copied()
     }
 
     /// Binds a reference made in `context` by `requesting`.
@@ -172,26 +174,22 @@ impl Binder {
         context: u64,
         requesting: Option<&'static Assembly>,
     ) -> Result<&'static Assembly> {
-        if let Some(a) = self.find_loaded(context, &name.name) {
-            if a.name.culture.eq_ignore_ascii_case(&name.culture) {
-                return check_version(a, name);
-            }
+        let key = load_key(&name.name, &name.culture);
+        if let Some(a) = self.find_key(context, &key) {
+            return check_version(a, name);
         }
         let is_core = name.name.eq_ignore_ascii_case(CORE_LIBRARY);
-        if context != 0 && !is_core {
-            if let Some(hook) = self.hook.get() {
-                if let Some(a) = hook.resolve(ResolveStage::ContextLoad, context, name, requesting)? {
-                    return Ok(a);
-                }
-            }
+        if context != 0
+            && !is_core
+            && let Some(hook) = self.hook.get()
+            && let Some(a) = hook.resolve(ResolveStage::ContextLoad, context, name, requesting)?
+        {
+            return Ok(a);
         }
-        if context != 0 {
-            if let Some(a) = self
-                .find_loaded(0, &name.name)
-                .filter(|a| a.name.culture == name.culture)
-            {
-                return check_version(a, name);
-            }
+        if context != 0
+            && let Some(a) = self.find_key(0, &key)
+        {
+            return check_version(a, name);
         }
         let mut probed = Vec::new();
         let candidates: Vec<PathBuf> = if name.culture.is_empty() {
@@ -220,12 +218,11 @@ impl Binder {
             }
             probed.push(path.display().to_string());
         }
-        if !is_core {
-            if let Some(hook) = self.hook.get() {
-                if let Some(a) = hook.resolve(ResolveStage::NotFound, context, name, requesting)? {
-                    return Ok(a);
-                }
-            }
+        if !is_core
+            && let Some(hook) = self.hook.get()
+            && let Some(a) = hook.resolve(ResolveStage::NotFound, context, name, requesting)?
+        {
+            return Ok(a);
         }
         Err(LoadError::FileNotFound {
             name: name.to_string(),
@@ -286,14 +283,7 @@ impl Binder {
         };
         let _ = token;
         let _guard = self.opening.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let key = (
-            context,
-            if name.culture.is_empty() {
-                name.name.to_ascii_lowercase()
-            } else {
-                format!("{}/{}", name.culture, name.name)
-            },
-        );
+        let key = (context, load_key(&name.name, &name.culture));
         if let Some(existing) = read(&self.loaded).get(&key) {
             return Ok(existing);
         }
@@ -320,6 +310,16 @@ impl Binder {
         }
         Ok(assembly)
     }
+}
+
+/// Key of an assembly within a context: names are case-insensitive.
+fn load_key(name: &str, culture: &str) -> String {
+    let mut key = name.to_ascii_lowercase();
+    if !culture.is_empty() && !culture.eq_ignore_ascii_case("neutral") {
+        key.push('/');
+        key.push_str(&culture.to_ascii_lowercase());
+    }
+    key
 }
 
 fn check_version(a: &'static Assembly, wanted: &AssemblyName) -> Result<&'static Assembly> {

@@ -12,7 +12,7 @@ use crate::{
     method_desc::MethodDesc,
     method_table::MethodTable,
     resolve::{GenericContext, read, write},
-    sig_compare, type_loader, well_known,
+    sig_compare, well_known,
 };
 
 /// A MethodImpl of an exact type.
@@ -87,12 +87,12 @@ fn find(mt: &'static MethodTable, decl: &'static MethodDesc) -> Result<&'static 
     if !iface.is_interface() {
         return decl.slot().and_then(|s| mt.vtable_method(s)).map_or(Ok(decl), Ok);
     }
-    if let (true, Some(ArrayInfo { .. })) = (array_helper(mt, decl), mt.class().array()) {
-        if cast::can_cast_to(mt.handle(), iface.handle()) {
-            let helper = well_known::corelib_type("System", "SZArrayHelper")?;
-            let generic = helper.find_method(decl.name()).ok_or_else(|| not_found(mt, decl))?;
-            return generic.instantiate(iface.instantiation());
-        }
+    if let (true, Some(ArrayInfo { .. })) = (array_helper(mt, decl), mt.class().array())
+        && cast::can_cast_to(mt.handle(), iface.handle())
+    {
+        let helper = well_known::corelib_type("System", "SZArrayHelper")?;
+        let generic = helper.find_method(decl.name()).ok_or_else(|| not_found(mt, decl))?;
+        return generic.instantiate(iface.instantiation());
     }
     if let Some(m) = find_in_classes(mt, iface, decl)? {
         return Ok(m);
@@ -116,17 +116,18 @@ fn find_in_classes(
 ) -> Result<Option<&'static MethodDesc>> {
     let final_override = |m: &'static MethodDesc| m.slot().and_then(|s| mt.vtable_method(s)).unwrap_or(m);
     for cur in mt.ancestry() {
-        if cur.interfaces().contains(&iface) {
-            if let Some(m) = provided_by(cur, iface, decl)? {
-                return Ok(Some(final_override(m)));
-            }
+        if cur.interfaces().contains(&iface)
+            && let Some(m) = provided_by(cur, iface, decl)?
+        {
+            return Ok(Some(final_override(m)));
         }
         if iface.has_variance() {
             for i in cur.interfaces() {
-                if *i != iface && cast::variant_compatible(i, iface) {
-                    if let Some(m) = provided_by(cur, i, decl.on_owner(i)?)? {
-                        return Ok(Some(final_override(m)));
-                    }
+                if *i != iface
+                    && cast::variant_compatible(i, iface)
+                    && let Some(m) = provided_by(cur, i, decl.on_owner(i)?)?
+                {
+                    return Ok(Some(final_override(m)));
                 }
             }
         }
@@ -305,10 +306,10 @@ fn find_static(mt: &'static MethodTable, decl: &'static MethodDesc) -> Result<&'
             if let Some(x) = exact_impls(cur)?.iter().find(|x| x.declaration == d) {
                 return Ok(x.body);
             }
-            if cur.class().declared_interfaces().contains(&i) {
-                if let Some(m) = match_by_name(cur, d, true)? {
-                    return Ok(m);
-                }
+            if cur.class().declared_interfaces().contains(&i)
+                && let Some(m) = match_by_name(cur, d, true)?
+            {
+                return Ok(m);
             }
         }
     }
@@ -347,17 +348,18 @@ pub(crate) fn check_implemented(mt: &'static MethodTable) -> Result<()> {
             if exact_impls(i)?.iter().any(|x| x.body == m) {
                 continue;
             }
-            let found = if m.is_static() {
-                find_static(mt, m)
-            } else {
-                find(mt, m)
-            };
+            let found = if m.is_static() { find_static(mt, m) } else { find(mt, m) };
             match found {
                 Err(LoadError::EntryPointNotFound { .. }) if !has_default_candidate(mt, m)? => {
                     return Err(LoadError::TypeLoad {
                         type_name: def.full_name(),
                         assembly: def.module().assembly_display_name(),
-                        reason: format!("method '{}' does not have an implementation", m.name()),
+                        reason: format!(
+                            "=Method '{}' in type '{}' from assembly '{}' does not have an implementation.",
+                            m.name(),
+                            def.full_name(),
+                            def.module().assembly_display_name()
+                        ),
                     });
                 }
                 _ => {}

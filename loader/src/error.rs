@@ -7,13 +7,14 @@ use std::fmt;
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum LoadError {
     /// `System.TypeLoadException`.
-    #[error("Could not load type '{type_name}' from assembly '{assembly}'{}", ReasonSuffix(.reason))]
+    #[error("{}", TypeLoadMessage { type_name, assembly, reason })]
     TypeLoad {
         /// Full name of the type (generic arguments are not included).
         type_name: String,
         /// Display name of the assembly that should have defined it.
         assembly: String,
-        /// What is wrong; may be empty when the type simply does not exist.
+        /// What is wrong; empty when the type simply does not exist. A reason that starts with `=` is the
+        /// whole message, one that starts with `because ` continues the standard sentence.
         reason: String,
     },
     /// `System.IO.FileNotFoundException`: an assembly is on no probing path.
@@ -103,13 +104,26 @@ pub enum LoadError {
 /// Result alias of the crate.
 pub type Result<T, E = LoadError> = std::result::Result<T, E>;
 
-struct ReasonSuffix<'a>(&'a str);
-impl fmt::Display for ReasonSuffix<'_> {
+struct TypeLoadMessage<'a> {
+    type_name: &'a str,
+    assembly: &'a str,
+    reason: &'a str,
+}
+
+impl fmt::Display for TypeLoadMessage<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            f.write_str(".")
-        } else {
-            write!(f, ": {}", self.0)
+        if let Some(whole) = self.reason.strip_prefix('=') {
+            return f.write_str(whole);
+        }
+        write!(
+            f,
+            "Could not load type '{}' from assembly '{}'",
+            self.type_name, self.assembly
+        )?;
+        match self.reason {
+            "" => f.write_str("."),
+            r if r.starts_with("because ") => write!(f, " {r}."),
+            r => write!(f, ": {r}."),
         }
     }
 }

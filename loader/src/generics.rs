@@ -121,10 +121,10 @@ pub(crate) fn instantiate_method(md: &'static MethodDesc, args: &[TypeHandle]) -
             class_inst: md.owner.instantiation(),
             method_inst: args,
         };
-        if let Some((arg, param)) = first_violation(md.module, md.token(), args, ctx)? {
+        if let Some((n, param)) = first_violation(md.module, md.token(), args, ctx)? {
             return Err(LoadError::MethodConstraint {
-                method: md.display_name(),
-                argument: arg.display_name(),
+                method: format!("{}.{}", md.owner.handle().display_name(), md.name),
+                argument: args[n].display_name(),
                 parameter: param.to_owned(),
             });
         }
@@ -159,9 +159,10 @@ pub(crate) fn check_type_constraints(mt: &'static MethodTable) -> Result<()> {
     let ctx = GenericContext::of_type(mt);
     match first_violation(def.module(), def.token(), mt.instantiation(), ctx)? {
         None => Ok(()),
-        Some((arg, param)) => Err(def.type_load(format!(
-            "GenericArguments, '{arg}', on '{}' violates the constraint of type parameter '{param}'.",
-            def.full_name()
+        Some((n, param)) => Err(def.type_load(format!(
+            "=GenericArguments[{n}], '{}', on '{}' violates the constraint of type parameter '{param}'.",
+            mt.instantiation()[n],
+            mt.class().typical()?.handle()
         ))),
     }
 }
@@ -171,7 +172,7 @@ fn first_violation(
     owner: Token,
     args: &[TypeHandle],
     ctx: GenericContext<'_>,
-) -> Result<Option<(TypeHandle, &'static str)>> {
+) -> Result<Option<(usize, &'static str)>> {
     let md = module.metadata();
     for rid in md.generic_params(owner) {
         let row = md.generic_param(rid).map_err(|e| module.bad_image(e))?;
@@ -179,7 +180,7 @@ fn first_violation(
             continue;
         };
         if !satisfies(module, rid, &row, *arg, ctx)? {
-            return Ok(Some((*arg, row.name)));
+            return Ok(Some((usize::from(row.number), row.name)));
         }
     }
     Ok(None)

@@ -27,14 +27,14 @@ bitflags! {
 pub fn format_type(t: TypeHandle, flags: TypeNameFlags) -> String {
     let mut out = String::new();
     append(&mut out, t, flags, 0);
-    if flags.contains(TypeNameFlags::ASSEMBLY) {
-        if let Some(module) = defining_module(t) {
-            out.push_str(", ");
-            match module.assembly() {
-                Some(a) if flags.contains(TypeNameFlags::NO_VERSION) => out.push_str(a.simple_name()),
-                Some(a) => out.push_str(&a.display_name()),
-                None => out.push_str(module.metadata().path()),
-            }
+    if flags.contains(TypeNameFlags::ASSEMBLY)
+        && let Some(module) = defining_module(t)
+    {
+        out.push_str(", ");
+        match module.assembly() {
+            Some(a) if flags.contains(TypeNameFlags::NO_VERSION) => out.push_str(a.simple_name()),
+            Some(a) => out.push_str(&a.display_name()),
+            None => out.push_str(module.metadata().path()),
         }
     }
     out

@@ -237,7 +237,7 @@ pub fn is_precode_address(pc: usize) -> bool {
 
 /// The MethodDesc behind a stable or temporary entry address or an unboxing stub.
 pub fn method_of_precode(pc: usize) -> Option<&'static MethodDesc> {
-    if !is_precode_address(pc) || pc % 16 != 0 {
+    if !is_precode_address(pc) || !pc.is_multiple_of(16) {
         return None;
     }
     // SAFETY: inside a mapped arena chunk, 16-aligned; every unit is 16 readable bytes.

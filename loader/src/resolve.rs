@@ -178,10 +178,10 @@ impl Module {
     /// # Errors
     /// Any load error of the type.
     pub fn resolve_type(&'static self, token: Token, ctx: GenericContext<'_>) -> Result<TypeHandle> {
-        if token.is(TableId::TypeSpec) {
-            if let Some(t) = read(&self.closed_types).get(&token.0) {
-                return Ok(*t);
-            }
+        if token.is(TableId::TypeSpec)
+            && let Some(t) = read(&self.closed_types).get(&token.0)
+        {
+            return Ok(*t);
         }
         let t = self.load_token(token, ctx)?;
         type_loader::ensure_full_handle(t)?;
@@ -393,7 +393,7 @@ impl Module {
         let th = self.resolve_type(owner, ctx)?;
         let wanted = sig::parse_field(blob).map_err(|e| self.bad_image(e))?;
         let found = find_field_by_ref(th, name, &wanted, self)?;
-        if !(owner.is(TableId::TypeSpec) && !read(&self.closed_types).contains_key(&owner.0)) {
+        if !owner.is(TableId::TypeSpec) || read(&self.closed_types).contains_key(&owner.0) {
             write(&self.closed_fields).insert(token.0, found);
         }
         Ok(found)
@@ -433,16 +433,16 @@ fn is_pinned(sig: &TypeSig) -> bool {
     }
 }
 
+/// Callback of [`walk_bases`].
+type BaseVisitor<'v, T> = dyn FnMut(&'static TypeDefInfo, Option<&Subst<'_>>, usize) -> Result<Option<T>> + 'v;
+
 /// Walks `def` and its base classes; `f(def, subst to read its signatures in terms of the start, depth)`.
-pub(crate) fn walk_bases<T>(
-    start: &'static TypeDefInfo,
-    f: &mut dyn FnMut(&'static TypeDefInfo, Option<&Subst<'_>>, usize) -> Result<Option<T>>,
-) -> Result<Option<T>> {
+pub(crate) fn walk_bases<T>(start: &'static TypeDefInfo, f: &mut BaseVisitor<'_, T>) -> Result<Option<T>> {
     fn go<T>(
         def: &'static TypeDefInfo,
         subst: Option<&Subst<'_>>,
         depth: usize,
-        f: &mut dyn FnMut(&'static TypeDefInfo, Option<&Subst<'_>>, usize) -> Result<Option<T>>,
+        f: &mut BaseVisitor<'_, T>,
     ) -> Result<Option<T>> {
         if let Some(t) = f(def, subst, depth)? {
             return Ok(Some(t));
@@ -477,14 +477,13 @@ pub(crate) fn find_method_by_ref(
     let mt = owner.as_method_table().ok_or_else(missing)?;
     type_loader::ensure_methods(mt)?;
     let fixed = msig.sentinel.unwrap_or(msig.params.len());
-    if let Some(_a) = mt.class().array() {
-        if let Some(m) = mt
+    if let Some(_a) = mt.class().array()
+        && let Some(m) = mt
             .methods()
             .iter()
             .find(|m| m.name() == name && m.param_count() == fixed)
-        {
-            return Ok(m);
-        }
+    {
+        return Ok(m);
     }
     let start = match mt.class().definition() {
         Some(d) => d,

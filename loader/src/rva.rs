@@ -16,7 +16,7 @@ pub(crate) fn field_data(
     let rva = md.field_rva_of(rid).ok_or_else(bad)?;
     let size = data_size(module, sig, owner);
     let data = md.pe().rva_slice(rva).ok_or_else(bad)?;
-    if data.as_ptr() as usize % 8 == 0 && data.len() >= size {
+    if (data.as_ptr() as usize).is_multiple_of(8) && data.len() >= size {
         return Ok(data.as_ptr() as usize);
     }
     let mut copies = module

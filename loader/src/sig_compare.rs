@@ -118,10 +118,10 @@ fn same_def(ma: &'static Module, a: Token, mb: &'static Module, b: Token) -> Res
         return Ok(true);
     }
     // Different simple names can only be the same type through a renaming that does not exist.
-    if let (Ok((_, na)), Ok((_, nb))) = (ma.metadata().type_name(a), mb.metadata().type_name(b)) {
-        if na != nb {
-            return Ok(false);
-        }
+    if let (Ok((_, na)), Ok((_, nb))) = (ma.metadata().type_name(a), mb.metadata().type_name(b))
+        && na != nb
+    {
+        return Ok(false);
     }
     match (ma.resolve_type_def(a), mb.resolve_type_def(b)) {
         (Ok(x), Ok(y)) => Ok(std::ptr::eq(x, y)),
@@ -145,22 +145,6 @@ pub(crate) fn methods_equal(
         && a.generic_param_count == b.generic_param_count
         && a.params.len() == b.params.len()
         && types_equal(ma, &a.ret, sa, mb, &b.ret, sb)?
-        && all_equal(ma, &a.params, sa, mb, &b.params, sb)?)
-}
-
-/// As [`methods_equal`], but the return types may differ (covariant returns).
-pub(crate) fn methods_equal_but_return(
-    ma: &'static Module,
-    a: &MethodSig,
-    sa: Ctx<'_>,
-    mb: &'static Module,
-    b: &MethodSig,
-    sb: Ctx<'_>,
-) -> Result<bool> {
-    Ok(a.calling_convention == b.calling_convention
-        && a.has_this == b.has_this
-        && a.generic_param_count == b.generic_param_count
-        && a.params.len() == b.params.len()
         && all_equal(ma, &a.params, sa, mb, &b.params, sb)?)
 }
 

@@ -66,9 +66,7 @@ impl GenericVariable {
     /// The open generic type that declares this variable, or that declares its method.
     pub fn declaring_type(&self) -> Result<&'static MethodTable> {
         if self.is_method_variable() {
-            return Ok(self
-                .declaring_method()?
-                .map_or_else(|| unreachable_owner(), |m| m.owner()));
+            return Ok(self.declaring_method()?.map_or_else(unreachable_owner, |m| m.owner()));
         }
         self.module.typical_type(self.owner.rid())
     }

@@ -2,6 +2,7 @@
 //!
 //! `tests/data/fieldlayout-sample.tsv` is a sample of offsets read from a real CoreCLR 9.0.5; the full table is used
 //! instead when it is found beside the workspace.
+#![allow(clippy::expect_used, clippy::unwrap_used, missing_docs)]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Loads every type of every framework assembly.
+#![allow(clippy::expect_used, clippy::unwrap_used, missing_docs)]
 
 mod common;
 

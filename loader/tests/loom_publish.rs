@@ -1,6 +1,7 @@
 //! Loom model of code publication against concurrent registration of vtable slots.
 //!
 //! Run with `RUSTFLAGS="--cfg loom" cargo test -p corten-loader --test loom_publish --release`.
+#![allow(clippy::expect_used, clippy::unwrap_used, missing_docs)]
 #![cfg(loom)]
 
 use corten_loader::precode::{BackpatchSlots, EntryCell, publish, register_slot};
@@ -25,7 +26,11 @@ struct Method {
 }
 
 fn method() -> Arc<Method> {
-    Arc::new(Method { entry: EntryCell::new(TEMPORARY), slots: BackpatchSlots::default(), written: AtomicUsize::new(0) })
+    Arc::new(Method {
+        entry: EntryCell::new(TEMPORARY),
+        slots: BackpatchSlots::default(),
+        written: AtomicUsize::new(0),
+    })
 }
 
 /// A slot registered while code is published never keeps an outdated address.

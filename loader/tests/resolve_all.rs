@@ -1,4 +1,5 @@
 //! Resolves every token of every method body and every interface method of every class of the framework.
+#![allow(clippy::expect_used, clippy::unwrap_used, missing_docs)]
 
 mod common;
 
@@ -27,10 +28,16 @@ impl Failures {
 }
 
 fn modules() -> Vec<&'static Module> {
-    let Some(binder) = common::binder() else { return Vec::new() };
+    let Some(binder) = common::binder() else {
+        return Vec::new();
+    };
     let mut paths: Vec<_> = binder.trusted_paths().map(|p| p.to_owned()).collect();
     paths.sort();
-    paths.iter().filter_map(|p| binder.load_from_path(p, 0).ok()).map(|a| a.module()).collect()
+    paths
+        .iter()
+        .filter_map(|p| binder.load_from_path(p, 0).ok())
+        .map(|a| a.module())
+        .collect()
 }
 
 #[test]
@@ -53,10 +60,8 @@ fn every_token_resolves() {
                 }
             };
             let ctx = m.context();
-            if let Some(t) = body.local_var_sig {
-                if let Err(e) = module.resolve_locals(t, ctx) {
-                    failures.add(e, || format!("locals of {m:?}"));
-                }
+            if let Some(Err(e)) = body.local_var_sig.map(|t| module.resolve_locals(t, ctx)) {
+                failures.add(e, || format!("locals of {m:?}"));
             }
             for i in Decoder::new(body.code) {
                 let Ok(i) = i else { break };
@@ -89,7 +94,11 @@ fn every_interface_method_has_an_implementation() {
             }
             for i in mt.interfaces() {
                 for m in i.methods().iter().filter(|m| m.is_virtual()) {
-                    let r = if m.is_static() { resolve_static_virtual(mt, m) } else { resolve_interface(mt, m) };
+                    let r = if m.is_static() {
+                        resolve_static_virtual(mt, m)
+                    } else {
+                        resolve_interface(mt, m)
+                    };
                     match r {
                         Ok(found) => {
                             resolved += 1;

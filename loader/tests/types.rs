@@ -1,10 +1,12 @@
 //! Flags, generics, casting and dispatch on framework types.
+#![allow(clippy::expect_used, clippy::unwrap_used, missing_docs)]
 
 mod common;
 
 use corten_loader::{
-    BinderConfig, ElementType, FieldKind, LoadError, MethodKind, MethodTable, TypeHandle, WellKnown, can_cast_to, corelib_type, format_type, instantiate,
-    make_array, make_byref, make_pointer, primitive_type, resolve_constrained, resolve_interface, resolve_virtual, string_ctor_target,
+    BinderConfig, ElementType, FieldKind, LoadError, MethodKind, MethodTable, TypeHandle, WellKnown, can_cast_to,
+    corelib_type, format_type, instantiate, make_array, make_byref, make_pointer, primitive_type, resolve_constrained,
+    resolve_interface, resolve_virtual, string_ctor_target,
 };
 
 fn generic(ns: &str, name: &str, args: &[TypeHandle]) -> TypeHandle {
@@ -44,7 +46,11 @@ fn flags_and_base_sizes_equal_the_reference() {
         (t("System.IDisposable"), 0x000C_0000, 0),
         (t("System.Collections.Generic.List`1"), 0x2100_0230, 32),
         (generic("System.Collections.Generic", "List`1", &[int]), 0x0100_0210, 32),
-        (generic("System.Collections.Generic", "List`1", &[string]), 0x0100_0210, 32),
+        (
+            generic("System.Collections.Generic", "List`1", &[string]),
+            0x0100_0210,
+            32,
+        ),
         (t("System.Action"), 0x0100_0400, 64),
         (t("System.Threading.Thread"), 0x0110_0202, 72),
     ];
@@ -68,7 +74,9 @@ fn object_slots_are_in_the_known_order() {
     if common::binder().is_none() {
         return;
     }
-    let names: Vec<_> = (0..4).map(|i| WellKnown::get().object.vtable_method(i).expect("slot").name()).collect();
+    let names: Vec<_> = (0..4)
+        .map(|i| WellKnown::get().object.vtable_method(i).expect("slot").name())
+        .collect();
     assert_eq!(names, ["Finalize", "ToString", "Equals", "GetHashCode"]);
 }
 
@@ -79,13 +87,25 @@ fn names_are_formatted_as_dotnet_does() {
         return;
     }
     let list = generic("System.Collections.Generic", "List`1", &[t("System.Int32")]);
-    assert_eq!(format_type(list, F::NAMESPACE), "System.Collections.Generic.List`1[System.Int32]");
+    assert_eq!(
+        format_type(list, F::NAMESPACE),
+        "System.Collections.Generic.List`1[System.Int32]"
+    );
     let full = format_type(list, F::NAMESPACE | F::FULL_INST);
-    assert!(full.starts_with("System.Collections.Generic.List`1[[System.Int32, System.Private.CoreLib, Version="), "{full}");
+    assert!(
+        full.starts_with("System.Collections.Generic.List`1[[System.Int32, System.Private.CoreLib, Version="),
+        "{full}"
+    );
     assert!(full.ends_with("PublicKeyToken=7cec85d7bea7798e]]"), "{full}");
     let open = t("System.Collections.Generic.Dictionary`2");
-    assert_eq!(format_type(open, F::NAMESPACE), "System.Collections.Generic.Dictionary`2[TKey,TValue]");
-    assert_eq!(format_type(open, F::NAMESPACE | F::FULL_INST), "System.Collections.Generic.Dictionary`2");
+    assert_eq!(
+        format_type(open, F::NAMESPACE),
+        "System.Collections.Generic.Dictionary`2[TKey,TValue]"
+    );
+    assert_eq!(
+        format_type(open, F::NAMESPACE | F::FULL_INST),
+        "System.Collections.Generic.Dictionary`2"
+    );
     let md = make_array(make_pointer(t("System.Byte")), 2, false).expect("array");
     assert_eq!(format_type(make_byref(md), F::NAMESPACE), "System.Byte*[,]&");
 }
@@ -95,7 +115,13 @@ fn casting_follows_the_rules() {
     if common::binder().is_none() {
         return;
     }
-    let (int, uint, long, object, string) = (t("System.Int32"), t("System.UInt32"), t("System.Int64"), t("System.Object"), t("System.String"));
+    let (int, uint, long, object, string) = (
+        t("System.Int32"),
+        t("System.UInt32"),
+        t("System.Int64"),
+        t("System.Object"),
+        t("System.String"),
+    );
     let enumerable = |x| generic("System.Collections.Generic", "IEnumerable`1", &[x]);
     let ilist = |x| generic("System.Collections.Generic", "IList`1", &[x]);
     let yes = [
@@ -114,9 +140,18 @@ fn casting_follows_the_rules() {
         (sz(string), ilist(object)),
         (sz(sz(string)), enumerable(enumerable(object))),
         (enumerable(string), enumerable(object)),
-        (generic("System", "Action`1", &[object]), generic("System", "Action`1", &[string])),
-        (generic("System", "Func`1", &[string]), generic("System", "Func`1", &[object])),
-        (generic("System.Collections.Generic", "List`1", &[string]), enumerable(object)),
+        (
+            generic("System", "Action`1", &[object]),
+            generic("System", "Action`1", &[string]),
+        ),
+        (
+            generic("System", "Func`1", &[string]),
+            generic("System", "Func`1", &[object]),
+        ),
+        (
+            generic("System.Collections.Generic", "List`1", &[string]),
+            enumerable(object),
+        ),
         (int, generic("System", "Nullable`1", &[int])),
         (int, generic("System", "IComparable`1", &[int])),
     ];
@@ -133,7 +168,10 @@ fn casting_follows_the_rules() {
         (enumerable(int), enumerable(object)),
         (enumerable(object), enumerable(string)),
         (ilist(string), ilist(object)),
-        (generic("System", "Func`1", &[int]), generic("System", "Func`1", &[object])),
+        (
+            generic("System", "Func`1", &[int]),
+            generic("System", "Func`1", &[object]),
+        ),
         (generic("System", "Nullable`1", &[int]), int),
         (make_array(int, 2, false).expect("array"), sz(int)),
     ];
@@ -157,27 +195,45 @@ fn interface_dispatch_reaches_the_implementation() {
     let m = resolve_interface(mt(list), add).expect("Add");
     assert!(m.owner() == mt(list) && m.name() == "Add");
     // Explicit implementation.
-    let get = method(generic("System.Collections.Generic", "IEnumerable`1", &[int]), "GetEnumerator");
+    let get = method(
+        generic("System.Collections.Generic", "IEnumerable`1", &[int]),
+        "GetEnumerator",
+    );
     let m = resolve_interface(mt(list), get).expect("GetEnumerator");
     assert!(m.name().ends_with("IEnumerable<T>.GetEnumerator"), "{}", m.name());
     // Variance: IEnumerable<object> on List<string>.
     let strings = generic("System.Collections.Generic", "List`1", &[string]);
-    let get = method(generic("System.Collections.Generic", "IEnumerable`1", &[object]), "GetEnumerator");
-    assert_eq!(resolve_interface(mt(strings), get).expect("variant").owner(), mt(strings));
+    let get = method(
+        generic("System.Collections.Generic", "IEnumerable`1", &[object]),
+        "GetEnumerator",
+    );
+    assert_eq!(
+        resolve_interface(mt(strings), get).expect("variant").owner(),
+        mt(strings)
+    );
     // Arrays go to SZArrayHelper over the interface's argument.
     let m = resolve_interface(mt(sz(string)), get).expect("array");
     assert_eq!(m.owner(), WellKnown::get().sz_array_helper);
     assert_eq!(m.instantiation(), [object]);
     // Non-generic interfaces of arrays are those of System.Array.
     let count = method(t("System.Collections.ICollection"), "get_Count");
-    assert_eq!(resolve_interface(mt(sz(int)), count).expect("Count").owner(), WellKnown::get().array);
+    assert_eq!(
+        resolve_interface(mt(sz(int)), count).expect("Count").owner(),
+        WellKnown::get().array
+    );
     // Virtual dispatch.
     let to_string = method(object, "ToString");
     assert_eq!(resolve_virtual(mt(int), to_string).expect("ToString").owner(), mt(int));
-    assert_eq!(resolve_virtual(mt(sz(int)), to_string).expect("ToString").owner(), mt(object));
+    assert_eq!(
+        resolve_virtual(mt(sz(int)), to_string).expect("ToString").owner(),
+        mt(object)
+    );
     // Missing implementation.
     let dispose = method(t("System.IDisposable"), "Dispose");
-    assert!(matches!(resolve_interface(mt(string), dispose), Err(LoadError::EntryPointNotFound { .. })));
+    assert!(matches!(
+        resolve_interface(mt(string), dispose),
+        Err(LoadError::EntryPointNotFound { .. })
+    ));
 }
 
 #[test]
@@ -194,7 +250,11 @@ fn constrained_calls() {
     let day = t("System.DayOfWeek");
     let r = resolve_constrained(day, hash).expect("enum");
     assert!(r.needs_box && r.method.owner() == WellKnown::get().enum_);
-    assert!(resolve_constrained(t("System.String"), hash).expect("string").dereference);
+    assert!(
+        resolve_constrained(t("System.String"), hash)
+            .expect("string")
+            .dereference
+    );
     // Static virtual members: INumberBase<int>.Zero and the operator of IAdditionOperators.
     let number = generic("System.Numerics", "INumberBase`1", &[int]);
     let zero = mt(number).find_method("get_Zero").expect("Zero");
@@ -202,7 +262,10 @@ fn constrained_calls() {
     assert!(r.method.is_static() && r.method.owner() == mt(int), "{:?}", r.method);
     let add = generic("System.Numerics", "IAdditionOperators`3", &[int, int, int]);
     let plus = mt(add).find_method("op_Addition").expect("op_Addition");
-    assert_eq!(resolve_constrained(int, plus).expect("op_Addition").method.owner(), mt(int));
+    assert_eq!(
+        resolve_constrained(int, plus).expect("op_Addition").method.owner(),
+        mt(int)
+    );
 }
 
 #[test]
@@ -217,13 +280,22 @@ fn recursive_generics_and_constraints() {
     }
     assert!(mt(h).base_size() == 32);
     // Nullable<string> violates `struct`.
-    let e = instantiate(corelib_type("System", "Nullable`1").expect("Nullable"), &[t("System.String")]);
+    let e = instantiate(
+        corelib_type("System", "Nullable`1").expect("Nullable"),
+        &[t("System.String")],
+    );
     assert!(matches!(e, Err(LoadError::TypeLoad { .. })), "{e:?}");
-    let e = instantiate(corelib_type("System.Collections.Generic", "List`1").expect("List"), &[generic("System", "Span`1", &[int])]);
+    let e = instantiate(
+        corelib_type("System.Collections.Generic", "List`1").expect("List"),
+        &[generic("System", "Span`1", &[int])],
+    );
     assert!(matches!(e, Err(LoadError::TypeLoad { .. })), "{e:?}");
     let d = generic("System.Collections.Generic", "Dictionary`2", &[t("System.String"), int]);
     let entries = mt(d).find_field("_entries").expect("field").field_type().expect("type");
-    assert_eq!(entries.element_type().expect("array").instantiation(), [t("System.String"), int]);
+    assert_eq!(
+        entries.element_type().expect("array").instantiation(),
+        [t("System.String"), int]
+    );
 }
 
 #[test]
@@ -236,21 +308,32 @@ fn fields_statics_and_methods() {
     assert_eq!(one.kind(), FieldKind::Static);
     let a = corten_loader::static_field_address(one).expect("address");
     assert!(!a.is_null());
-    let current = mt(t("System.Threading.Thread")).find_field("t_currentThread").expect("field");
+    let current = mt(t("System.Threading.Thread"))
+        .find_field("t_currentThread")
+        .expect("field");
     assert_eq!(current.kind(), FieldKind::ThreadStatic);
     let string = WellKnown::get().string;
     let mut n = 0;
     for c in string.methods().iter().filter(|m| m.is_ctor()) {
         let target = string_ctor_target(c).expect("target").expect("some");
-        assert_eq!(target.signature().expect("sig").params, c.signature().expect("sig").params);
+        assert_eq!(
+            target.signature().expect("sig").params,
+            c.signature().expect("sig").params
+        );
         n += 1;
     }
     assert_eq!(n, 9);
     let action = mt(t("System.Action"));
-    assert_eq!(action.find_method("Invoke").expect("Invoke").kind(), MethodKind::DelegateInvoke);
+    assert_eq!(
+        action.find_method("Invoke").expect("Invoke").kind(),
+        MethodKind::DelegateInvoke
+    );
     let array = mt(make_array(t("System.Int32"), 3, false).expect("array"));
     let set = array.find_method("Set").expect("Set");
-    assert_eq!((set.kind(), set.signature().expect("sig").params.len()), (MethodKind::ArraySet, 4));
+    assert_eq!(
+        (set.kind(), set.signature().expect("sig").params.len()),
+        (MethodKind::ArraySet, 4)
+    );
     assert_eq!(primitive_type(ElementType::R8).expect("double").base_size(), 24);
     let _ = BinderConfig::default();
 }
@@ -265,11 +348,17 @@ fn precode_of_every_method_is_valid() {
     assert!(!m.has_code());
     assert_eq!(corten_loader::precode::method_of_precode(m.stable_entry()), Some(m));
     assert_eq!(corten_loader::precode::method_of_precode(m.temporary_entry()), Some(m));
-    let hash = WellKnown::get().string.find_method_with_params("GetHashCode", 0).expect("GetHashCode");
+    let hash = WellKnown::get()
+        .string
+        .find_method_with_params("GetHashCode", 0)
+        .expect("GetHashCode");
     let slot = hash.slot().expect("virtual");
     assert_eq!(WellKnown::get().string.vtable_slot(slot), hash.stable_entry());
     hash.publish(0x1234_5678);
-    assert_eq!((hash.entry(), WellKnown::get().string.vtable_slot(slot)), (0x1234_5678, 0x1234_5678));
+    assert_eq!(
+        (hash.entry(), WellKnown::get().string.vtable_slot(slot)),
+        (0x1234_5678, 0x1234_5678)
+    );
     hash.reset_entry();
     assert!(!hash.has_code());
 }

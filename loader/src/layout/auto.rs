@@ -73,12 +73,12 @@ fn fill_base_tail(
     has_references: bool,
     offsets: &mut [u32],
 ) {
-    if *at % 8 == 0 {
+    if (*at).is_multiple_of(8) {
         return;
     }
     let mut i = 0;
     while i < LOG2_POINTER {
-        if *at % (1 << (i + 1)) == 0 {
+        if (*at).is_multiple_of(1 << (i + 1)) {
             i += 1;
             continue;
         }

@@ -26,10 +26,11 @@ pub(super) fn place(
             return Err(def.type_load("a field offset is too large"));
         }
         let at = at as u32;
-        if (f.contains_refs() || f.class == FieldClass::ByRef || f.ty.is_some_and(|t| t.is_byref_like())) && at % 8 != 0
+        if (f.contains_refs() || f.class == FieldClass::ByRef || f.ty.is_some_and(|t| t.is_byref_like()))
+            && !at.is_multiple_of(8)
         {
             return Err(def.type_load(format!(
-                "it contains an object field at offset {declared} that is incorrectly aligned or overlapped by a non-object field"
+                "because it contains an object field at offset {declared} that is incorrectly aligned or overlapped by a non-object field"
             )));
         }
         largest = largest.max(f.align.min(pack));
@@ -79,7 +80,7 @@ fn check_overlap(def: &'static TypeDefInfo, base: u32, inputs: &[FieldInput], of
     }
     let bad = |at: u32| {
         def.type_load(format!(
-            "it contains an object field at offset {} that is incorrectly aligned or overlapped by a non-object field",
+            "because it contains an object field at offset {} that is incorrectly aligned or overlapped by a non-object field",
             at - base
         ))
     };

@@ -1,4 +1,5 @@
 //! Finds the framework and initialises the loader once per test process.
+#![allow(clippy::expect_used, clippy::unwrap_used, missing_docs)]
 #![allow(dead_code)]
 
 use std::sync::OnceLock;
