@@ -26,24 +26,67 @@ pub fn set_statics_hook(hook: &'static dyn StaticsHook) {
     let _ = HOOK.set(hook);
 }
 
+/// Where the parts of a type's static storage lie. One allocation holds, in this order: the GC block (one word per
+/// reference and per boxed struct), the non-GC block (numbers, by falling size), and the boxes themselves. The
+/// first two are addressed by precompiled code, with the offsets of the reference runtime.
+#[derive(Debug, Clone, Default)]
+pub struct StaticsLayout {
+    /// Bytes in all.
+    pub size: u32,
+    /// Alignment in bytes.
+    pub align: u32,
+    /// Start of the non-GC block; the GC block starts at 0.
+    pub non_gc_start: u32,
+    /// Offsets of object references, those inside boxes included.
+    pub ref_offsets: Box<[u32]>,
+    /// Boxed structs: (offset of the slot that points to the box, offset of the box object, its type).
+    pub boxes: Box<[(u32, u32, &'static MethodTable)]>,
+}
+
+impl StaticsLayout {
+    /// Writes the box headers and the slots that point to them into a zeroed block.
+    ///
+    /// # Safety
+    /// `base` must point to `size` writable bytes aligned to `align`.
+    pub unsafe fn initialize_block(&self, base: *mut u8) {
+        for (slot, object, mt) in &self.boxes {
+            // SAFETY: offsets lie inside the block by construction of the layout and are 8-aligned.
+            unsafe {
+                let object = base.add(*object as usize);
+                object.cast::<usize>().write(mt.address());
+                base.add(*slot as usize).cast::<*mut u8>().write(object);
+            }
+        }
+    }
+}
+
 /// Static storage of one type.
 #[derive(Debug)]
 pub struct StaticStorage {
     base: usize,
-    /// Bytes.
-    pub size: u32,
-    /// Number of reference slots at the start.
-    pub ref_slots: u32,
+    /// Where the parts are.
+    pub layout: StaticsLayout,
 }
 
 impl StaticStorage {
-    /// Address of byte 0.
+    /// Address of byte 0, which [`FieldDesc::offset`] counts from.
     pub fn base(&self) -> *mut u8 {
         self.base as *mut u8
     }
+
+    /// Base address of references and boxed structs for precompiled code.
+    pub fn gc_base(&self) -> *mut u8 {
+        self.base as *mut u8
+    }
+
+    /// Base address of all other statics for precompiled code.
+    pub fn non_gc_base(&self) -> *mut u8 {
+        (self.base + self.layout.non_gc_start as usize) as *mut u8
+    }
 }
 
-/// Layout of a type's thread statics; the runtime owns the per-thread memory.
+/// Layout of a type's thread statics; the runtime owns the per-thread memory and calls
+/// [`StaticsLayout::initialize_block`] on each new block.
 #[derive(Debug, Clone)]
 pub struct ThreadStaticsLayout {
     /// Process-wide number of this block.
@@ -54,25 +97,24 @@ pub struct ThreadStaticsLayout {
     pub align: u32,
     /// Offsets of object references.
     pub ref_offsets: Box<[u32]>,
+    /// All parts.
+    pub layout: StaticsLayout,
 }
+
+/// Precompiled code counts thread statics from 16 bytes before their block (an array header there).
+pub const THREAD_STATICS_BIAS: u32 = 16;
 
 static NEXT_THREAD_STATICS: AtomicU32 = AtomicU32::new(0);
 
-struct Placement {
-    size: u32,
-    align: u32,
-    refs: Vec<u32>,
+fn too_large(f: &FieldDesc) -> LoadError {
+    crate::type_loader::type_load(f.owner.handle(), "static fields too large")
 }
 
-/// Places the fields of one kind: references first, then structs with references, then the rest by
-/// decreasing alignment.
-fn place(fields: &[&'static FieldDesc]) -> Result<Placement> {
-    let mut p = Placement {
-        size: 0,
-        align: 8,
-        refs: Vec::new(),
-    };
-    let mut pending = Vec::new();
+/// Places the fields of one kind.
+fn place(fields: &[&'static FieldDesc]) -> Result<StaticsLayout> {
+    let mut references = Vec::new();
+    let mut structs: Vec<(&'static FieldDesc, &'static MethodTable)> = Vec::new();
+    let mut numbers: [Vec<&'static FieldDesc>; 4] = Default::default();
     for f in fields {
         let ty = f.field_type()?;
         if ty.is_byref() || ty.is_byref_like() {
@@ -81,29 +123,65 @@ fn place(fields: &[&'static FieldDesc]) -> Result<Placement> {
                 "a static field cannot be a byref or byref-like",
             ));
         }
-        if ty.is_reference_type() {
-            f.offset.store(p.size, Ordering::Release);
-            p.refs.push(p.size);
-            p.size += 8;
-        } else {
-            pending.push((*f, ty));
+        match (ty.internal_element_type().primitive_size(), ty.as_method_table()) {
+            (Some(size), _) => numbers[size.trailing_zeros() as usize & 3].push(f),
+            (None, Some(mt)) if mt.is_value_type() => structs.push((f, mt)),
+            _ => references.push(*f),
         }
     }
-    // Stable sort: by containing references, then by alignment descending.
-    pending.sort_by_key(|(_, t)| (!t.contains_gc_pointers(), std::cmp::Reverse(t.align())));
-    for (f, ty) in pending {
-        let align = ty.align().max(if ty.contains_gc_pointers() { 8 } else { 1 });
-        let at = p.size.next_multiple_of(align);
+    let mut layout = StaticsLayout {
+        align: 8,
+        ..StaticsLayout::default()
+    };
+    let (mut at, mut refs, mut boxes) = (0u32, Vec::new(), Vec::new());
+    // Slots of boxes come before references.
+    at += 8 * structs.len() as u32;
+    for f in references {
         f.offset.store(at, Ordering::Release);
-        p.align = p.align.max(align);
-        if let Some(mt) = ty.as_method_table() {
-            p.refs.extend(mt.class().layout().gc_refs.iter().map(|r| at + r));
-        }
-        p.size = at
-            .checked_add(ty.size_in_field())
-            .ok_or_else(|| crate::type_loader::type_load(f.owner.handle(), "static fields too large"))?;
+        refs.push(at);
+        at += 8;
     }
-    Ok(p)
+    layout.non_gc_start = at;
+    for (log2, group) in numbers.iter().enumerate().rev() {
+        for f in group {
+            f.offset.store(at, Ordering::Release);
+            at += 1 << log2;
+        }
+    }
+    for (i, (f, mt)) in structs.into_iter().enumerate() {
+        let class = mt.class();
+        let align = class.field_alignment().max(8);
+        layout.align = layout.align.max(align);
+        // Header word, MethodTable pointer, payload (aligned).
+        let payload = at.checked_add(16).ok_or_else(|| too_large(f))?.next_multiple_of(align);
+        boxes.push((8 * i as u32, payload - 8, mt));
+        refs.extend(class.layout().gc_refs.iter().map(|r| payload + r));
+        f.offset.store(payload, Ordering::Release);
+        at = payload.checked_add(class.instance_size()).ok_or_else(|| too_large(f))?;
+    }
+    layout.size = at;
+    layout.ref_offsets = refs.into();
+    layout.boxes = boxes.into();
+    Ok(layout)
+}
+
+/// Offset of a static field as precompiled code counts it, and whether it is in the GC block (then a struct's slot
+/// holds its box). Valid after the storage of the owner has been laid out.
+pub fn precompiled_offset(f: &FieldDesc) -> Option<(bool, u32)> {
+    let (layout, bias) = match f.kind() {
+        FieldKind::Static => (&f.owner.class().statics.get()?.layout, 0),
+        FieldKind::ThreadStatic => (&f.owner.class().thread_statics.get()?.layout, THREAD_STATICS_BIAS),
+        _ => return None,
+    };
+    let at = f.offset();
+    if let Some((slot, ..)) = layout.boxes.iter().find(|b| b.1 + 8 == at) {
+        return Some((true, slot + bias));
+    }
+    Some(if at < layout.non_gc_start {
+        (true, at + bias)
+    } else {
+        (false, at - layout.non_gc_start + bias)
+    })
 }
 
 fn declared(mt: &'static MethodTable, kind: FieldKind) -> Vec<&'static FieldDesc> {
@@ -128,30 +206,16 @@ pub fn ensure_statics(mt: &'static MethodTable) -> Result<&'static StaticStorage
             reason: format!("static fields of the open type {} have no storage", mt.handle()),
         });
     }
-    let p = place(&declared(mt, FieldKind::Static))?;
-    let base = crate::arena::alloc_zeroed(p.size.max(8) as usize, p.align.max(8) as usize);
+    let layout = place(&declared(mt, FieldKind::Static))?;
+    let base = crate::arena::alloc_zeroed(layout.size.max(8) as usize, layout.align as usize);
+    // SAFETY: freshly allocated with this size and alignment.
+    unsafe { layout.initialize_block(base as *mut u8) };
     if let Some(hook) = HOOK.get() {
-        let mut i = 0;
-        while i < p.refs.len() {
-            let mut n = 1;
-            while i + n < p.refs.len() && p.refs[i + n] == p.refs[i] + 8 * n as u32 {
-                n += 1;
-            }
-            hook.register_static_refs((base + p.refs[i] as usize) as *mut usize, n);
-            i += n;
+        for run in layout.ref_offsets.chunk_by(|a, b| *b == *a + 8) {
+            hook.register_static_refs((base + run[0] as usize) as *mut usize, run.len());
         }
     }
-    let leading = p
-        .refs
-        .iter()
-        .enumerate()
-        .take_while(|(i, r)| **r == 8 * *i as u32)
-        .count();
-    Ok(class.statics.get_or_init(|| StaticStorage {
-        base,
-        size: p.size,
-        ref_slots: leading as u32,
-    }))
+    Ok(class.statics.get_or_init(|| StaticStorage { base, layout }))
 }
 
 /// Layout (once) of the thread statics of `mt`.
@@ -167,13 +231,14 @@ pub fn ensure_thread_statics(mt: &'static MethodTable) -> Result<&'static Thread
     if let Some(s) = class.thread_statics.get() {
         return Ok(s);
     }
-    let p = place(&declared(mt, FieldKind::ThreadStatic))?;
+    let layout = place(&declared(mt, FieldKind::ThreadStatic))?;
     let index = NEXT_THREAD_STATICS.fetch_add(1, Ordering::Relaxed);
     Ok(class.thread_statics.get_or_init(|| ThreadStaticsLayout {
         index,
-        size: p.size,
-        align: p.align,
-        ref_offsets: p.refs.into(),
+        size: layout.size,
+        align: layout.align,
+        ref_offsets: layout.ref_offsets.clone(),
+        layout,
     }))
 }
 
@@ -182,7 +247,7 @@ pub fn thread_statics_count() -> u32 {
     NEXT_THREAD_STATICS.load(Ordering::Relaxed)
 }
 
-/// Address of a static (or RVA) field.
+/// Address of a static (or RVA) field; of the payload for a boxed struct.
 ///
 /// # Errors
 /// For instance, thread static and literal fields, or when the storage cannot be made.

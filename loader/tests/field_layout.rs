@@ -8,7 +8,7 @@ mod common;
 
 use std::{collections::HashMap, path::Path};
 
-use corten_loader::{Class, LoadError, MethodTable, TypeHandle, WellKnown, instantiate};
+use corten_loader::Class;
 use corten_metadata::{FieldAttributes, TableId};
 
 /// Offsets by field name, and the size column.
@@ -24,38 +24,6 @@ fn table() -> String {
     std::fs::read_to_string(full)
         .or_else(|_| std::fs::read_to_string(root.join("tests/data/fieldlayout-sample.tsv")))
         .expect("layout table")
-}
-
-/// The naming of the table: generic types show only their innermost declaring type.
-fn table_name(mt: &'static MethodTable) -> String {
-    if !mt.has_instantiation() {
-        return mt.class().definition().map(|d| d.full_name()).unwrap_or_default();
-    }
-    let d = mt.class().definition().expect("not an array");
-    let mut outer = d;
-    while let Some(e) = outer.enclosing() {
-        outer = e;
-    }
-    let nested = d.enclosing().map_or(String::new(), |e| format!("{}+", e.name()));
-    let args: Vec<String> = mt.instantiation().iter().map(|a| a.display_name()).collect();
-    format!("{}.{}{}<{}>", outer.namespace(), nested, d.name(), args.join(","))
-}
-
-fn over_default_arguments(mt: &'static MethodTable) -> Result<TypeHandle, LoadError> {
-    let w = WellKnown::get();
-    let args: Vec<TypeHandle> = mt
-        .instantiation()
-        .iter()
-        .map(|v| {
-            let v = v.as_type_desc().and_then(|d| d.as_variable()).expect("definition");
-            if v.flags.bits() & 8 != 0 {
-                w.int32.handle()
-            } else {
-                w.object.handle()
-            }
-        })
-        .collect();
-    instantiate(mt, &args)
 }
 
 fn instance_fields(c: &Class) -> Vec<(String, u32)> {
@@ -113,7 +81,7 @@ fn offsets_equal_the_reference() {
         for rid in 1..=module.metadata().row_count(TableId::TypeDef) {
             let Ok(mut mt) = module.typical_type(rid) else { continue };
             if mt.is_generic_type_definition() {
-                match over_default_arguments(mt) {
+                match common::over_default_arguments(mt) {
                     Ok(t) => mt = t.as_method_table().expect("class"),
                     Err(_) => {
                         unloadable += 1;
@@ -121,7 +89,7 @@ fn offsets_equal_the_reference() {
                     }
                 }
             }
-            let key = table_name(mt);
+            let key = common::table_name(mt);
             let Some(want) = expected.get(&(a, key.as_str())) else {
                 continue;
             };
