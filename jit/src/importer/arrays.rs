@@ -6,7 +6,7 @@
 use super::stack::Entry;
 use super::{Importer, Step, invalid};
 use crate::builder::{loaded_ty, mem_ty};
-use crate::host_api::{ArrayAccessor, MethodInfo};
+use crate::host_api::{ArrayAccessor, MethodInfo, WellKnownType};
 use crate::ids::TypeId;
 use crate::ir::*;
 use corten_metadata::Token;
@@ -116,20 +116,31 @@ impl Importer<'_, '_> {
 
     /// `stelem.ref`: with the covariance check.
     pub fn stelem_ref(&mut self) -> Step<()> {
-        let value = self.pop()?;
-        let is_null = value.is_null();
-        let value = self.coerce(value, Ty::Ref)?;
-        if is_null {
+        let entry = self.pop()?;
+        let always_fits = entry.is_null() || self.peek(1).copied().is_some_and(|array| self.store_fits(&array, &entry));
+        let value = self.coerce(entry, Ty::Ref)?;
+        if always_fits {
             let index = self.pop_index()?;
             let array = self.pop_array()?;
             let addr = self.element_address(array, index, 8);
-            self.b.store(MemTy::Ref, addr, 0, value, Barrier::None);
+            let barrier = if entry.is_null() { Barrier::None } else { Barrier::Heap };
+            self.b.store(MemTy::Ref, addr, 0, value, barrier);
             return Ok(());
         }
         let index = self.pop_i64()?;
         let array = self.pop_as(Ty::Ref)?;
         self.b.helper_void(Helper::StoreElemRef, vec![array, index, value]);
         Ok(())
+    }
+
+    /// Static answer to the covariance check: the array's exact type is known and every value of the static class of
+    /// `value` is one of its elements.
+    fn store_fits(&mut self, array: &Entry, value: &Entry) -> bool {
+        let Some(ty) = array.class else { return false };
+        let exact = array.exact || self.type_info(ty).is_ok_and(|info| info.is_exact);
+        let Some(element) = self.host.element_type(ty).ok().filter(|_| exact) else { return false };
+        element == self.host.well_known(WellKnownType::Object)
+            || value.class.is_some_and(|class| self.host.compare_types_for_cast(class, element) == Some(true))
     }
 
     /// `stelem`

@@ -347,6 +347,7 @@ impl Importer<'_, '_> {
         self.b.switch_to(block);
         self.stack.clear();
         self.non_null.clear();
+        self.initialised.clear();
         for slot in slots {
             let value = self.b.get(slot.local);
             let mut entry = Entry::new(value, slot.ty);

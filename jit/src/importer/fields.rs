@@ -16,8 +16,12 @@ impl Importer<'_, '_> {
 
     /// Runs the initialiser of a type unless that is not needed.
     pub fn class_init(&mut self, ty: TypeId) -> Step<()> {
+        if self.initialised.contains(&ty) {
+            return Ok(());
+        }
         if let ClassInit::Check { flag_address } = self.host.class_init(ty, self.method)? {
             self.b.emit_void(Op::ClassInit { ty, flag_address });
+            self.initialised.push(ty);
         }
         Ok(())
     }

@@ -266,6 +266,8 @@ pub(crate) struct Importer<'a, 'h> {
     pub prefixes: Prefixes,
     /// Locals proved non-null since the start of the current IR block.
     pub non_null: SmallVec<[Local; 4]>,
+    /// Types whose initialiser ran since the start of the current IR block.
+    pub initialised: SmallVec<[TypeId; 4]>,
     pub stats: ImportStats,
     /// IL offset of the current instruction.
     pub at: u32,
@@ -306,6 +308,7 @@ impl<'a, 'h> Importer<'a, 'h> {
             stack: Vec::with_capacity(8),
             prefixes: Prefixes::default(),
             non_null: SmallVec::new(),
+            initialised: SmallVec::new(),
             stats: ImportStats::default(),
             at: 0,
             types: FxHashMap::default(),
