@@ -224,7 +224,9 @@ impl Jit {
             })
         });
         let mut clif = clif;
-        let mut result = self.compile_in(&mut scratch, func, host, tier, clif.as_deref_mut(), false);
+        // Optimised handlers may use values that live across calls: then each call needs its own landing pads.
+        let all = tier != Tier::Tier0;
+        let mut result = self.compile_in(&mut scratch, func, host, tier, clif.as_deref_mut(), all);
         if let Ok(None) = result {
             // A shared landing pad was in unreachable code.
             scratch.context.clear();
