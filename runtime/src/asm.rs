@@ -207,8 +207,17 @@ pub unsafe extern "C" fn restore_and_jump(
     payload1: usize,
 ) -> ! {
     naked_asm!(
-        "mov r15, [rdi + 8]", "mov r14, [rdi + 16]", "mov r13, [rdi + 24]", "mov r12, [rdi + 32]", "mov rbx, [rdi + 40]",
-        "mov rbp, rsi", "mov rsp, rdx", "mov rax, r8", "mov rdx, r9", "jmp rcx")
+        "mov r15, [rdi + 8]",
+        "mov r14, [rdi + 16]",
+        "mov r13, [rdi + 24]",
+        "mov r12, [rdi + 32]",
+        "mov rbx, [rdi + 40]",
+        "mov rbp, rsi",
+        "mov rsp, rdx",
+        "mov rax, r8",
+        "mov rdx, r9",
+        "jmp rcx"
+    )
 }
 
 /// Machine code of a stub that records the transition and tail-jumps to `target` with all arguments untouched: the entry

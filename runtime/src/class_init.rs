@@ -8,8 +8,8 @@
 use crate::error::{Raise, VmResult};
 use crate::managed::ManagedCall;
 use crate::thread::Thread;
-use corten_gc_hooks::handles::{HandleKind, HandleTable};
 use corten_gc_hooks::object::ObjPtr;
+use corten_gc_hooks::{HandleKind, Heap};
 use corten_loader::MethodTable;
 use parking_lot::{Condvar, Mutex};
 use rustc_hash::FxHashMap;
@@ -101,13 +101,13 @@ fn slow(mt: &'static MethodTable) -> VmResult<()> {
     let table = guard.get_or_insert_with(Table::default);
     match result {
         Ok(()) => {
-            mt.class().set_initialized();
+            mt.class().init_state.store(1, std::sync::atomic::Ordering::Release);
             table.states.remove(&key);
         }
         Err(_) => {
             // `run` left the TypeInitializationException pending.
             let exception = Thread::current().header.pending_exception;
-            let handle = HandleTable::get().alloc(HandleKind::Normal, exception);
+            let handle = Heap::get().handles().alloc(HandleKind::Strong, exception);
             table.states.insert(key, State::Failed(handle as usize));
         }
     }
@@ -120,7 +120,9 @@ fn waits_for(table: &Table, thread: u32, target: u32) -> bool {
     let mut at = thread;
     for _ in 0..table.waiting.len() + 1 {
         let Some(ty) = table.waiting.get(&at) else { return false };
-        let Some(State::Running(owner)) = table.states.get(ty) else { return false };
+        let Some(State::Running(owner)) = table.states.get(ty) else {
+            return false;
+        };
         if *owner == target {
             return true;
         }
@@ -149,4 +151,3 @@ fn run(mt: &'static MethodTable) -> VmResult<()> {
         }
     }
 }
-

@@ -2,10 +2,11 @@
 
 use crate::error::{ExceptionKind, Raise, VmResult};
 use crate::jit_host::{EngineHost, method_id};
-use corten_jit::compile::{Jit, Tier};
+use corten_jit::compile::{CompileError, Jit};
 use corten_jit::host_api::{CompilerHost, CpuFeatures};
 use corten_jit::importer::{self, ImportError};
 use corten_jit::ir::Func;
+use corten_jit::isa::Tier;
 use corten_loader::MethodDesc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -40,8 +41,13 @@ static ENGINE: OnceLock<Engine> = OnceLock::new();
 /// # Errors
 /// When the code heap cannot be reserved or the CPU lacks what generated code needs.
 pub fn init() -> Result<(), String> {
-    let jit = Jit::new().map_err(|e| e.to_string())?;
-    ENGINE.set(Engine { jit, host: EngineHost::default() }).map_err(|_| "the engine exists already".to_string())
+    let jit = Jit::new(cpu_features()).map_err(|e| e.to_string())?;
+    ENGINE
+        .set(Engine {
+            jit,
+            host: EngineHost::default(),
+        })
+        .map_err(|_| "the engine exists already".to_string())
 }
 
 fn engine() -> &'static Engine {
@@ -73,10 +79,15 @@ pub fn cpu_features() -> CpuFeatures {
     }
 }
 
+/// The generated code at an address. Lock-free, async-signal-safe.
+pub fn code_at(pc: usize) -> Option<&'static corten_jit::code_map::CodeInfo> {
+    ENGINE.get()?.jit.map().lookup(pc)
+}
+
 /// Copies position-independent stub code into the code heap.
 pub fn install_stub(code: &[u8]) -> usize {
-    match engine().jit.install_raw(code) {
-        Ok(a) => a,
+    match engine().jit.install_stub("stub", code, None) {
+        Ok(info) => info.start,
         Err(e) => fatal(&e.to_string()),
     }
 }
@@ -97,9 +108,15 @@ pub fn compile_il(md: &'static MethodDesc) -> VmResult<usize> {
     }
     let code = install(e, &func, md.display_name())?;
     STATS.methods.fetch_add(1, Ordering::Relaxed);
-    STATS.nanoseconds.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
+    STATS
+        .nanoseconds
+        .fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
     if trace_compiles() {
-        eprintln!("[jit] {} at {code:#x} in {} us", md.display_name(), start.elapsed().as_micros());
+        eprintln!(
+            "[jit] {} at {code:#x} in {} us",
+            md.display_name(),
+            start.elapsed().as_micros()
+        );
     }
     Ok(code)
 }
@@ -110,7 +127,10 @@ fn import_error(host: &EngineHost, md: &'static MethodDesc, e: ImportError) -> R
     }
     match e {
         ImportError::Host(corten_jit::host_api::HostError::Deferred { cookie, .. }) => match host.deferred(cookie) {
-            Some(d) => Raise::New { kind: d.kind, message: d.message },
+            Some(d) => Raise::New {
+                kind: d.kind,
+                message: d.message,
+            },
             None => Raise::of(ExceptionKind::TypeLoad),
         },
         ImportError::Unsupported { .. } => {
@@ -130,12 +150,15 @@ pub fn compile_stub(func: &Func) -> VmResult<usize> {
 }
 
 fn install(e: &Engine, func: &Func, name: String) -> VmResult<usize> {
-    let compiled = e.jit.compile(func, &e.host, Tier::Tier0).map_err(|err| {
-        Raise::new(ExceptionKind::InvalidProgram, format!("{name}: the compiler failed: {err}"))
+    let info = e.jit.compile_and_install(func, &e.host, Tier::Tier0).map_err(|err| {
+        let kind = match err {
+            CompileError::Memory { .. } => ExceptionKind::OutOfMemory,
+            _ => ExceptionKind::InvalidProgram,
+        };
+        Raise::new(kind, format!("{name}: the compiler failed: {err}"))
     })?;
-    let info = e.jit.install(&compiled).map_err(|err| Raise::new(ExceptionKind::OutOfMemory, err.to_string()))?;
-    STATS.code_bytes.fetch_add(info.len() as u64, Ordering::Relaxed);
-    Ok(info.start())
+    STATS.code_bytes.fetch_add(u64::from(info.len), Ordering::Relaxed);
+    Ok(info.start)
 }
 
 fn trace_compiles() -> bool {
@@ -146,6 +169,18 @@ fn trace_compiles() -> bool {
 fn dump_filter() -> Option<&'static str> {
     static T: OnceLock<Option<String>> = OnceLock::new();
     T.get_or_init(|| std::env::var("CORTEN_DUMPIR").ok()).as_deref()
+}
+
+/// Compiles without installing; size of the code in bytes.
+///
+/// # Errors
+/// The compiler's message.
+pub fn compile_only(func: &Func) -> Result<usize, String> {
+    let e = engine();
+    e.jit
+        .compile(func, &e.host, Tier::Tier0)
+        .map(|c| c.len())
+        .map_err(|e| e.to_string())
 }
 
 /// The host as a trait object, for code that only needs the interface.

@@ -11,7 +11,10 @@ pub enum Raise {
     /// The object is in `Thread.pending_exception`.
     Pending,
     /// To be created: class by kind, message (`None`: the class's default message).
-    New { kind: ExceptionKind, message: Option<String> },
+    New {
+        kind: ExceptionKind,
+        message: Option<String>,
+    },
 }
 
 /// Result of engine code that can raise a managed exception.
@@ -82,7 +85,10 @@ kinds! {
 impl Raise {
     /// With a message.
     pub fn new(kind: ExceptionKind, message: impl Into<String>) -> Raise {
-        Raise::New { kind, message: Some(message.into()) }
+        Raise::New {
+            kind,
+            message: Some(message.into()),
+        }
     }
     /// With the class's own default message.
     pub fn of(kind: ExceptionKind) -> Raise {

@@ -28,7 +28,14 @@ impl Default for ManagedCall {
 impl ManagedCall {
     /// No arguments yet; exceptions come back as errors.
     pub fn new() -> ManagedCall {
-        ManagedCall { int: [0; 6], sse: [0; 8], n_int: 0, n_sse: 0, stack: Vec::new(), boundary: Boundary::Caught }
+        ManagedCall {
+            int: [0; 6],
+            sse: [0; 8],
+            n_int: 0,
+            n_sse: 0,
+            stack: Vec::new(),
+            boundary: Boundary::Caught,
+        }
     }
     /// An exception that arrives is unhandled (thread start, `Main`).
     pub fn top_level(mut self) -> ManagedCall {
@@ -71,7 +78,7 @@ impl ManagedCall {
 
     /// Calls `method`. An exception comes back as `Raise::Pending` (object in `Thread.pending_exception`).
     pub fn invoke(self, method: &'static MethodDesc) -> VmResult<CallResult> {
-        self.invoke_address(method.entry_address())
+        self.invoke_address(method.entry())
     }
 
     /// Calls code at `target` that follows the managed ABI.

@@ -4,6 +4,8 @@ use crate::asm::PrestubRegisters;
 use crate::error::{ExceptionKind, Raise, VmResult};
 use crate::thread::{PrestubFrame, Thread};
 use corten_loader::{MethodDesc, MethodKind};
+use corten_tiering::{CodeTable, Compiler, Tier};
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 
 /// Called by [`prestub_thunk`](crate::asm::prestub_thunk) with the argument registers saved; returns the address to jump to
@@ -20,7 +22,12 @@ pub unsafe extern "C" fn prestub_worker(
     // SAFETY: the precode passes the address of its (leaked) MethodDesc, the thunk the current thread and its saved
     // registers.
     let (md, thread, int_registers) = unsafe { (&*method, &mut *thread, (&raw mut (*registers).int).cast::<u64>()) };
-    let mut frame = PrestubFrame { prev: thread.prestub_frames, method, int_registers, stack_args };
+    let mut frame = PrestubFrame {
+        prev: thread.prestub_frames,
+        method,
+        int_registers,
+        stack_args,
+    };
     thread.prestub_frames = &mut frame;
     let result = enter(thread, md);
     thread.prestub_frames = frame.prev;
@@ -70,25 +77,35 @@ pub fn code_of(md: &'static MethodDesc) -> VmResult<usize> {
     if !known.is_null() {
         return Ok(known as usize);
     }
-    let code = make_code(md)?;
-    // Two threads may compile the same method at the same time; the first one wins.
-    match md.code_versions.compare_exchange(
-        std::ptr::null_mut(),
-        code as *mut (),
-        Ordering::AcqRel,
-        Ordering::Acquire,
-    ) {
-        Ok(_) => Ok(code),
-        Err(other) => Ok(other as usize),
+    static TABLE: OnceLock<CodeTable<EngineCompiler>> = OnceLock::new();
+    let code = TABLE.get_or_init(|| CodeTable::new(EngineCompiler)).code_of(md)?;
+    md.code_versions.store(code as *mut (), Ordering::Release);
+    Ok(code)
+}
+
+/// What the tiering crate drives.
+struct EngineCompiler;
+
+impl Compiler for EngineCompiler {
+    type Method = &'static MethodDesc;
+    type Code = usize;
+    type Error = Raise;
+    fn compile(&self, md: &'static MethodDesc, _tier: Tier) -> VmResult<usize> {
+        make_code(md)
     }
 }
 
 fn make_code(md: &'static MethodDesc) -> VmResult<usize> {
     match md.kind() {
-        MethodKind::Il if md.is_abstract() => {
-            Err(Raise::new(ExceptionKind::EntryPointNotFound, format!("{} is abstract.", md.display_name())))
-        }
-        MethodKind::Il | MethodKind::Dynamic => crate::engine::compile_il(md),
+        MethodKind::Il if md.is_abstract() => Err(Raise::new(
+            ExceptionKind::EntryPointNotFound,
+            format!("{} is abstract.", md.display_name()),
+        )),
+        MethodKind::Il
+        | MethodKind::Dynamic
+        | MethodKind::ArrayGet
+        | MethodKind::ArraySet
+        | MethodKind::ArrayAddress => crate::engine::compile_il(md),
         MethodKind::InternalCall => crate::stubs::internal_call(md),
         MethodKind::PInvoke => crate::stubs::pinvoke(md),
         MethodKind::DelegateInvoke => crate::stubs::delegate::invoke(md),
@@ -96,10 +113,9 @@ fn make_code(md: &'static MethodDesc) -> VmResult<usize> {
         MethodKind::DelegateBeginInvoke | MethodKind::DelegateEndInvoke => {
             Err(Raise::of(ExceptionKind::PlatformNotSupported))
         }
-        MethodKind::ArrayCtor
-        | MethodKind::ArrayCtorBounds
-        | MethodKind::ArrayGet
-        | MethodKind::ArraySet
-        | MethodKind::ArrayAddress => crate::stubs::array::accessor(md),
+        MethodKind::ArrayCtor | MethodKind::ArrayCtorBounds => Err(Raise::new(
+            ExceptionKind::InvalidProgram,
+            format!("{} can only be the target of newobj.", md.display_name()),
+        )),
     }
 }

@@ -5,8 +5,8 @@ use corten_gc_hooks::object::ObjPtr;
 use corten_gc_hooks::thread::ThreadHeader;
 use corten_gc_hooks::{RootProvider, RootVisitor};
 use corten_jit::abi::{AbiSignature, ArgLoc, Place};
-use corten_jit::code_map;
 use corten_jit::host_api::{CompilerHost, TypeKind};
+use corten_jit::layout::GcKind;
 
 /// Reports stacks, in-flight exceptions, prestub arguments and thread statics.
 #[derive(Debug)]
@@ -40,13 +40,16 @@ fn visit_frames(thread: &Thread, v: &mut dyn RootVisitor) {
     let mut fp = thread.header.transition_fp;
     let mut entry = thread.header.entry_frame.cast::<EntryFrame>();
     loop {
-        while let Some(info) = code_map::lookup(pc) {
-            for slot in info.gc_slots() {
+        while let Some(info) = crate::engine::code_at(pc) {
+            for slot in &info.gc_slots {
                 let address = fp.wrapping_add_signed(slot.fp_offset as isize);
-                if slot.is_byref {
-                    v.byref(address as *mut *mut u8);
-                } else {
-                    v.slot(address as *mut ObjPtr);
+                if slot.pinned {
+                    // SAFETY: a slot of a live frame.
+                    v.conservative(unsafe { *(address as *const usize) });
+                }
+                match slot.kind {
+                    GcKind::ByRef => v.byref(address as *mut *mut u8),
+                    GcKind::Ref => v.slot(address as *mut ObjPtr),
                 }
             }
             // SAFETY: managed frames keep the rbp chain: [fp] = caller's fp, [fp + 8] = return address.
@@ -84,7 +87,11 @@ fn visit_prestub_frame(f: &PrestubFrame, v: &mut dyn RootVisitor) {
         _ => {}
     };
     if let Some(ArgLoc::Pieces(p)) = &abi.this {
-        let kind = if md.owner().is_value_type() { TypeKind::ByRef } else { TypeKind::Ref };
+        let kind = if md.owner().is_value_type() {
+            TypeKind::ByRef
+        } else {
+            TypeKind::Ref
+        };
         if let Some(a) = p.first().and_then(|p| word(p.place)) {
             report(a, kind);
         }
@@ -108,7 +115,10 @@ fn visit_prestub_frame(f: &PrestubFrame, v: &mut dyn RootVisitor) {
             }
             ArgLoc::Memory { stack, .. } => {
                 for field in info.fields.iter() {
-                    report(f.stack_args.cast::<u8>().wrapping_add((stack + field.offset) as usize), field.kind);
+                    report(
+                        f.stack_args.cast::<u8>().wrapping_add((stack + field.offset) as usize),
+                        field.kind,
+                    );
                 }
             }
         }

@@ -6,8 +6,10 @@ use crate::thread::Thread;
 use corten_gc_hooks::HandleScope;
 use corten_gc_hooks::heap::{Heap, HeapConfig};
 use corten_gc_hooks::object::ObjPtr;
-use corten_loader::{Assembly, MethodDesc, corelib_type};
+use corten_loader::{Assembly, Binder, BinderConfig, MethodDesc, WellKnown, corelib_type};
+use corten_metadata::TableId;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 /// What the host found out: the program, its assemblies and properties.
 #[derive(Debug, Clone, Default)]
@@ -48,11 +50,16 @@ pub enum StartError {
 /// Before managed code runs: see [`StartError`].
 pub fn run(config: RuntimeConfig) -> Result<i32, StartError> {
     init(&config)?;
-    let assembly = Assembly::load_from_path(&config.app)?;
-    let entry = assembly
-        .entry_point()?
-        .ok_or_else(|| StartError::NoEntryPoint { path: config.app.display().to_string() })?;
-    Assembly::set_entry_assembly(assembly);
+    let assembly = binder()?.load_from_path(&config.app, 0)?;
+    let no_entry = || StartError::NoEntryPoint {
+        path: config.app.display().to_string(),
+    };
+    let token = assembly
+        .entry_point()
+        .filter(|t| t.table() == Some(TableId::MethodDef))
+        .ok_or_else(no_entry)?;
+    let entry = assembly.module().typical_method(token.rid())?;
+    let _ = ENTRY_ASSEMBLY.set(assembly);
     let code = execute(&config, assembly, entry);
     let code = match code {
         Ok(code) => code,
@@ -70,13 +77,28 @@ pub fn run(config: RuntimeConfig) -> Result<i32, StartError> {
     Ok(code)
 }
 
-fn init(config: &RuntimeConfig) -> Result<(), StartError> {
-    corten_loader::set_prestub(crate::asm::prestub_thunk as *const () as usize);
+static ENTRY_ASSEMBLY: OnceLock<&'static Assembly> = OnceLock::new();
+
+/// The assembly that `Main` is in.
+pub fn entry_assembly() -> Option<&'static Assembly> {
+    ENTRY_ASSEMBLY.get().copied()
+}
+
+fn binder() -> Result<&'static Binder, StartError> {
+    Binder::get().ok_or_else(|| StartError::Engine("no binder".to_string()))
+}
+
+pub(crate) fn init(config: &RuntimeConfig) -> Result<(), StartError> {
+    corten_loader::precode::set_prestub(crate::asm::prestub_thunk as *const () as usize);
     Heap::init(HeapConfig::from_environment()).map_err(|e| StartError::Engine(e.to_string()))?;
     Heap::get().set_root_provider(&crate::roots::EngineRoots);
     corten_loader::statics::set_statics_hook(&Statics);
-    corten_loader::Binder::init(config.tpa.iter().cloned().collect());
-    corten_loader::load_corelib()?;
+    corten_loader::Binder::init(BinderConfig {
+        trusted_assemblies: config.tpa.iter().map(|(_, path)| path.clone()).collect(),
+        ..BinderConfig::default()
+    });
+    binder()?.load_core_library()?;
+    WellKnown::init()?;
     crate::engine::init().map_err(StartError::Engine)?;
     crate::interop::set_search_directories(config.native_search_dirs.clone());
     crate::exceptions::signals::install();
@@ -89,7 +111,8 @@ fn init(config: &RuntimeConfig) -> Result<(), StartError> {
 struct Statics;
 impl corten_loader::statics::StaticsHook for Statics {
     fn register_static_refs(&self, slots: *mut usize, count: usize) {
-        Heap::get().register_static_refs(slots.cast::<ObjPtr>(), count);
+        // SAFETY: static storage is never freed, and its reference slots hold null or objects.
+        unsafe { Heap::get().register_static_refs(slots.cast::<ObjPtr>(), count) };
     }
 }
 
@@ -99,8 +122,11 @@ impl corten_loader::statics::StaticsHook for Statics {
 /// Load errors; a missing method is a MissingMethodException.
 pub fn corelib_method(ns: &str, class: &str, method: &str, params: usize) -> VmResult<&'static MethodDesc> {
     let t = corelib_type(ns, class)?;
-    t.as_method_table().and_then(|mt| mt.find_method_with_params(method, params)).ok_or_else(|| {
-        Raise::new(crate::error::ExceptionKind::MissingMethod, format!("Method not found: '{ns}.{class}.{method}'."))
+    t.find_method_with_params(method, params).ok_or_else(|| {
+        Raise::new(
+            crate::error::ExceptionKind::MissingMethod,
+            format!("Method not found: '{ns}.{class}.{method}'."),
+        )
     })
 }
 
@@ -121,7 +147,12 @@ fn execute(config: &RuntimeConfig, app: &'static Assembly, entry: &'static Metho
         .int(name_ptrs.len() as u64)
         .invoke(corelib_method("System", "AppContext", "Setup", 3)?)?;
     // 2. EventSource.InitializeDefaultEventSources()
-    ManagedCall::new().invoke(corelib_method("System.Diagnostics.Tracing", "EventSource", "InitializeDefaultEventSources", 0)?)?;
+    ManagedCall::new().invoke(corelib_method(
+        "System.Diagnostics.Tracing",
+        "EventSource",
+        "InitializeDefaultEventSources",
+        0,
+    )?)?;
     // 3. Environment.InitializeCommandLineArgs(char* exePath, int argc, char** argv)
     let exe = utf16z(&config.app.to_string_lossy());
     let args: Vec<Vec<u16>> = config.args.iter().map(|a| utf16z(a)).collect();
@@ -136,12 +167,15 @@ fn execute(config: &RuntimeConfig, app: &'static Assembly, entry: &'static Metho
     let scope = HandleScope::new(&mut thread.header);
     let array = scope.root(array);
     // 4. <Module>..cctor of the application
-    if let Some(module_type) = app.module().global_type()? {
-        crate::class_init::ensure(module_type)?;
-    }
+    crate::class_init::ensure(app.module().global_type()?)?;
     // 5. StartupHookProvider.ManagedStartup(char* diagnosticStartupHooks)
     let empty = [0u16];
-    ManagedCall::new().ptr(empty.as_ptr()).invoke(corelib_method("System", "StartupHookProvider", "ManagedStartup", 1)?)?;
+    ManagedCall::new().ptr(empty.as_ptr()).invoke(corelib_method(
+        "System",
+        "StartupHookProvider",
+        "ManagedStartup",
+        1,
+    )?)?;
     // 6. Main
     let mut call = ManagedCall::new().top_level();
     if !entry.signature()?.params.is_empty() {
@@ -149,15 +183,20 @@ fn execute(config: &RuntimeConfig, app: &'static Assembly, entry: &'static Metho
     }
     let result = call.invoke(entry)?;
     let returns_int = !entry.signature()?.ret.is_void();
-    Ok(if returns_int { result.rax as i32 } else { crate::icalls::environment::exit_code() })
+    Ok(if returns_int {
+        result.rax as i32
+    } else {
+        crate::icalls::environment::exit_code()
+    })
 }
 
 /// `CastHelpers.s_table`: a legal empty table (contract/layouts.md, "Cast cache").
 fn init_cast_cache() -> VmResult<()> {
-    let class = corelib_type("System.Runtime.CompilerServices", "CastHelpers")?;
-    let Some(mt) = class.as_method_table() else { return Ok(()) };
-    let Some(field) = mt.find_field("s_table") else { return Ok(()) };
-    let int_array = corten_loader::well_known().int32.make_szarray()?;
+    let mt = corelib_type("System.Runtime.CompilerServices", "CastHelpers")?;
+    let Some(field) = mt.find_field("s_table") else {
+        return Ok(());
+    };
+    let int_array = corten_loader::type_loader::make_array(WellKnown::get().int32.handle(), 1, true)?;
     let thread = Thread::current();
     let array = crate::helpers::alloc_array(thread, crate::helpers::method_table(int_array)?.as_gc_ptr(), 18)?;
     let data = (array as *mut u8).wrapping_add(16).cast::<i32>();
@@ -177,4 +216,3 @@ pub fn process_exit() {
         crate::exceptions::unhandled::pending_is_unhandled();
     }
 }
-

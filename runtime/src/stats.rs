@@ -9,7 +9,11 @@ pub fn print() {
     let methods = STATS.methods.load(Ordering::Relaxed);
     eprintln!(
         "jit: {methods} methods at Tier 0 in {ms:.1} ms ({:.0} us each), {} stubs, {} KB of code",
-        if methods == 0 { 0.0 } else { ms * 1000.0 / methods as f64 },
+        if methods == 0 {
+            0.0
+        } else {
+            ms * 1000.0 / methods as f64
+        },
         STATS.stubs.load(Ordering::Relaxed),
         STATS.code_bytes.load(Ordering::Relaxed) / 1024,
     );

@@ -3,15 +3,15 @@
 use crate::error::VmResult;
 use crate::thread::Thread;
 use corten_gc_hooks::heap::{Heap, OutOfMemory};
-use corten_gc_hooks::object::{ObjPtr, STRING_BASE_SIZE, string_chars, string_data};
-use corten_loader::well_known;
+use corten_gc_hooks::object::{ObjPtr, string_chars, string_data};
+use corten_loader::WellKnown;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use std::sync::OnceLock;
 
 /// A new string with these UTF-16 units. May collect.
 pub fn new_string_utf16(thread: &mut Thread, units: &[u16]) -> VmResult<ObjPtr> {
-    let mt = well_known().string.as_method_table().map_or(std::ptr::null(), |m| m.as_gc_ptr());
+    let mt = WellKnown::get().string.as_gc_ptr();
     let s = Heap::get().alloc_string(&mut thread.header, mt, units.len())?;
     // SAFETY: the new string has room for `len` units and its terminator.
     unsafe { std::ptr::copy_nonoverlapping(units.as_ptr(), string_data(s), units.len()) };
@@ -54,14 +54,10 @@ pub fn literal(units: &[u16]) -> Result<ObjPtr, OutOfMemory> {
     if let Some(&p) = table.get(units) {
         return Ok(p as ObjPtr);
     }
-    let Some(mt) = well_known().string.as_method_table() else { return Err(OutOfMemory) };
-    let size = (STRING_BASE_SIZE as usize + 2 * units.len()).next_multiple_of(8);
-    let s = Heap::get().alloc_frozen(mt.as_gc_ptr(), size)?;
-    // SAFETY: frozen memory of that size, zeroed, not yet visible to anybody; length at 8, characters at 12.
-    unsafe {
-        (s as *mut u8).add(8).cast::<u32>().write(units.len() as u32);
-        std::ptr::copy_nonoverlapping(units.as_ptr(), string_data(s), units.len());
-    }
+    let mt = WellKnown::get().string;
+    let s = Heap::get().alloc_frozen_array(mt.as_gc_ptr(), units.len())?;
+    // SAFETY: a fresh string with room for the units, not yet visible to anybody.
+    unsafe { std::ptr::copy_nonoverlapping(units.as_ptr(), string_data(s), units.len()) };
     table.insert(units.into(), s as usize);
     Ok(s)
 }

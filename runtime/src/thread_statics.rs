@@ -2,10 +2,10 @@
 
 use crate::error::VmResult;
 use crate::thread::Thread;
-use corten_gc_hooks::object::ObjPtr;
 use corten_gc_hooks::RootVisitor;
-use corten_loader::{FieldDesc, MethodTable};
+use corten_gc_hooks::object::ObjPtr;
 use corten_loader::statics::{ThreadStaticsLayout, ensure_thread_statics};
+use corten_loader::{FieldDesc, MethodTable};
 
 /// The blocks of one thread, indexed by `ThreadStaticsLayout::index`.
 #[derive(Default, Debug)]
@@ -53,5 +53,8 @@ pub fn address(thread: &mut Thread, field: &'static FieldDesc) -> VmResult<*mut 
     let owner: &'static MethodTable = field.owner();
     crate::class_init::ensure(owner)?;
     let layout = ensure_thread_statics(owner)?;
-    Ok(thread.thread_statics.block(layout).wrapping_add(field.offset() as usize))
+    Ok(thread
+        .thread_statics
+        .block(layout)
+        .wrapping_add(field.offset() as usize))
 }

@@ -25,7 +25,10 @@ pub fn enter_cooperative(thread: &mut Thread) -> ModeGuard {
     if switch {
         ThreadRegistry::get().leave_preemptive(&thread.header);
     }
-    ModeGuard { thread, restore: switch.then_some(Mode::Preemptive) }
+    ModeGuard {
+        thread,
+        restore: switch.then_some(Mode::Preemptive),
+    }
 }
 
 /// Preemptive until the guard is dropped: no raw reference may be used meanwhile.
@@ -34,7 +37,10 @@ pub fn enter_preemptive(thread: &mut Thread) -> ModeGuard {
     if switch {
         ThreadRegistry::get().enter_preemptive(&thread.header);
     }
-    ModeGuard { thread, restore: switch.then_some(Mode::Cooperative) }
+    ModeGuard {
+        thread,
+        restore: switch.then_some(Mode::Cooperative),
+    }
 }
 
 impl Drop for ModeGuard {

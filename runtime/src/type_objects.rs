@@ -23,13 +23,22 @@ fn objects() -> &'static Mutex<Objects> {
 /// Allocates a frozen object of a CoreLib class; running out of frozen space ends the process (it is bounded by the number
 /// of types).
 fn frozen(ns: &str, name: &str) -> ObjPtr {
-    let mt = match corelib_type(ns, name).map(|t| t.as_method_table()) {
-        Ok(Some(mt)) => mt,
-        other => crate::engine::fatal(&format!("{ns}.{name} cannot be loaded: {other:?}")),
+    let mt = match corelib_type(ns, name) {
+        Ok(mt) => mt,
+        Err(e) => crate::engine::fatal(&format!("{ns}.{name} cannot be loaded: {e}")),
     };
     match Heap::get().alloc_frozen(mt.as_gc_ptr(), mt.base_size() as usize) {
         Ok(o) => o,
         Err(_) => crate::engine::fatal("out of memory in the frozen space"),
+    }
+}
+
+/// A raw TypeHandle that is known to be one.
+fn handle(raw: usize) -> TypeHandle {
+    // SAFETY: callers read it from places that hold TypeHandles only.
+    match unsafe { TypeHandle::from_raw(raw) } {
+        Some(t) => t,
+        None => crate::engine::fatal("a null TypeHandle"),
     }
 }
 
@@ -46,7 +55,13 @@ pub const FIELD_STUB_HANDLE: usize = 56;
 
 /// The RuntimeType object of a type (`typeof(T)`), made on first request.
 pub fn type_object(t: TypeHandle) -> ObjPtr {
-    let cell = t.exposed_object_cell();
+    let cell = match t.as_type_desc() {
+        Some(d) => &d.exposed_object,
+        None => match t.as_method_table() {
+            Some(m) => &m.class().exposed_object,
+            None => crate::engine::fatal("a TypeHandle that is neither MethodTable nor TypeDesc"),
+        },
+    };
     let p = cell.load(std::sync::atomic::Ordering::Acquire);
     if p != 0 {
         return p as ObjPtr;
@@ -66,7 +81,7 @@ pub fn type_object(t: TypeHandle) -> ObjPtr {
 /// TypeHandle of a RuntimeType object.
 pub fn type_handle_of(runtime_type: ObjPtr) -> TypeHandle {
     // SAFETY: RuntimeType objects hold a valid TypeHandle in m_handle.
-    unsafe { TypeHandle::from_raw(*word(runtime_type, RUNTIME_TYPE_HANDLE)) }
+    handle(unsafe { *word(runtime_type, RUNTIME_TYPE_HANDLE) })
 }
 
 /// Frozen `RuntimeMethodInfoStub` of a method (`ldtoken method`).
@@ -103,7 +118,7 @@ pub fn field_stub_object(f: &'static FieldDesc) -> ObjPtr {
 /// `o` is a live object; no safepoint meanwhile.
 pub unsafe fn type_of(o: ObjPtr) -> TypeHandle {
     // SAFETY: word 0 of an object is its MethodTable, whose address is its TypeHandle.
-    unsafe { TypeHandle::from_raw((*o).mt as usize) }
+    handle(unsafe { (*o).mt } as usize)
 }
 
 /// RuntimeType object of an object's exact type.
@@ -114,4 +129,3 @@ pub unsafe fn type_object_of(o: ObjPtr) -> ObjPtr {
     // SAFETY: the caller's promise.
     type_object(unsafe { type_of(o) })
 }
-

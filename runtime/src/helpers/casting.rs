@@ -22,22 +22,38 @@ pub fn invalid_cast(o: ObjPtr, t: TypeHandle) -> Raise {
     let from = type_of(o);
     let (mut a, mut b) = (from.display_name(), t.display_name());
     if a == b {
-        let of = |t: TypeHandle| t.as_method_table().map_or(String::new(), |m| m.module().assembly().display_name());
+        let of = |t: TypeHandle| {
+            t.as_method_table()
+                .map_or(String::new(), |m| m.module().assembly_display_name())
+        };
         a = format!("[A]{a}. Type A originates from '{}'", of(from));
         b = format!("[B]{b}. Type B originates from '{}'", of(t));
         return Raise::new(ExceptionKind::InvalidCast, format!("{a} cannot be cast to {b}."));
     }
-    Raise::new(ExceptionKind::InvalidCast, format!("Unable to cast object of type '{a}' to type '{b}'."))
+    Raise::new(
+        ExceptionKind::InvalidCast,
+        format!("Unable to cast object of type '{a}' to type '{b}'."),
+    )
 }
 
 /// (type, obj) -> obj.
 pub extern "C" fn cast_class(t: TypeHandle, o: ObjPtr) -> ObjPtr {
-    icall_body(|_| if o.is_null() || is_instance(o, t) { Ok(o) } else { Err(invalid_cast(o, t)) })
+    icall_body(|_| {
+        if o.is_null() || is_instance(o, t) {
+            Ok(o)
+        } else {
+            Err(invalid_cast(o, t))
+        }
+    })
 }
 
 /// (type, obj) -> obj or null.
 pub extern "C" fn is_inst(t: TypeHandle, o: ObjPtr) -> ObjPtr {
-    if o.is_null() || is_instance(o, t) { o } else { std::ptr::null_mut() }
+    if o.is_null() || is_instance(o, t) {
+        o
+    } else {
+        std::ptr::null_mut()
+    }
 }
 
 /// Whether a boxed `from` may be unboxed as `to`: the same type, or both of the same primitive representation (enums and
@@ -81,7 +97,9 @@ pub unsafe extern "C" fn unbox_nullable(t: TypeHandle, o: ObjPtr, destination: *
 /// As [`unbox_nullable`].
 pub unsafe fn write_nullable(t: TypeHandle, o: ObjPtr, destination: *mut u8) -> VmResult<()> {
     let mt = method_table(t)?;
-    let Some(inner) = t.nullable_argument() else { return Err(Raise::of(ExceptionKind::InvalidProgram)) };
+    let Some(inner) = t.nullable_argument() else {
+        return Err(Raise::of(ExceptionKind::InvalidProgram));
+    };
     if o.is_null() {
         // SAFETY: the destination holds a whole Nullable.
         unsafe { std::ptr::write_bytes(destination, 0, mt.value_size() as usize) };
@@ -188,6 +206,10 @@ pub unsafe extern "C" fn refanyval(t: TypeHandle, typed_reference: *const [usize
     icall_body(|_| {
         // SAFETY: the caller's promise: {pointer, type handle}.
         let [pointer, handle] = unsafe { *typed_reference };
-        if handle == t.raw() { Ok(pointer) } else { Err(Raise::of(ExceptionKind::InvalidCast)) }
+        if handle == t.raw() {
+            Ok(pointer)
+        } else {
+            Err(Raise::of(ExceptionKind::InvalidCast))
+        }
     })
 }

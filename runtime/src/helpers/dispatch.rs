@@ -34,7 +34,10 @@ pub unsafe extern "C" fn resolve_interface(receiver: ObjPtr, method: &'static Me
         let pair = resolve(thread, receiver, method)?;
         if !cell.is_null() {
             // SAFETY: the caller's promise; readers load the pointer once and see an immutable pair.
-            unsafe { (*cell.cast::<std::sync::atomic::AtomicUsize>()).store(pair as *const CachePair as usize, std::sync::atomic::Ordering::Release) };
+            unsafe {
+                (*cell.cast::<std::sync::atomic::AtomicUsize>())
+                    .store(pair as *const CachePair as usize, std::sync::atomic::Ordering::Release)
+            };
         }
         Ok(pair.target)
     })
@@ -59,7 +62,10 @@ fn resolve(thread: &mut Thread, receiver: ObjPtr, method: &'static MethodDesc) -
         let _preemptive = crate::transitions::enter_preemptive(thread);
         entry_for(mt, method)?
     };
-    let pair: &'static CachePair = Box::leak(Box::new(CachePair { mt: mt.address(), target }));
+    let pair: &'static CachePair = Box::leak(Box::new(CachePair {
+        mt: mt.address(),
+        target,
+    }));
     Ok(cache().write().entry(key).or_insert(pair))
 }
 
@@ -83,5 +89,9 @@ pub fn entry_for(mt: &'static MethodTable, method: &'static MethodDesc) -> VmRes
 /// # Errors
 /// No executable memory.
 pub fn entry_taking_object(target: &'static MethodDesc) -> VmResult<usize> {
-    if target.is_value_type_instance_method() { Ok(target.unboxing_stub()?) } else { Ok(target.stable_entry()) }
+    if target.is_value_type_instance_method() {
+        Ok(target.unboxing_stub()?)
+    } else {
+        Ok(target.stable_entry())
+    }
 }

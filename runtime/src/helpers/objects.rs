@@ -27,9 +27,12 @@ pub fn alloc_array(thread: &mut Thread, mt: *const MethodTableHeader, length: i6
         return Err(Raise::of(ExceptionKind::Overflow));
     }
     if length > 0x7FFF_FFC7 {
-        return Err(Raise::new(ExceptionKind::OutOfMemory, "Array dimensions exceeded supported range."));
+        return Err(Raise::new(
+            ExceptionKind::OutOfMemory,
+            "Array dimensions exceeded supported range.",
+        ));
     }
-    Ok(Heap::get().alloc_array(&mut thread.header, mt, length as usize, AllocFlags::default())?)
+    Ok(Heap::get().alloc_array(&mut thread.header, mt, length as usize, AllocFlags::empty())?)
 }
 
 /// (array type, rank, dims, count) -> new array of any rank; `dims` holds `count` i32: lengths, or pairs of lower bound and
@@ -57,7 +60,10 @@ pub fn alloc_md_array(thread: &mut Thread, array: TypeHandle, dims: &[i32]) -> V
         return jagged(thread, array, dims);
     }
     let (bounds, lengths): (Vec<i32>, Vec<i32>) = if has_bounds {
-        (dims.iter().step_by(2).copied().collect(), dims.iter().skip(1).step_by(2).copied().collect())
+        (
+            dims.iter().step_by(2).copied().collect(),
+            dims.iter().skip(1).step_by(2).copied().collect(),
+        )
     } else {
         (vec![0; rank], dims.to_vec())
     };
@@ -67,14 +73,20 @@ pub fn alloc_md_array(thread: &mut Thread, array: TypeHandle, dims: &[i32]) -> V
             return Err(Raise::of(ExceptionKind::Overflow));
         }
         if bound as i64 + length as i64 - 1 > i32::MAX as i64 {
-            return Err(Raise::new(ExceptionKind::ArgumentOutOfRange, "Higher indices will exceed Int32.MaxValue because of large lower bound and/or length."));
+            return Err(Raise::new(
+                ExceptionKind::ArgumentOutOfRange,
+                "Higher indices will exceed Int32.MaxValue because of large lower bound and/or length.",
+            ));
         }
         total = total.saturating_mul(length as i64);
     }
     if total > 0x7FFF_FFC7 {
-        return Err(Raise::new(ExceptionKind::OutOfMemory, "Array dimensions exceeded supported range."));
+        return Err(Raise::new(
+            ExceptionKind::OutOfMemory,
+            "Array dimensions exceeded supported range.",
+        ));
     }
-    let o = Heap::get().alloc_array(&mut thread.header, mt.as_gc_ptr(), total as usize, AllocFlags::default())?;
+    let o = Heap::get().alloc_array(&mut thread.header, mt.as_gc_ptr(), total as usize, AllocFlags::empty())?;
     let base = (o as *mut u8).wrapping_add(16).cast::<i32>();
     for i in 0..rank {
         // SAFETY: a multi-dimensional array has `rank` lengths and `rank` lower bounds after its total length.
@@ -96,7 +108,9 @@ fn jagged(thread: &mut Thread, array: TypeHandle, dims: &[i32]) -> VmResult<ObjP
     }
     let scope = HandleScope::new(&mut thread.header);
     let outer = scope.root(outer);
-    let Some(element) = array.element_type() else { return Err(Raise::of(ExceptionKind::InvalidProgram)) };
+    let Some(element) = array.element_type() else {
+        return Err(Raise::of(ExceptionKind::InvalidProgram));
+    };
     for i in 0..length as usize {
         let inner = alloc_md_array(thread, element, &dims[1..])?;
         let slot = (outer.get() as *mut u8).wrapping_add(16 + 8 * i).cast::<ObjPtr>();
@@ -111,7 +125,8 @@ fn jagged(thread: &mut Thread, array: TypeHandle, dims: &[i32]) -> VmResult<ObjP
 /// # Errors
 /// InvalidProgram for pointers and the like, which have none.
 pub fn method_table(t: TypeHandle) -> VmResult<&'static MethodTable> {
-    t.as_method_table().ok_or_else(|| Raise::new(ExceptionKind::InvalidProgram, format!("{t} has no objects")))
+    t.as_method_table()
+        .ok_or_else(|| Raise::new(ExceptionKind::InvalidProgram, format!("{t} has no objects")))
 }
 
 /// (type, address of the value) -> boxed value; null for an empty Nullable.
@@ -191,12 +206,12 @@ pub extern "C" fn poll() {
 
 /// Locks an object (Synchronized methods).
 pub extern "C" fn monitor_enter(o: ObjPtr) {
-    icall_body(|thread| crate::icalls::threading::monitor_enter(thread, o));
+    icall_body(|thread| crate::icalls::monitor::enter(thread, o, -1).map(drop));
 }
 
 /// Unlocks an object.
 pub extern "C" fn monitor_exit(o: ObjPtr) {
-    icall_body(|thread| crate::icalls::threading::monitor_exit(thread, o));
+    icall_body(|thread| crate::icalls::monitor::exit(thread, o));
 }
 
 /// Before a native call made by a stub.
@@ -208,7 +223,11 @@ pub extern "C" fn enter_preemptive() {
 pub extern "C" fn leave_preemptive() {
     icall_body(|thread| {
         ThreadRegistry::get().leave_preemptive(&thread.header);
-        if thread.header.pending_exception.is_null() { Ok(()) } else { Err(Raise::Pending) }
+        if thread.header.pending_exception.is_null() {
+            Ok(())
+        } else {
+            Err(Raise::Pending)
+        }
     });
 }
 

@@ -32,7 +32,10 @@ pub extern "C" fn deferred(cookie: u64) {
     icall_body(|_| {
         let error = crate::engine::host().and_then(|h| h.deferred(cookie));
         Err::<(), _>(match error {
-            Some(d) => Raise::New { kind: d.kind, message: d.message },
+            Some(d) => Raise::New {
+                kind: d.kind,
+                message: d.message,
+            },
             None => Raise::of(ExceptionKind::InvalidProgram),
         })
     });

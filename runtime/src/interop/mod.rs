@@ -27,27 +27,37 @@ pub fn search_directories() -> Vec<PathBuf> {
 /// # Errors
 /// DllNotFoundException, EntryPointNotFoundException; NotImplementedException for a QCall the engine lacks.
 pub fn resolve(md: &'static MethodDesc) -> VmResult<usize> {
-    let import = md
-        .module()
-        .metadata()
-        .impl_map_of(md.token().rid())
-        .ok_or_else(|| Raise::new(ExceptionKind::EntryPointNotFound, format!("{} has no ImplMap row", md.display_name())))?;
+    let import = md.module().metadata().impl_map_of(md.token().rid()).ok_or_else(|| {
+        Raise::new(
+            ExceptionKind::EntryPointNotFound,
+            format!("{} has no ImplMap row", md.display_name()),
+        )
+    })?;
     let library = md
         .module()
         .metadata()
-        .module_ref(import.import_scope.rid())
+        .module_ref(import.import_scope)
         .map_err(|e| Raise::new(ExceptionKind::BadImageFormat, e.to_string()))?
         .name;
-    let entry = if import.import_name.is_empty() { md.name() } else { import.import_name };
+    let entry = if import.import_name.is_empty() {
+        md.name()
+    } else {
+        import.import_name
+    };
     if library == "QCall" {
         return crate::qcalls::find(entry).ok_or_else(|| {
             Raise::new(
                 ExceptionKind::NotImplemented,
-                format!("QCall {entry} ({}) is not implemented by this engine.", md.display_name()),
+                format!(
+                    "QCall {entry} ({}) is not implemented by this engine.",
+                    md.display_name()
+                ),
             )
         });
     }
-    let assembly_dir = std::path::Path::new(md.module().metadata().path()).parent().map(|p| p.to_path_buf());
+    let assembly_dir = std::path::Path::new(md.module().metadata().path())
+        .parent()
+        .map(|p| p.to_path_buf());
     let handle = load_library(library, assembly_dir.as_deref()).ok_or_else(|| {
         Raise::new(
             ExceptionKind::DllNotFound,
@@ -83,7 +93,11 @@ pub fn last_error() -> String {
     // SAFETY: dlerror returns null or a C string valid until the next call on this thread.
     unsafe {
         let e = libc::dlerror();
-        if e.is_null() { String::new() } else { CStr::from_ptr(e).to_string_lossy().into_owned() }
+        if e.is_null() {
+            String::new()
+        } else {
+            CStr::from_ptr(e).to_string_lossy().into_owned()
+        }
     }
 }
 
@@ -98,7 +112,12 @@ pub fn load_library(name: &str, assembly_dir: Option<&std::path::Path>) -> Optio
     if has_suffix {
         variations.extend([name.to_string(), format!("lib{name}")]);
     } else {
-        variations.extend([format!("lib{name}.so"), format!("{name}.so"), format!("lib{name}"), name.to_string()]);
+        variations.extend([
+            format!("lib{name}.so"),
+            format!("{name}.so"),
+            format!("lib{name}"),
+            name.to_string(),
+        ]);
     }
     let mut handle = None;
     if name.contains('/') {
@@ -133,7 +152,11 @@ pub fn load_library(name: &str, assembly_dir: Option<&std::path::Path>) -> Optio
 
 /// `[SuppressGCTransition]`.
 pub fn suppresses_gc_transition(md: &'static MethodDesc) -> bool {
-    md.module().metadata().has_attribute(md.token(), "System.Runtime.InteropServices", "SuppressGCTransitionAttribute")
+    md.module().metadata().has_attribute(
+        md.token(),
+        "System.Runtime.InteropServices",
+        "SuppressGCTransitionAttribute",
+    )
 }
 
 /// Only signatures whose managed and native forms are the same need no marshalling.
@@ -144,11 +167,16 @@ pub fn check_blittable(md: &'static MethodDesc, sig: &Signature) -> VmResult<()>
     let host = crate::engine::compiler_host();
     for &t in sig.params.iter().chain(std::iter::once(&sig.ret)) {
         let info = host.type_info(t).map_err(crate::stubs::host_error)?;
-        let is_reference = info.kind == TypeKind::Ref || (info.kind == TypeKind::Struct && info.fields.iter().any(|f| f.kind == TypeKind::Ref));
+        let is_reference = info.kind == TypeKind::Ref
+            || (info.kind == TypeKind::Struct && info.fields.iter().any(|f| f.kind == TypeKind::Ref));
         if is_reference {
             return Err(Raise::new(
                 ExceptionKind::MarshalDirective,
-                format!("{}: marshalling of a parameter of type '{}' is not supported yet.", md.display_name(), info.name),
+                format!(
+                    "{}: marshalling of a parameter of type '{}' is not supported yet.",
+                    md.display_name(),
+                    info.name
+                ),
             ));
         }
     }

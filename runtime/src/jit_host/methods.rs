@@ -4,43 +4,46 @@ use super::{EngineHost, method_id, type_id};
 use corten_gc_hooks::object::MethodTableHeader;
 use corten_jit::host_api::*;
 use corten_jit::ids::TypeId;
-use corten_loader::MethodDesc;
-use corten_metadata::{EhKind, MethodAttributes, MethodBody, MethodImplAttributes};
+use corten_loader::{MethodDesc, MethodKind};
+use corten_metadata::{EhKind, MethodBody, MethodImplAttributes, Token, TypeAttributes};
+
+/// Token by which the synthetic body of an array accessor names the accessor itself.
+pub(super) const ACCESSOR_SELF: Token = Token(0x0A00_0000);
 
 impl EngineHost {
     pub(super) fn make_method_info(&self, m: &'static MethodDesc) -> HostResult<MethodInfo> {
         let owner = self.owner_of(m);
         let impl_flags = m.impl_flags();
-        let attrs = m.attributes();
-        let is_constructor = m.name() == ".ctor";
-        let string_factory = if is_constructor && owner == corten_loader::well_known().string {
-            self.load(corten_loader::string_constructor_factory(m))?.map(method_id)
+        let is_constructor = m.is_ctor() || m.name() == ".ctor";
+        let string_factory = if is_constructor && m.owner().is_string() {
+            self.load(corten_loader::string_ctor_target(m))?.map(method_id)
         } else {
             None
         };
-        let array_accessor = m.array_accessor().map(|a| match a {
-            corten_loader::ArrayMethod::Get => ArrayAccessor::Get,
-            corten_loader::ArrayMethod::Set => ArrayAccessor::Set,
-            corten_loader::ArrayMethod::Address => ArrayAccessor::Address,
-            corten_loader::ArrayMethod::Ctor => ArrayAccessor::Ctor,
-        });
+        let array_accessor = match m.kind() {
+            MethodKind::ArrayGet => Some(ArrayAccessor::Get),
+            MethodKind::ArraySet => Some(ArrayAccessor::Set),
+            MethodKind::ArrayAddress => Some(ArrayAccessor::Address),
+            MethodKind::ArrayCtor | MethodKind::ArrayCtorBounds => Some(ArrayAccessor::Ctor),
+            _ => None,
+        };
         Ok(MethodInfo {
             id: method_id(m),
             owner: type_id(owner),
             sig: self.method_signature(m)?,
-            owner_name: owner.definition_name().into(),
+            owner_name: super::types::definition_name(owner).into(),
             name: m.name().into(),
             instantiation: m.instantiation().iter().map(|t| type_id(*t)).collect(),
             is_static: m.is_static(),
             is_virtual: m.is_virtual(),
-            is_abstract: attrs.contains(MethodAttributes::ABSTRACT),
-            is_intrinsic: m.is_intrinsic(),
+            is_abstract: m.is_abstract(),
+            is_intrinsic: is_intrinsic(m),
             is_constructor,
             no_inlining: impl_flags.contains(MethodImplAttributes::NO_INLINING),
             aggressive_inlining: impl_flags.contains(MethodImplAttributes::AGGRESSIVE_INLINING),
             synchronized: impl_flags.contains(MethodImplAttributes::SYNCHRONIZED),
             dispatch: self.dispatch_of(m),
-            entry_slot: m.entry_slot_address() as u64,
+            entry_slot: m.address() as u64,
             is_delegate_invoke: owner.is_delegate() && m.name() == "Invoke",
             is_delegate_ctor: owner.is_delegate() && is_constructor,
             string_factory,
@@ -54,16 +57,22 @@ impl EngineHost {
         }
         let owner = self.owner_of(m);
         if owner.is_interface() {
-            return if m.instantiation().is_empty() { Dispatch::Interface } else { Dispatch::GenericVirtual };
+            return if m.instantiation().is_empty() {
+                Dispatch::Interface
+            } else {
+                Dispatch::GenericVirtual
+            };
         }
-        if m.attributes().contains(MethodAttributes::FINAL) || owner.is_sealed() {
+        if m.is_final() || m.owner().class().attributes().contains(TypeAttributes::SEALED) {
             return Dispatch::Direct;
         }
         if !m.instantiation().is_empty() {
             return Dispatch::GenericVirtual;
         }
         match m.slot() {
-            Some(s) => Dispatch::Vtable { offset: (size_of::<MethodTableHeader>() + 8 * s as usize) as u32 },
+            Some(s) => Dispatch::Vtable {
+                offset: (size_of::<MethodTableHeader>() + 8 * s as usize) as u32,
+            },
             None => Dispatch::Direct,
         }
     }
@@ -76,27 +85,76 @@ impl EngineHost {
             has_this: s.has_this,
             ret: type_id(s.ret),
             params: s.params.iter().map(|t| type_id(*t)).collect(),
-            convention: if vararg { Convention::VarArg } else { Convention::Managed },
+            convention: if vararg {
+                Convention::VarArg
+            } else {
+                Convention::Managed
+            },
         })
     }
 
     pub(super) fn il_body(&self, m: &'static MethodDesc) -> HostResult<MethodBody<'static>> {
+        if matches!(
+            m.kind(),
+            MethodKind::ArrayGet | MethodKind::ArraySet | MethodKind::ArrayAddress
+        ) {
+            return self.array_accessor_body(m);
+        }
         match m.body() {
             Ok(Some(b)) => Ok(b),
-            Ok(None) => Err(HostError::InvalidProgram(format!("{} has no IL body", m.display_name()))),
+            Ok(None) => Err(HostError::InvalidProgram(format!(
+                "{} has no IL body",
+                m.display_name()
+            ))),
             Err(e) => Err(HostError::InvalidProgram(e.to_string())),
         }
     }
 
+    /// Body of an array accessor as a callable method (reflection, delegates): loads its arguments and calls itself, which the
+    /// compiler expands at the call.
+    fn array_accessor_body(&self, m: &'static MethodDesc) -> HostResult<MethodBody<'static>> {
+        let count = self.load(m.signature())?.params.len() + 1;
+        let mut code = Vec::new();
+        for i in 0..count {
+            code.extend_from_slice(&[0x0E, i as u8]); // ldarg.s
+        }
+        code.push(0x28); // call
+        code.extend_from_slice(&ACCESSOR_SELF.0.to_le_bytes());
+        code.push(0x2A); // ret
+        Ok(MethodBody {
+            max_stack: count as u16,
+            init_locals: false,
+            local_var_sig: None,
+            code: Vec::leak(code),
+            clauses: Vec::new(),
+        })
+    }
+
     pub(super) fn make_local_types(&self, m: &'static MethodDesc) -> HostResult<Vec<(TypeId, bool)>> {
         let body = self.il_body(m)?;
-        let Some(token) = body.local_var_sig else { return Ok(Vec::new()) };
-        let locals = self.load(m.module().resolve_locals(token, &m.generic_context()))?;
+        let Some(token) = body.local_var_sig else {
+            return Ok(Vec::new());
+        };
+        let locals = self.load(m.module().resolve_locals(token, m.context()))?;
         Ok(locals.into_iter().map(|(t, pinned)| (type_id(t), pinned)).collect())
     }
 
     /// Catch types of a body, resolved (used by the exception dispatcher's tests).
     pub fn catch_tokens(body: &MethodBody<'_>) -> Vec<corten_metadata::Token> {
-        body.clauses.iter().filter_map(|c| if let EhKind::Catch(t) = c.kind { Some(t) } else { None }).collect()
+        body.clauses
+            .iter()
+            .filter_map(|c| if let EhKind::Catch(t) = c.kind { Some(t) } else { None })
+            .collect()
     }
+}
+
+/// `[Intrinsic]` on the method or its type, in CoreLib only.
+fn is_intrinsic(m: &'static MethodDesc) -> bool {
+    if !m.module().is_core_library() || m.token().is_nil() {
+        return false;
+    }
+    m.owner().class().definition().is_some_and(|d| d.is_intrinsic())
+        || m.module()
+            .metadata()
+            .has_attribute(m.token(), "System.Runtime.CompilerServices", "IntrinsicAttribute")
 }

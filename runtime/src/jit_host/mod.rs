@@ -4,7 +4,7 @@
 
 mod methods;
 mod tokens;
-mod types;
+pub mod types;
 
 use crate::error::Raise;
 use corten_jit::host_api::*;
@@ -39,7 +39,10 @@ pub fn type_id(t: TypeHandle) -> TypeId {
 /// See [`type_id`].
 pub fn type_handle(t: TypeId) -> TypeHandle {
     // SAFETY: TypeIds are only made from TypeHandles, which live for ever.
-    unsafe { TypeHandle::from_raw(t.0 as usize) }
+    match unsafe { TypeHandle::from_raw(t.0 as usize) } {
+        Some(h) => h,
+        None => crate::engine::fatal("a null TypeId reached the engine"),
+    }
 }
 /// MethodDesc <-> MethodId.
 pub fn method_id(m: &'static MethodDesc) -> MethodId {
@@ -63,14 +66,22 @@ pub fn field_desc(f: FieldId) -> &'static FieldDesc {
 impl EngineHost {
     /// Keeps a load error for `Helper::ThrowDeferred`.
     pub(crate) fn defer(&self, e: &LoadError) -> HostError {
-        let raise = crate::exceptions::from_load_error(e);
+        self.defer_raise(crate::exceptions::from_load_error(e))
+    }
+
+    /// As [`Self::defer`], for an error of the engine.
+    pub(crate) fn defer_raise(&self, raise: Raise) -> HostError {
+        let text = raise.to_string();
         let (kind, message) = match raise {
             Raise::New { kind, message } => (kind, message),
             Raise::Pending => (crate::error::ExceptionKind::TypeLoad, None),
         };
         let mut list = self.deferred.lock();
         list.push(DeferredError { kind, message });
-        HostError::Deferred { cookie: list.len() as u64 - 1, message: e.to_string() }
+        HostError::Deferred {
+            cookie: list.len() as u64 - 1,
+            message: text,
+        }
     }
 
     /// The error behind a cookie.
@@ -109,17 +120,21 @@ impl CompilerHost for EngineHost {
         self.well_known_type(ty)
     }
     fn byref_of(&self, ty: TypeId) -> HostResult<TypeId> {
-        self.load(type_handle(ty).make_byref()).map(type_id)
+        Ok(type_id(corten_loader::type_loader::make_byref(type_handle(ty))))
     }
     fn element_type(&self, ty: TypeId) -> HostResult<TypeId> {
         let t = type_handle(ty);
         match t.element_type() {
             Some(e) => Ok(type_id(e)),
-            None => Err(HostError::InvalidProgram(format!("{} has no element type", t.full_name()))),
+            None => Err(HostError::InvalidProgram(format!(
+                "{} has no element type",
+                t.display_name()
+            ))),
         }
     }
     fn szarray_of(&self, element: TypeId) -> HostResult<TypeId> {
-        self.load(type_handle(element).make_szarray()).map(type_id)
+        self.load(corten_loader::type_loader::make_array(type_handle(element), 1, true))
+            .map(type_id)
     }
     fn compare_types_for_cast(&self, from: TypeId, to: TypeId) -> Option<bool> {
         self.static_cast_answer(type_handle(from), type_handle(to))
@@ -149,7 +164,11 @@ impl CompilerHost for EngineHost {
     }
     fn field_by_name(&self, ty: TypeId, name: &str) -> Option<Arc<FieldInfo>> {
         let mt = type_handle(ty).as_method_table()?;
-        let f = mt.class().fields().iter().find(|f| f.name() == name && !f.is_static())?;
+        let f = mt
+            .class()
+            .fields()
+            .iter()
+            .find(|f| f.name() == name && !f.is_static())?;
         self.field_info(f).ok()
     }
     fn string_literal(&self, scope: MethodId, token: Token) -> HostResult<u64> {
@@ -166,7 +185,13 @@ impl CompilerHost for EngineHost {
         })
     }
     fn stable_entry(&self, method: MethodId) -> HostResult<u64> {
-        Ok(method_desc(method).stable_entry() as u64)
+        let md = method_desc(method);
+        if crate::stubs::reverse::is_unmanaged_callers_only(md) {
+            return crate::stubs::reverse::native_entry(md)
+                .map(|a| a as u64)
+                .map_err(|e| self.defer_raise(e));
+        }
+        Ok(md.stable_entry() as u64)
     }
     fn helper_address(&self, helper: Helper) -> u64 {
         crate::helpers::address(helper)

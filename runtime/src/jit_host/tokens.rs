@@ -7,16 +7,20 @@ use corten_metadata::{CallingConvention, TableId, Token};
 
 impl EngineHost {
     pub(super) fn token_type(&self, scope: &'static MethodDesc, token: Token) -> HostResult<TypeHandle> {
-        self.load(scope.module().resolve_type(token, &scope.generic_context()))
+        self.load(scope.module().resolve_type(token, scope.context()))
     }
     pub(super) fn token_method(&self, scope: &'static MethodDesc, token: Token) -> HostResult<&'static MethodDesc> {
-        self.load(scope.module().resolve_method(token, &scope.generic_context())).map(|r| r.method)
+        if token == super::methods::ACCESSOR_SELF {
+            return Ok(scope);
+        }
+        self.load(scope.module().resolve_method(token, scope.context()))
+            .map(|r| r.method)
     }
     pub(super) fn token_field(&self, scope: &'static MethodDesc, token: Token) -> HostResult<&'static FieldDesc> {
-        self.load(scope.module().resolve_field(token, &scope.generic_context()))
+        self.load(scope.module().resolve_field(token, scope.context()))
     }
     pub(super) fn token_signature(&self, scope: &'static MethodDesc, token: Token) -> HostResult<Signature> {
-        let s = self.load(scope.module().resolve_standalone_sig(token, &scope.generic_context()))?;
+        let s = self.load(scope.module().resolve_standalone_sig(token, scope.context()))?;
         Ok(Signature {
             has_this: s.has_this,
             ret: type_id(s.ret),
@@ -24,7 +28,6 @@ impl EngineHost {
             convention: match s.calling_convention {
                 CallingConvention::Default => Convention::Managed,
                 CallingConvention::VarArg => Convention::VarArg,
-                _ if s.suppress_gc_transition => Convention::UnmanagedSuppressGc,
                 _ => Convention::Unmanaged,
             },
         })
@@ -37,18 +40,25 @@ impl EngineHost {
             }
             Some(TableId::MethodDef | TableId::MethodSpec) => false,
             Some(TableId::Field) => true,
-            Some(TableId::MemberRef) => module.member_ref_is_field(token),
+            Some(TableId::MemberRef) => {
+                let row = module
+                    .metadata()
+                    .member_ref(token.rid())
+                    .map_err(|e| HostError::InvalidProgram(e.to_string()))?;
+                corten_metadata::sig::is_field(row.signature)
+            }
             _ => return Err(HostError::InvalidProgram(format!("ldtoken of {token:?}"))),
         };
         if is_field {
             self.token_field(scope, token).map(|f| TokenHandle::Field(field_id(f)))
         } else {
-            self.token_method(scope, token).map(|m| TokenHandle::Method(method_id(m)))
+            self.token_method(scope, token)
+                .map(|m| TokenHandle::Method(method_id(m)))
         }
     }
     pub(super) fn literal(&self, scope: &'static MethodDesc, token: Token) -> HostResult<u64> {
-        let units = self.load(scope.module().user_string(token))?;
-        crate::strings::literal(&units)
+        let literal = self.load(scope.module().user_string(token))?;
+        crate::strings::literal(&literal.to_vec())
             .map(|o| o as u64)
             .map_err(|_| HostError::InvalidProgram("out of memory for a string literal".into()))
     }

@@ -3,13 +3,15 @@
 use super::{EngineHost, field_id, method_id, type_handle, type_id};
 use corten_jit::host_api::*;
 use corten_jit::ids::TypeId;
-use corten_loader::{ElementType, FieldDesc, FieldKind, MethodDesc, MethodTable, TypeHandle, well_known};
+use corten_loader::{
+    ElementType, FieldDesc, FieldKind, LoadLevel, MethodDesc, MethodTable, TypeHandle, WellKnown, type_loader,
+};
 use std::sync::Arc;
 
 /// Kind of a value of the type on the evaluation stack and in memory.
 pub fn kind_of(t: TypeHandle) -> TypeKind {
     use ElementType as E;
-    let element = t.normalized_element_type();
+    let element = t.internal_element_type();
     match element {
         E::Void => TypeKind::Void,
         E::Boolean | E::U1 => TypeKind::U1,
@@ -30,6 +32,29 @@ pub fn kind_of(t: TypeHandle) -> TypeKind {
     }
 }
 
+/// `Namespace.Outer+Inner` of the definition behind a type (arrays and TypeDescs: their display name).
+pub fn definition_name(t: TypeHandle) -> String {
+    match t.as_method_table().and_then(|m| m.class().definition()) {
+        Some(d) => d.full_name(),
+        None => t.display_name(),
+    }
+}
+
+/// Whether an object whose static type is `t` has exactly that type: sealed classes, value types, and arrays of them.
+pub fn is_exact(t: TypeHandle) -> bool {
+    let Some(mt) = t.as_method_table() else { return false };
+    if let Some(element) = mt.array_element_type() {
+        // int[] and uint[] (or an enum's array) are castable to each other.
+        return is_exact(element) && !element.internal_element_type().is_primitive();
+    }
+    mt.is_value_type()
+        || (mt
+            .class()
+            .attributes()
+            .contains(corten_metadata::TypeAttributes::SEALED)
+            && !mt.has_variance())
+}
+
 fn primitive_size(k: TypeKind) -> u32 {
     match k {
         TypeKind::Void => 0,
@@ -45,22 +70,26 @@ impl EngineHost {
         let kind = kind_of(t);
         let mt = t.as_method_table();
         let is_value_type = t.is_value_type();
-        let name: Arc<str> = t.definition_name().into();
+        let name: Arc<str> = definition_name(t).into();
         let instantiation: Arc<[TypeId]> = t.instantiation().iter().map(|a| type_id(*a)).collect();
         let (size, align, fields) = if kind == TypeKind::Struct {
-            let mt = mt.ok_or_else(|| HostError::InvalidProgram(format!("{} has no layout", t.full_name())))?;
-            self.load(mt.ensure_layout())?;
+            let mt = mt.ok_or_else(|| HostError::InvalidProgram(format!("{} has no layout", t.display_name())))?;
+            self.load(type_loader::ensure(mt, LoadLevel::Layout))?;
             let mut fields = Vec::new();
             self.flatten(mt, 0, &mut fields)?;
             fields.sort_by_key(|f| f.offset);
-            (mt.num_instance_field_bytes(), mt.alignment(), fields)
+            (mt.value_size(), t.align(), fields)
         } else {
             (primitive_size(kind), primitive_size(kind).max(1), Vec::new())
         };
-        let nullable_of = match t.nullable_underlying() {
+        let nullable_of = match t.nullable_argument() {
             Some(u) => {
                 let mt = mt.ok_or_else(|| HostError::InvalidProgram("Nullable without MethodTable".into()))?;
-                let value = mt.class().fields().iter().find(|f| f.name() == "value" && !f.is_static());
+                let value = mt
+                    .class()
+                    .fields()
+                    .iter()
+                    .find(|f| f.name() == "value" && !f.is_static());
                 value.map(|v| (type_id(u), v.offset()))
             }
             None => None,
@@ -78,14 +107,16 @@ impl EngineHost {
             size,
             align,
             is_value_type,
-            has_gc_pointers: fields.iter().any(|f: &FlatField| matches!(f.kind, TypeKind::Ref | TypeKind::ByRef))
+            has_gc_pointers: fields
+                .iter()
+                .any(|f: &FlatField| matches!(f.kind, TypeKind::Ref | TypeKind::ByRef))
                 || matches!(kind, TypeKind::Ref | TypeKind::ByRef),
             fields: fields.into(),
             vector_size,
             nullable_of,
             is_delegate: t.is_delegate(),
             is_interface: t.is_interface(),
-            is_exact: t.is_exact(),
+            is_exact: is_exact(t),
             name,
             instantiation,
             method_table: t.raw() as u64,
@@ -96,24 +127,27 @@ impl EngineHost {
         let repeat = mt.class().inline_array_length();
         let start = out.len();
         for f in mt.class().fields().iter().filter(|f| !f.is_static()) {
-            let ty = self.load(f.ty())?;
+            let ty = self.load(f.field_type())?;
             let offset = base + f.offset();
             match kind_of(ty) {
                 TypeKind::Struct => match ty.as_method_table() {
                     Some(inner) => {
-                        self.load(inner.ensure_layout())?;
+                        self.load(type_loader::ensure(inner, LoadLevel::Layout))?;
                         self.flatten(inner, offset, out)?;
                     }
-                    None => return Err(HostError::InvalidProgram(format!("field type {}", ty.full_name()))),
+                    None => return Err(HostError::InvalidProgram(format!("field type {}", ty.display_name()))),
                 },
                 kind => out.push(FlatField { offset, kind }),
             }
         }
         if let Some(n) = repeat {
             let one: Vec<FlatField> = out[start..].to_vec();
-            let stride = mt.num_instance_field_bytes() / n.max(1);
+            let stride = mt.value_size() / n.max(1);
             for i in 1..n {
-                out.extend(one.iter().map(|f| FlatField { offset: f.offset + i * stride, kind: f.kind }));
+                out.extend(one.iter().map(|f| FlatField {
+                    offset: f.offset + i * stride,
+                    kind: f.kind,
+                }));
             }
         }
         Ok(())
@@ -123,22 +157,31 @@ impl EngineHost {
         let owner = f.owner();
         let place = match f.kind() {
             FieldKind::Instance => {
-                self.load(owner.ensure_layout())?;
-                let header = if owner.as_type_handle().is_value_type() { 0 } else { 8 };
-                FieldPlace::Instance { offset: f.offset() + header }
+                self.load(type_loader::ensure(owner, LoadLevel::Layout))?;
+                let offset = if owner.is_value_type() {
+                    f.offset()
+                } else {
+                    f.object_offset()
+                };
+                FieldPlace::Instance { offset }
             }
-            FieldKind::ThreadStatic => FieldPlace::ThreadStatic { key: f as *const FieldDesc as u64 },
-            FieldKind::Static | FieldKind::Rva => {
-                FieldPlace::Static { address: self.load(corten_loader::statics::static_field_address(f))? as u64 }
-            }
+            FieldKind::ThreadStatic => FieldPlace::ThreadStatic {
+                key: f as *const FieldDesc as u64,
+            },
+            FieldKind::Static | FieldKind::Rva(_) => FieldPlace::Static {
+                address: self.load(corten_loader::statics::static_field_address(f))? as u64,
+            },
             FieldKind::Literal => {
-                return Err(HostError::InvalidProgram(format!("literal field {} has no storage", f.name())));
+                return Err(HostError::InvalidProgram(format!(
+                    "literal field {} has no storage",
+                    f.name()
+                )));
             }
         };
         Ok(FieldInfo {
             id: field_id(f),
-            owner: type_id(owner.as_type_handle()),
-            ty: type_id(self.load(f.ty())?),
+            owner: type_id(owner.handle()),
+            ty: type_id(self.load(f.field_type())?),
             place,
             is_static: f.is_static(),
             is_init_only: f.is_init_only(),
@@ -148,13 +191,13 @@ impl EngineHost {
 
     pub(super) fn well_known_type(&self, w: WellKnownType) -> TypeId {
         use WellKnownType as W;
-        let k = well_known();
-        type_id(match w {
+        let k = WellKnown::get();
+        type_id(TypeHandle::of(match w {
             W::Void => k.void,
             W::Object => k.object,
             W::String => k.string,
             W::Boolean => k.boolean,
-            W::Char => k.char,
+            W::Char => k.char_,
             W::SByte => k.sbyte,
             W::Byte => k.byte,
             W::Int16 => k.int16,
@@ -173,7 +216,7 @@ impl EngineHost {
             W::RuntimeFieldHandle => k.runtime_field_handle,
             W::Exception => k.exception,
             W::RuntimeType => k.runtime_type,
-        })
+        }))
     }
 
     pub(super) fn static_cast_answer(&self, from: TypeHandle, to: TypeHandle) -> Option<bool> {
@@ -181,33 +224,43 @@ impl EngineHost {
             return Some(true);
         }
         // An object of the static type `from` may be of a derived type unless `from` is exact.
-        if from.is_exact() && !from.is_nullable() { Some(false) } else { None }
+        if is_exact(from) && !from.is_nullable() {
+            Some(false)
+        } else {
+            None
+        }
     }
 
     pub(super) fn class_init_answer(&self, t: TypeHandle, _from: &'static MethodDesc) -> HostResult<ClassInit> {
-        let Some(mt) = t.as_method_table() else { return Ok(ClassInit::NotNeeded) };
+        let Some(mt) = t.as_method_table() else {
+            return Ok(ClassInit::NotNeeded);
+        };
         let class = mt.class();
-        if !class.has_class_constructor() || class.is_initialised() {
+        if !class.has_cctor() || class.is_initialized() {
             return Ok(ClassInit::NotNeeded);
         }
-        Ok(ClassInit::Check { flag_address: class.init_flag_address() as u64 })
+        Ok(ClassInit::Check {
+            flag_address: class.init_state_address() as u64,
+        })
     }
 
     pub(super) fn constrained_answer(&self, t: TypeHandle, m: &'static MethodDesc) -> HostResult<Constrained> {
-        use corten_loader::constrained::{ConstrainedResult, resolve_constrained};
         if !t.is_value_type() && !m.is_static() {
             return Ok(Constrained::Dereference);
         }
-        Ok(match self.load(resolve_constrained(t, m))? {
-            ConstrainedResult::Direct(target) => Constrained::Direct(method_id(target)),
-            ConstrainedResult::Box => Constrained::Box,
-            ConstrainedResult::Dereference => Constrained::Dereference,
+        let r = self.load(corten_loader::resolve_constrained(t, m))?;
+        Ok(if r.dereference {
+            Constrained::Dereference
+        } else if r.needs_box {
+            Constrained::Box
+        } else {
+            Constrained::Direct(method_id(r.method))
         })
     }
 
     /// Exact declaring type of a method as a handle.
     pub(super) fn owner_of(&self, m: &'static MethodDesc) -> TypeHandle {
-        m.owner().as_type_handle()
+        m.owner().handle()
     }
     /// Underlying handle (kept here so that the other files need no import).
     pub(super) fn handle(&self, t: TypeId) -> TypeHandle {

@@ -38,12 +38,17 @@ fn field(o: ObjPtr, offset: usize) -> *mut usize {
 /// # Errors
 /// If the type has none (not a delegate).
 pub fn invoke_method(mt: &'static MethodTable) -> VmResult<&'static MethodDesc> {
-    mt.find_method("Invoke").ok_or_else(|| Raise::new(ExceptionKind::InvalidOperation, format!("{} has no Invoke", mt.handle())))
+    mt.find_method("Invoke").ok_or_else(|| {
+        Raise::new(
+            ExceptionKind::InvalidOperation,
+            format!("{} has no Invoke", mt.handle()),
+        )
+    })
 }
 
 /// Finds the method behind a stable entry address (a function pointer made by `ldftn`), if it is one.
 pub fn method_of_entry(code: usize) -> Option<&'static MethodDesc> {
-    corten_loader::precode::method_of_stable_entry(code)
+    corten_loader::precode::method_of_precode(code)
 }
 
 /// Initialises a delegate object. `code` is a code address taking the receiver as its first argument for instance methods;
@@ -67,7 +72,11 @@ pub fn init(
         Some(m) => (m.is_static(), m.signature()?.params.len()),
         None => (target.is_null(), invoke_params),
     };
-    let open = if is_static { params == invoke_params } else { params + 1 == invoke_params };
+    let open = if is_static {
+        params == invoke_params
+    } else {
+        params + 1 == invoke_params
+    };
     if open && target.is_null() {
         let shuffle = shuffle_stub(invoke)?;
         // SAFETY: a live delegate object.
@@ -79,7 +88,10 @@ pub fn init(
         return Ok(());
     }
     if !is_static && target.is_null() {
-        return Err(Raise::new(ExceptionKind::Argument, "Delegate to an instance method cannot have null 'this'."));
+        return Err(Raise::new(
+            ExceptionKind::Argument,
+            "Delegate to an instance method cannot have null 'this'.",
+        ));
     }
     let entry = match method {
         Some(m) if m.is_value_type_instance_method() => m.unboxing_stub()?,
@@ -110,8 +122,14 @@ fn builder(invoke: &'static MethodDesc, name: &str) -> VmResult<FuncBuilder> {
     let host = crate::engine::compiler_host();
     let info = host.method_info(method_id(invoke)).map_err(host_error)?;
     let owner = host.type_info(type_id(invoke.owner().handle())).map_err(host_error)?;
-    FuncBuilder::new(host, format!("{name}({})", invoke.display_name()), None, info.sig.clone(), Some(&owner))
-        .map_err(host_error)
+    FuncBuilder::new(
+        host,
+        format!("{name}({})", invoke.display_name()),
+        None,
+        info.sig.clone(),
+        Some(&owner),
+    )
+    .map_err(host_error)
 }
 
 fn arguments(b: &mut FuncBuilder, from: usize) -> Vec<Value> {

@@ -1,7 +1,7 @@
 //! Methods without IL: stubs made by the engine as IR (or a few bytes of machine code) and compiled like any method.
 
-pub mod array;
 pub mod delegate;
+pub mod reverse;
 
 use crate::error::{ExceptionKind, Raise, VmResult};
 use crate::jit_host::{method_id, type_id};
@@ -14,7 +14,10 @@ use corten_loader::MethodDesc;
 pub fn host_error(e: HostError) -> Raise {
     match &e {
         HostError::Deferred { cookie, .. } => match crate::engine::host().and_then(|h| h.deferred(*cookie)) {
-            Some(d) => Raise::New { kind: d.kind, message: d.message },
+            Some(d) => Raise::New {
+                kind: d.kind,
+                message: d.message,
+            },
             None => Raise::new(ExceptionKind::TypeLoad, e.to_string()),
         },
         HostError::InvalidProgram(m) => Raise::new(ExceptionKind::InvalidProgram, m.clone()),
@@ -26,7 +29,14 @@ pub(crate) fn builder_for(md: &'static MethodDesc) -> VmResult<FuncBuilder> {
     let host = crate::engine::compiler_host();
     let info = host.method_info(method_id(md)).map_err(host_error)?;
     let owner = host.type_info(type_id(md.owner().handle())).map_err(host_error)?;
-    FuncBuilder::new(host, md.display_name(), Some(method_id(md)), info.sig.clone(), Some(&owner)).map_err(host_error)
+    FuncBuilder::new(
+        host,
+        md.display_name(),
+        Some(method_id(md)),
+        info.sig.clone(),
+        Some(&owner),
+    )
+    .map_err(host_error)
 }
 
 /// Stack type of the result of a signature.
@@ -40,13 +50,16 @@ pub(crate) fn result_ty(sig: &Signature) -> VmResult<Option<Ty>> {
 /// # Errors
 /// NotImplementedException naming the method if the engine lacks it.
 pub fn internal_call(md: &'static MethodDesc) -> VmResult<usize> {
-    let class = md.owner().handle().definition_name();
+    let class = crate::jit_host::types::definition_name(md.owner().handle());
     let signature = parameter_list(md);
     match crate::icalls::find(&class, md.name(), &signature) {
         Some(function) => Ok(crate::engine::install_stub(&crate::asm::transition_stub_code(function))),
         None => Err(Raise::new(
             ExceptionKind::NotImplemented,
-            format!("Internal call {class}::{}{signature} is not implemented by this engine.", md.name()),
+            format!(
+                "Internal call {class}::{}{signature} is not implemented by this engine.",
+                md.name()
+            ),
         )),
     }
 }

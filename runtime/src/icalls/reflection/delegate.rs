@@ -55,7 +55,8 @@ pub fn multicast_invoke_slow(mt: usize) -> VmResult<usize> {
 }
 
 extern "C" fn get_invoke_method(mt: usize) -> usize {
-    icall_body(|_| Ok(delegate::invoke_method(table(mt)?)?.stable_entry()))
+    // Managed code wants the method handle, not code.
+    icall_body(|_| Ok(delegate::invoke_method(table(mt)?)?.address()))
 }
 
 extern "C" fn delegate_construct(this: ObjPtr, target: ObjPtr, code: usize) {

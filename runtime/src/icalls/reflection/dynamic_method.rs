@@ -4,6 +4,7 @@
 //! The method is a MethodDesc of kind `Dynamic` whose `runtime_data` is the address of its [`DynamicMethod`]. While it is
 //! compiled, the compiler's host takes body, locals and tokens from here instead of from metadata.
 
+use super::dynamic_sig;
 use super::runtime_method_handle::associated_method;
 use super::support::{field_arg, method_arg, method_table_of, module_arg, null_argument, raw_type};
 use crate::error::{ExceptionKind, Raise, VmResult, icall_body};
@@ -13,8 +14,8 @@ use crate::type_objects::method_stub_object;
 use corten_gc_hooks::handles::HandleKind;
 use corten_gc_hooks::heap::Heap;
 use corten_gc_hooks::object::{ObjPtr, array_data, array_length};
-use corten_loader::{FieldDesc, GenericContext, MethodDesc, MethodKind, MethodSignature, TypeHandle};
-use corten_metadata::{EhClause, EhKind, MethodBody, Token, TypeSig};
+use corten_loader::{FieldDesc, MethodDesc, MethodKind, MethodSignature, TypeHandle};
+use corten_metadata::{EhClause, EhKind, MethodBody, Token};
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 
@@ -100,7 +101,7 @@ pub extern "C" fn get_dynamic_method(
         let module = module_arg(module)?;
         let name = crate::strings::to_rust(name);
         let handle = Heap::get().handles().alloc(HandleKind::Strong, resolver);
-        let signature = parse_signature(module, &copy_bytes(signature))?;
+        let signature = dynamic_sig::parse_method(module, &copy_bytes(signature))?;
         let owner = module.global_type()?;
         let md = corten_loader::new_dynamic_method(&name, owner, module, signature)?;
         let native: &'static DynamicMethod = Box::leak(Box::new(DynamicMethod {
@@ -115,11 +116,6 @@ pub extern "C" fn get_dynamic_method(
 
 fn malformed(e: impl std::fmt::Display) -> Raise {
     Raise::new(ExceptionKind::InvalidProgram, e.to_string())
-}
-
-fn parse_signature(module: &'static corten_loader::Module, blob: &[u8]) -> VmResult<MethodSignature> {
-    let parsed = corten_metadata::sig::parse_method(blob).map_err(malformed)?;
-    Ok(module.resolve_method_sig(&parsed, GenericContext::default())?)
 }
 
 /// Contents of a byte array object (null: empty).
@@ -259,18 +255,8 @@ fn read_body(md: &'static MethodDesc) -> VmResult<DynamicBody> {
         }
         clauses
     };
-    let mut locals = Vec::new();
-    if !signature.is_empty() {
-        for local in corten_metadata::sig::parse_locals(&signature).map_err(malformed)? {
-            let mut ty = local.strip_modifiers();
-            let mut pinned = false;
-            while let TypeSig::Pinned(inner) = ty {
-                pinned = true;
-                ty = inner.strip_modifiers();
-            }
-            locals.push((md.module().resolve_type_sig(ty, GenericContext::default())?, pinned));
-        }
-    }
+    let locals =
+        if signature.is_empty() { Vec::new() } else { dynamic_sig::parse_locals(md.module(), &signature)? };
     Ok(DynamicBody {
         code: code.into_boxed_slice(),
         max_stack: stack.clamp(0, i32::from(u16::MAX)) as u16,
@@ -357,7 +343,7 @@ pub fn call_site_signature(md: &'static MethodDesc, token: Token) -> VmResult<Me
         let blob = ask(md, "ResolveSignature", |call| call.int(u64::from(token.0)).int(0))?;
         Ok(copy_bytes(blob as ObjPtr))
     })?;
-    parse_signature(md.module(), &blob)
+    dynamic_sig::parse_method(md.module(), &blob)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ pub mod array;
 pub mod boxing;
 pub mod delegate;
 pub mod dynamic_method;
+pub mod dynamic_sig;
 pub mod invoke;
 pub mod metadata_import;
 pub mod runtime_assembly;

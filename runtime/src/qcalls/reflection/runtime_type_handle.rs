@@ -118,10 +118,7 @@ extern "C" fn get_activation_info(
             None => {
                 return Err(Raise::new(
                     ExceptionKind::MissingMethod,
-                    format!(
-                        "No parameterless constructor defined for type '{}'.",
-                        mt.handle().display_name()
-                    ),
+                    "No parameterless constructor defined.",
                 ));
             }
         }
