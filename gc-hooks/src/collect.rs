@@ -317,9 +317,10 @@ impl Collector {
         trace.drain();
         self.finish_tracing(heap, lists, &mut trace, false);
         let promoted = trace.promoted;
+        let has_pins = trace.has_pins;
         self.stack = trace.into_stack();
         self.dirty = dirty;
-        nursery.finish_minor(layout, crate::stress::poison());
+        nursery.finish_minor(layout, has_pins, crate::stress::poison());
         promoted + large.finish_minor(layout, stamp)
     }
 

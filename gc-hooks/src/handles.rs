@@ -141,6 +141,7 @@ impl HandleTable {
     }
 
     /// Makes a handle to `obj` (may be null). Infallible but for memory.
+    #[allow(clippy::not_unsafe_ptr_arg_deref, reason = "the slot is the table's own")]
     pub fn alloc(&self, kind: HandleKind, obj: ObjPtr) -> *mut ObjPtr {
         let slot = self.pools[kind as usize].take(|| new_segment(kind)) as *mut ObjPtr;
         // SAFETY: the slot is ours.
@@ -149,6 +150,7 @@ impl HandleTable {
     }
 
     /// Makes a dependent handle.
+    #[allow(clippy::not_unsafe_ptr_arg_deref, reason = "the slot is the table's own")]
     pub fn alloc_dependent(&self, primary: ObjPtr, secondary: ObjPtr) -> *mut ObjPtr {
         let slot =
             self.pools[HandleKind::Dependent as usize].take(|| new_segment(HandleKind::Dependent)) as *mut ObjPtr;

@@ -275,6 +275,10 @@ impl Heap {
     /// # Errors
     /// No memory within the limit.
     #[inline]
+    #[allow(
+        clippy::not_unsafe_ptr_arg_deref,
+        reason = "MethodTables are never freed; any pointer to one is good"
+    )]
     pub fn alloc_object(&self, thread: &mut ThreadHeader, mt: *const MethodTableHeader) -> Result<ObjPtr, OutOfMemory> {
         // SAFETY: a MethodTable is immutable and never freed while it can be allocated from.
         let (size, finalizer) = unsafe { ((*mt).base_size as usize, (*mt).has_finalizer()) };
@@ -292,6 +296,10 @@ impl Heap {
     /// # Errors
     /// No memory within the limit, or the size overflows.
     #[inline]
+    #[allow(
+        clippy::not_unsafe_ptr_arg_deref,
+        reason = "MethodTables are never freed; any pointer to one is good"
+    )]
     pub fn alloc_array(
         &self,
         thread: &mut ThreadHeader,
@@ -334,6 +342,10 @@ impl Heap {
     ///
     /// # Errors
     /// The frozen range is full.
+    #[allow(
+        clippy::not_unsafe_ptr_arg_deref,
+        reason = "MethodTables are never freed; any pointer to one is good"
+    )]
     pub fn alloc_frozen_array(&self, mt: *const MethodTableHeader, length: usize) -> Result<ObjPtr, OutOfMemory> {
         // SAFETY: as in `alloc_object`.
         let size = unsafe { (*mt).size_with_length(length) };

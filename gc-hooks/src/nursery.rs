@@ -132,8 +132,8 @@ impl Nursery {
     }
 
     /// After a minor collection: blocks with mark bits are retained with exactly the marked objects, all others are
-    /// free. Clears the mark bits. `poison` fills what is free.
-    pub fn finish_minor(&mut self, layout: &Layout, poison: Option<u8>) {
+    /// free. Clears the mark bits. Without pins there are none. `poison` fills what is free.
+    pub fn finish_minor(&mut self, layout: &Layout, has_pins: bool, poison: Option<u8>) {
         let mut blocks = std::mem::take(&mut self.active);
         blocks.append(&mut self.retained);
         // Low addresses are reused first.
@@ -142,7 +142,7 @@ impl Nursery {
             let start = layout.nursery.start + index as usize * BLOCK_SIZE;
             let end = start + BLOCK_SIZE;
             let had_starts = self.states[index as usize] != BlockState::Active;
-            if layout.marks.any(start, end) {
+            if has_pins && layout.marks.any(start, end) {
                 layout.starts.copy_range(&layout.marks, start, end);
                 layout.marks.clear_range(start, end);
                 self.states[index as usize] = BlockState::Retained;

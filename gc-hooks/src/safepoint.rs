@@ -60,8 +60,8 @@ fn registered_gate<'a>(thread: ThreadPtr) -> Gate<'a> {
     // reached, through raw places, so no reference to the thread's other fields is made.
     unsafe {
         Gate {
-            poll: &*(&raw const (*thread.0).poll_requested),
-            mode: &*(&raw const (*thread.0).gc_mode),
+            poll: &(*thread.0).poll_requested,
+            mode: &(*thread.0).gc_mode,
         }
     }
 }

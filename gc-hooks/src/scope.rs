@@ -40,6 +40,8 @@ pub struct RootFrame {
     previous: *mut RootFrame,
     used: Cell<usize>,
     slots: [Cell<ObjPtr>; INLINE_SLOTS],
+    /// Boxed: slots keep their addresses when the vector grows.
+    #[allow(clippy::vec_box, reason = "the addresses of the slots must not change")]
     overflow: Cell<Vec<Box<[Cell<ObjPtr>; INLINE_SLOTS]>>>,
 }
 
@@ -114,8 +116,9 @@ impl HandleScope {
         // SAFETY: the frame lives until this scope is dropped.
         let slot = unsafe { (*self.frame).push(obj) };
         // SAFETY: `push` returns the address of a slot.
+        let slot = unsafe { NonNull::new_unchecked(slot) };
         Local {
-            slot: unsafe { NonNull::new_unchecked(slot) },
+            slot,
             scope: PhantomData,
         }
     }
@@ -157,6 +160,7 @@ impl Local<'_> {
 
     /// Replaces the object.
     #[inline]
+    #[allow(clippy::not_unsafe_ptr_arg_deref, reason = "the slot is the scope's own")]
     pub fn set(&self, obj: ObjPtr) {
         // SAFETY: the slot lives as long as the scope, and only its thread writes it while it runs.
         unsafe { self.slot.as_ptr().write(obj) }

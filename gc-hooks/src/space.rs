@@ -85,6 +85,11 @@ impl Layout {
             capacity = round(capacity / 2);
         };
         let layout = LAYOUT.get_or_init(|| layout);
+        // SAFETY: both are parts of the reservation.
+        unsafe {
+            memory::advise_huge(layout.nursery.start, layout.nursery.size());
+            memory::advise_huge(layout.old.start, layout.old.size());
+        }
         barrier::publish_bounds(layout);
         Some(layout)
     }

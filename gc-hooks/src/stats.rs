@@ -1,5 +1,6 @@
 //! Figures about collections.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -171,5 +172,42 @@ impl GcStats {
         history
             .pauses
             .push(record.pause.as_micros().min(u128::from(u32::MAX)) as u32);
+    }
+}
+
+/// The text of `--stats gc`.
+impl fmt::Display for GcStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let megabytes = |bytes: usize| bytes as f64 / f64::from(1 << 20);
+        let full = self.collection_count(2);
+        let pauses = self.pauses();
+        let last = self.last_collection(None);
+        writeln!(
+            f,
+            "gc: {} collections (minor {}, full {full}, induced {})",
+            self.collections(),
+            self.collections() - full,
+            self.induced_collections(),
+        )?;
+        writeln!(
+            f,
+            "gc: pauses p50 {} us, p99 {} us, max {} us, total {:.1} ms ({:.1} % of the time)",
+            pauses.p50,
+            pauses.p99,
+            pauses.max,
+            pauses.total as f64 / 1000.0,
+            self.pause_percentage(),
+        )?;
+        writeln!(
+            f,
+            "gc: survived the nursery {:.1} MB; last collection (generation {}): {:.1} MB -> {:.1} MB, {} pinned objects, \
+             {:.1} MB of holes",
+            megabytes(self.promoted_bytes() as usize),
+            last.generation,
+            megabytes(last.bytes_before),
+            megabytes(last.bytes_after),
+            last.pinned_objects,
+            megabytes(last.fragmented),
+        )
     }
 }

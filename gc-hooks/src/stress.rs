@@ -17,6 +17,8 @@ pub enum StressMode {
     EverySafepoint,
     /// At every Nth allocation.
     EveryNth(u32),
+    /// At random allocations, one in 32 on average, by seed.
+    Random(u32),
 }
 
 impl StressMode {
@@ -31,12 +33,18 @@ impl StressMode {
         }
     }
 
+    /// The mode of a `CORTEN_GCSTRESS` text: a number (see [`Self::from_number`]) or `random:SEED`. Off if it is neither.
+    pub fn from_text(text: &str) -> Self {
+        let text = text.trim();
+        if let Some(seed) = text.strip_prefix("random:") {
+            return seed.parse().map_or(StressMode::Off, StressMode::Random);
+        }
+        text.parse().map_or(StressMode::Off, Self::from_number)
+    }
+
     /// The mode that `CORTEN_GCSTRESS` asks for.
     pub fn from_environment() -> Self {
-        let number = std::env::var("CORTEN_GCSTRESS")
-            .ok()
-            .and_then(|text| text.trim().parse().ok());
-        Self::from_number(number.unwrap_or(0))
+        std::env::var("CORTEN_GCSTRESS").map_or(StressMode::Off, |text| Self::from_text(&text))
     }
 }
 
@@ -44,6 +52,8 @@ impl StressMode {
 static PERIOD: AtomicU32 = AtomicU32::new(0);
 static POLLS: AtomicU32 = AtomicU32::new(0);
 static COUNT: AtomicU64 = AtomicU64::new(0);
+/// State of the generator of the random mode; 0 = another mode.
+static RANDOM: AtomicU64 = AtomicU64::new(0);
 
 /// Every this many stress collections one is full.
 const FULL_EVERY: u64 = 16;
@@ -55,7 +65,13 @@ pub fn configure(mode: StressMode) {
         StressMode::EveryAllocation => (1, 0),
         StressMode::EverySafepoint => (1, 1),
         StressMode::EveryNth(n) => (n, 0),
+        StressMode::Random(_) => (1, 0),
     };
+    let state = match mode {
+        StressMode::Random(seed) => (u64::from(seed) << 1 | 1).wrapping_mul(0x9E37_79B9_7F4A_7C15),
+        _ => 0,
+    };
+    RANDOM.store(state, Relaxed);
     POLLS.store(polls, Relaxed);
     PERIOD.store(period, Relaxed);
 }
@@ -87,6 +103,17 @@ pub(crate) fn before_allocation(heap: &Heap, thread: &mut ThreadHeader) {
     if period == 0 {
         return;
     }
+    let mut state = RANDOM.load(Relaxed);
+    if state != 0 {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        // A lost update only makes another sequence; with one thread the sequence depends on the seed alone.
+        RANDOM.store(state, Relaxed);
+        if !(state >> 32).is_multiple_of(32) {
+            return;
+        }
+    }
     let count = COUNT.fetch_add(1, Relaxed);
     if count.is_multiple_of(period) {
         collect(heap, thread, count / period);
@@ -100,5 +127,20 @@ pub(crate) fn poll(thread: &mut ThreadHeader) {
     {
         let count = COUNT.fetch_add(1, Relaxed);
         collect(heap, thread, count);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_the_environment() {
+        assert_eq!(StressMode::from_text("0"), StressMode::Off);
+        assert_eq!(StressMode::from_text("1"), StressMode::EveryAllocation);
+        assert_eq!(StressMode::from_text("2"), StressMode::EverySafepoint);
+        assert_eq!(StressMode::from_text("50"), StressMode::EveryNth(50));
+        assert_eq!(StressMode::from_text("random:7"), StressMode::Random(7));
+        assert_eq!(StressMode::from_text("often"), StressMode::Off);
     }
 }

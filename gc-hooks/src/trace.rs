@@ -145,7 +145,8 @@ pub(crate) struct MinorTrace<'a> {
     pub old: &'a mut OldSpace,
     large: &'a mut LargeSpace,
     stack: Vec<usize>,
-    has_pins: bool,
+    /// Nursery objects are marked.
+    pub has_pins: bool,
     stamp: u32,
     /// Bytes copied.
     pub promoted: usize,

@@ -36,7 +36,6 @@ fn barriers_mark_cards_and_keep_registers() {
         // The by-reference form advances both registers and clobbers rax and rcx only.
         let mut source = [young, old];
         let (mut to, mut from) = (slot(0) as usize, source.as_ptr() as usize);
-        let kept: [u64; 9];
         let mut out = [0u64; 9];
         asm!(
             "push rbx",
@@ -53,7 +52,7 @@ fn barriers_mark_cards_and_keep_registers() {
             out("rax") out[0], out("rdx") out[1], out("r8") out[2], out("r9") out[3], out("r10") out[4],
             out("r11") out[5], out("r12") out[6], out("r13") out[7], out("r14") out[8], out("rcx") _,
         );
-        kept = [3, 4, 5, 6, 7, 8, 9, 10, 11];
+        let kept = [3, 4, 5, 6, 7, 8, 9, 10, 11];
         assert_eq!(out, kept);
         assert_eq!(to, slot(2) as usize);
         assert_eq!(from, source.as_ptr().add(2) as usize);

@@ -4,6 +4,7 @@
     missing_docs,
     clippy::undocumented_unsafe_blocks,
     clippy::unwrap_used,
+    clippy::boxed_local,
     clippy::expect_used
 )]
 
