@@ -34,7 +34,7 @@ pub struct CollectionRecord {
 }
 
 /// Counters since the start.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct GcStats {
     counts: [AtomicU64; 3],
     induced: AtomicU64,
@@ -44,7 +44,7 @@ pub struct GcStats {
     history: Mutex<History>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct History {
     pauses: Vec<u32>,
     last: [CollectionRecord; 3],
@@ -172,6 +172,12 @@ impl GcStats {
         history
             .pauses
             .push(record.pause.as_micros().min(u128::from(u32::MAX)) as u32);
+    }
+}
+
+impl fmt::Debug for GcStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
