@@ -31,7 +31,7 @@ pub mod module;
 pub mod names;
 pub mod precode;
 pub mod resolve;
-pub mod rva;
+mod rva;
 mod sha1;
 mod sig_compare;
 pub mod statics;

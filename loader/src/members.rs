@@ -59,7 +59,7 @@ pub(crate) fn make_fields(mt: &'static MethodTable) -> Result<Box<[FieldDesc]>> 
         let sig = sig::parse_field(f.signature).map_err(|e| class.module.bad_image(e))?;
         f.element = element_of(&sig, mt);
         if f.kind == FieldKind::Rva(0) {
-            f.kind = FieldKind::Rva(crate::rva::field_data(class.module, f.rid, &sig, mt)?);
+            f.kind = FieldKind::Rva(crate::rva::field_data(class.module, f.rid, &sig)?);
         }
     }
     Ok(fields.into())

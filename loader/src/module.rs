@@ -34,7 +34,7 @@ pub struct Module {
     pub(crate) closed_types: RwLock<FxHashMap<u32, TypeHandle>>,
     pub(crate) closed_methods: RwLock<FxHashMap<u32, ResolvedMethod>>,
     pub(crate) closed_fields: RwLock<FxHashMap<u32, &'static FieldDesc>>,
-    pub(crate) rva_copies: Mutex<FxHashMap<u32, usize>>,
+    pub(crate) rva_copies: Mutex<FxHashMap<u64, usize>>,
     /// Address of the runtime's `RuntimeModule` object slot, 0 until made.
     pub exposed_object: AtomicUsize,
     /// Free for the runtime (for example the ReadyToRun image).

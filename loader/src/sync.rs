@@ -33,7 +33,7 @@ pub fn enter_loader() -> LoaderGuard {
     match BLOCKING.get() {
         None => LOADER_LOCK.lock(),
         Some(hook) => {
-            let token = hook.enter();
+            let mut token = hook.enter();
             // `leave` may wait for a collection to end; a thread that waits for the world to be stopped must
             // not own the loader lock, so the lock is taken only with `try_lock` after leaving.
             loop {
@@ -42,7 +42,7 @@ pub fn enter_loader() -> LoaderGuard {
                 if let Some(guard) = LOADER_LOCK.try_lock() {
                     return guard;
                 }
-                let _ = hook.enter();
+                token = hook.enter();
             }
         }
     }

@@ -187,6 +187,7 @@ impl TypeHandle {
     /// 8 for references, pointers and byrefs, 0 for void.
     pub fn size_in_field(self) -> u32 {
         match self.as_method_table() {
+            Some(_) if self.is_void() => 0,
             Some(m) if m.is_value_type() => m.value_size(),
             _ => 8,
         }
