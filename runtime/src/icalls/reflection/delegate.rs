@@ -3,10 +3,15 @@
 use super::support::{method_table_of, null_argument, read};
 use crate::error::{ExceptionKind, Raise, VmResult, icall_body};
 use crate::icall_table;
+use crate::jit_host::{method_id, type_id};
 use crate::stubs::delegate::{self, offsets};
+use crate::stubs::{host_error, result_ty};
 use crate::thread::Thread;
 use corten_gc_hooks::object::ObjPtr;
 use corten_gc_hooks::{HandleScope, Local, barrier};
+use corten_jit::builder::FuncBuilder;
+use corten_jit::host_api::Dispatch;
+use corten_jit::ir::Callee;
 use corten_loader::{MethodDesc, MethodTable, TypeHandle};
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
@@ -29,6 +34,7 @@ pub mod flags {
     pub const RELAXED_SIGNATURE: i32 = 0x40;
 }
 
+static OPEN_VIRTUAL: RwLock<Option<FxHashMap<(usize, usize), usize>>> = RwLock::new(None);
 static MULTICAST: RwLock<Option<FxHashMap<usize, usize>>> = RwLock::new(None);
 
 fn table(raw: usize) -> VmResult<&'static MethodTable> {
@@ -239,20 +245,70 @@ pub fn bind(
     delegate::init(thread, d, first, exact.stable_entry(), Some(exact))
 }
 
-/// Open instance delegates: non-virtual value type methods take the managed pointer that the delegate passes.
+/// Open instance delegates: value type methods take the managed pointer that the delegate passes; virtual methods are
+/// dispatched on the first argument.
 fn bind_open_instance(thread: &mut Thread, d: Local<'_>, method: &'static MethodDesc) -> VmResult<()> {
-    if method.is_virtual() && !method.is_final() && !method.owner().is_value_type() {
-        return Err(Raise::new(
-            ExceptionKind::NotSupported,
-            format!(
-                "open instance delegates to the virtual method {}",
-                method.display_name()
-            ),
-        ));
+    if !method.is_virtual() || method.is_final() || method.owner().is_value_type() {
+        let scope = HandleScope::new(&mut thread.header);
+        let none = scope.root(std::ptr::null_mut());
+        return delegate::init(thread, d, none, method.stable_entry(), Some(method));
     }
-    let scope = HandleScope::new(&mut thread.header);
-    let none = scope.root(std::ptr::null_mut());
-    delegate::init(thread, d, none, method.stable_entry(), Some(method))
+    let invoke = delegate::invoke_method(method_table_of(d.get()))?;
+    let stub = open_virtual_stub(invoke, method)?;
+    // SAFETY: a live delegate.
+    unsafe {
+        let base = d.get().cast::<u8>();
+        barrier::store_ref(base.add(offsets::TARGET).cast::<ObjPtr>(), d.get());
+        base.add(offsets::METHOD_PTR).cast::<usize>().write(stub);
+        base.add(offsets::METHOD_PTR_AUX)
+            .cast::<usize>()
+            .write(method.stable_entry());
+    }
+    Ok(())
+}
+
+/// Stub of open delegates to a virtual method: drops the delegate argument and calls virtually.
+fn open_virtual_stub(invoke: &'static MethodDesc, method: &'static MethodDesc) -> VmResult<usize> {
+    let key = (invoke.address(), method.address());
+    if let Some(stub) = OPEN_VIRTUAL.read().as_ref().and_then(|m| m.get(&key)) {
+        return Ok(*stub);
+    }
+    let host = crate::engine::compiler_host();
+    let info = host.method_info(method_id(invoke)).map_err(host_error)?;
+    let owner = host.type_info(type_id(invoke.owner().handle())).map_err(host_error)?;
+    let target = host.method_info(method_id(method)).map_err(host_error)?;
+    let name = format!("DelegateOpenVirtual({})", method.display_name());
+    let mut b = FuncBuilder::new(host, name, None, info.sig.clone(), Some(&owner)).map_err(host_error)?;
+    let mut arguments = Vec::new();
+    for i in 1..b.func.arg_count {
+        let local = b.arg(i);
+        arguments.push(b.get(local));
+    }
+    if let Some(receiver) = arguments.first() {
+        b.null_check(*receiver);
+    }
+    let callee = match target.dispatch {
+        Dispatch::Direct => Callee::Direct {
+            method: target.id,
+            entry_slot: target.entry_slot,
+        },
+        Dispatch::Vtable { offset } => Callee::Vtable {
+            method: target.id,
+            offset,
+        },
+        Dispatch::Interface => Callee::Interface { method: target.id },
+        Dispatch::GenericVirtual => {
+            return Err(Raise::new(
+                ExceptionKind::NotSupported,
+                format!("open delegates to the generic virtual method {}", method.display_name()),
+            ));
+        }
+    };
+    let ret = result_ty(&target.sig)?;
+    let value = b.call(callee, target.sig.clone(), arguments, ret, false);
+    b.ret(value);
+    let stub = crate::engine::compile_stub(&b.finish())?;
+    Ok(*OPEN_VIRTUAL.write().get_or_insert_default().entry(key).or_insert(stub))
 }
 
 icall_table! {

@@ -255,8 +255,11 @@ fn read_body(md: &'static MethodDesc) -> VmResult<DynamicBody> {
         }
         clauses
     };
-    let locals =
-        if signature.is_empty() { Vec::new() } else { dynamic_sig::parse_locals(md.module(), &signature)? };
+    let locals = if signature.is_empty() {
+        Vec::new()
+    } else {
+        dynamic_sig::parse_locals(md.module(), &signature)?
+    };
     Ok(DynamicBody {
         code: code.into_boxed_slice(),
         max_stack: stack.clamp(0, i32::from(u16::MAX)) as u16,

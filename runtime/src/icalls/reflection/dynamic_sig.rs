@@ -79,7 +79,11 @@ impl Reader<'_> {
     fn ty_inner(&mut self) -> VmResult<TypeHandle> {
         self.skip_modifiers()?;
         let code = self.byte()?;
-        if let Some(name) = ElementType::CORELIB.into_iter().find(|e| *e as u8 == code).and_then(|e| e.corelib_name()) {
+        if let Some(name) = ElementType::CORELIB
+            .into_iter()
+            .find(|e| *e as u8 == code)
+            .and_then(|e| e.corelib_name())
+        {
             return corelib("System", name);
         }
         Ok(match code {
@@ -124,7 +128,11 @@ impl Reader<'_> {
                 for _ in 0..count {
                     params.push(self.ty()?);
                 }
-                corten_loader::make_fnptr(FnPtrSignature { calling_convention, ret, params: params.into() })
+                corten_loader::make_fnptr(FnPtrSignature {
+                    calling_convention,
+                    ret,
+                    params: params.into(),
+                })
             }
             other => return Err(malformed(format!("element type {other:#x}"))),
         })
@@ -132,7 +140,11 @@ impl Reader<'_> {
 }
 
 fn reader<'a>(module: &'static Module, blob: &'a [u8]) -> Reader<'a> {
-    Reader { sig: SigReader::new(blob), module, depth: 0 }
+    Reader {
+        sig: SigReader::new(blob),
+        module,
+        depth: 0,
+    }
 }
 
 /// A method or call-site signature.

@@ -7,7 +7,11 @@ use crate::reflection_objects::module_object;
 use corten_gc_hooks::object::ObjPtr;
 
 extern "C" fn is_dynamic(assembly: ObjPtr) -> bool {
-    icall_body(|_| Ok(assembly_arg(assembly)?.is_dynamic()))
+    icall_body(|_| {
+        Ok(crate::qcalls::reflection::dynamic_assembly::is_dynamic(assembly_arg(
+            assembly,
+        )?))
+    })
 }
 
 extern "C" fn get_manifest_module(assembly: ObjPtr) -> ObjPtr {

@@ -150,6 +150,12 @@ extern "C" fn has_overridden_begin_end_write(this: ObjPtr) -> bool {
     icall_body(|_| overrides(this, ["BeginWrite", "EndWrite"]))
 }
 
+/// Call-site marker in invocation stubs made by reflection; the address is only wanted by tail calls through helpers, which
+/// this engine does not have.
+extern "C" fn next_call_return_address() -> usize {
+    0
+}
+
 icall_table! {
     /// Type and object calls.
     TABLE: "System.Object" {
@@ -165,6 +171,9 @@ icall_table! {
     "System.Runtime.CompilerServices.MethodTable" {
         "GetNumInstanceFieldBytes" => get_num_instance_field_bytes,
         "GetPrimitiveCorElementType" => get_primitive_cor_element_type,
+    }
+    "System.StubHelpers.StubHelpers" {
+        "NextCallReturnAddress" => next_call_return_address,
     }
     "System.IO.Stream" {
         "HasOverriddenBeginEndRead" => has_overridden_begin_end_read,

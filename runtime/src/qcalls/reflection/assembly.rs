@@ -76,9 +76,11 @@ impl NameParts {
 }
 
 impl NativeNameParts {
+    /// The loader's form.
+    ///
     /// # Safety
     /// The pointers are valid as managed code passes them.
-    unsafe fn to_name(&self) -> AssemblyName {
+    pub unsafe fn to_name(&self) -> AssemblyName {
         // SAFETY: the caller's promise.
         let (name, culture, key) = unsafe {
             let key: &[u8] = if self.key.is_null() || self.key_length <= 0 {

@@ -54,11 +54,7 @@ pub fn context_id(context: ObjPtr) -> VmResult<u64> {
 
 extern "C" fn initialize(managed: usize, is_default: i32, _is_collectible: i32) -> usize {
     qcall_body(|_| {
-        let id = if is_default != 0 {
-            0
-        } else {
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        };
+        let id = if is_default != 0 { 0 } else { next_context_id() };
         let context: &'static NativeContext = Box::leak(Box::new(NativeContext {
             id,
             managed: AtomicUsize::new(managed),
@@ -110,6 +106,11 @@ extern "C" fn load_from_stream(
         result.set(assembly_object(assembly)?);
         Ok(())
     });
+}
+
+/// A fresh context id.
+pub fn next_context_id() -> u64 {
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// The process-wide binder.

@@ -3,6 +3,7 @@
 pub mod assembly;
 pub mod custom_attribute;
 pub mod delegate;
+pub mod dynamic_assembly;
 pub mod handles;
 pub mod load_context;
 pub mod metadata_import;
@@ -19,6 +20,7 @@ pub fn tables() -> Vec<&'static [QCall]> {
         assembly::TABLE,
         custom_attribute::TABLE,
         delegate::TABLE,
+        dynamic_assembly::TABLE,
         load_context::TABLE,
         metadata_import::TABLE,
         module::TABLE,

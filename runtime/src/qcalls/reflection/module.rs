@@ -1,7 +1,7 @@
 //! QCalls of `System.ModuleHandle` and `System.Reflection.RuntimeModule`.
 
 use super::handles::{ObjectHandle, QCallModule, put};
-use crate::error::{ExceptionKind, Raise, VmResult, qcall_body};
+use crate::error::{VmResult, qcall_body};
 use crate::icalls::reflection::support::{corelib, ensure_initialized, frozen_array, raw_types};
 use crate::qcall_table;
 use crate::type_objects::{field_stub_object, type_object};
@@ -201,21 +201,6 @@ extern "C" fn run_module_constructor(module: QCallModule) {
     qcall_body(|_| ensure_initialized(module.module()?.global_type()?));
 }
 
-extern "C" fn create_dynamic_assembly(
-    _context: ObjectHandle,
-    _name: usize,
-    _hash: i32,
-    _access: i32,
-    _result: ObjectHandle,
-) {
-    qcall_body(|_| -> VmResult<()> {
-        Err(Raise::new(
-            ExceptionKind::PlatformNotSupported,
-            "AssemblyBuilder.DefineDynamicAssembly is not supported",
-        ))
-    });
-}
-
 qcall_table! {
     /// Module QCalls.
     TABLE:
@@ -228,5 +213,4 @@ qcall_table! {
     "RuntimeModule_GetFullyQualifiedName" => get_fully_qualified_name,
     "RuntimeModule_GetTypes" => get_types,
     "ReflectionInvocation_RunModuleConstructor" => run_module_constructor,
-    "AppDomain_CreateDynamicAssembly" => create_dynamic_assembly,
 }
