@@ -46,10 +46,10 @@ pub fn check(func: &Func) -> Result<(), CheckError> {
             checker
                 .inst(inst)
                 .map_err(|m| fail(format!("instruction {i} ({})", inst.op), m))?;
-            if let Some(value) = inst.result {
-                if !checker.defined.insert(value) {
-                    return Err(fail(format!("instruction {i}"), format!("{value} is defined twice")));
-                }
+            if let Some(value) = inst.result
+                && !checker.defined.insert(value)
+            {
+                return Err(fail(format!("instruction {i}"), format!("{value} is defined twice")));
             }
         }
         checker

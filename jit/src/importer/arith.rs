@@ -187,11 +187,11 @@ impl Importer<'_, '_> {
             Ty::I64 | Ty::ByRef | Ty::Ref => Ty::I64,
             _ => return invalid("shift of something that is not an integer"),
         };
-        if let (Known::Int(x), Known::Int(n)) = (a.known, count.known) {
-            if let Some(n) = fold_shift(op, ty, x, n) {
-                self.push(Entry::int(ty, n));
-                return Ok(());
-            }
+        if let (Known::Int(x), Known::Int(n)) = (a.known, count.known)
+            && let Some(n) = fold_shift(op, ty, x, n)
+        {
+            self.push(Entry::int(ty, n));
+            return Ok(());
         }
         let value = self.coerce(a, ty)?;
         let count = self.coerce(count, Ty::I32)?;

@@ -117,7 +117,11 @@ impl Importer<'_, '_> {
     /// `stelem.ref`: with the covariance check.
     pub fn stelem_ref(&mut self) -> Step<()> {
         let entry = self.pop()?;
-        let always_fits = entry.is_null() || self.peek(1).copied().is_some_and(|array| self.store_fits(&array, &entry));
+        let always_fits = entry.is_null()
+            || self
+                .peek(1)
+                .copied()
+                .is_some_and(|array| self.store_fits(&array, &entry));
         let value = self.coerce(entry, Ty::Ref)?;
         if always_fits {
             let index = self.pop_index()?;
@@ -138,9 +142,13 @@ impl Importer<'_, '_> {
     fn store_fits(&mut self, array: &Entry, value: &Entry) -> bool {
         let Some(ty) = array.class else { return false };
         let exact = array.exact || self.type_info(ty).is_ok_and(|info| info.is_exact);
-        let Some(element) = self.host.element_type(ty).ok().filter(|_| exact) else { return false };
+        let Some(element) = self.host.element_type(ty).ok().filter(|_| exact) else {
+            return false;
+        };
         element == self.host.well_known(WellKnownType::Object)
-            || value.class.is_some_and(|class| self.host.compare_types_for_cast(class, element) == Some(true))
+            || value
+                .class
+                .is_some_and(|class| self.host.compare_types_for_cast(class, element) == Some(true))
     }
 
     /// `stelem`

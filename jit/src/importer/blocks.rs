@@ -223,11 +223,12 @@ impl Importer<'_, '_> {
         for i in 0..self.stack.len() {
             let mut entry = self.stack[i];
             let ty = self.widened.get(&(offset, i)).copied().unwrap_or(entry.ty);
-            if let Some(home) = entry.home {
-                if entry.ty == ty && slots.iter().all(|s| s.local != home) {
-                    slots.push(Slot { local: home, ty });
-                    continue;
-                }
+            if let Some(home) = entry.home
+                && entry.ty == ty
+                && slots.iter().all(|s| s.local != home)
+            {
+                slots.push(Slot { local: home, ty });
+                continue;
             }
             let local = self.temp(ty);
             let value = self.coerce(entry, ty)?;

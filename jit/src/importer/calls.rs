@@ -220,9 +220,7 @@ impl Importer<'_, '_> {
         if !self.stack.is_empty() {
             return invalid("jmp with a non-empty stack");
         }
-        if self.region != Region::Body || self.b.func.blocks[self.b.current()].protect.as_u32() != 0 {
-            return invalid("jmp out of a protected region");
-        }
+        self.check_return()?;
         for i in 0..self.il_args {
             let entry = self.local_entry(Local::from_u32(i as u32));
             self.push(entry);

@@ -114,6 +114,7 @@ impl Importer<'_, '_> {
 
     /// `br`, and falling through.
     pub fn jump_to(&mut self, target: u32) -> Step<()> {
+        self.check_flow(target)?;
         self.poll_back_edge(target);
         let block = self.edge(target)?;
         self.b.jump(block);
@@ -176,6 +177,8 @@ impl Importer<'_, '_> {
     }
 
     fn two_way(&mut self, cond: Value, then: u32, other: u32) -> Step<()> {
+        self.check_flow(then)?;
+        self.check_flow(other)?;
         let then = self.edge_of_many(then)?;
         let other = self.edge_of_many(other)?;
         self.b.branch(cond, then, other);
@@ -200,10 +203,14 @@ impl Importer<'_, '_> {
             let known = targets[..i].iter().position(|t| *t == target);
             let block = match known {
                 Some(j) => blocks[j],
-                None => self.edge_of_many(target)?,
+                None => {
+                    self.check_flow(target)?;
+                    self.edge_of_many(target)?
+                }
             };
             blocks.push(block);
         }
+        self.check_flow(next)?;
         let default = self.edge_of_many(next)?;
         self.b.terminate(Term::Switch {
             index,
@@ -218,6 +225,7 @@ impl Importer<'_, '_> {
         if self.region != Region::Body {
             return invalid("ret in a filter");
         }
+        self.check_return()?;
         let info = self.type_info(self.own_sig().ret)?;
         let value = match stack_ty(info.kind, info.id) {
             Some(ty) => {

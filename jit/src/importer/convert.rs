@@ -16,10 +16,10 @@ impl Importer<'_, '_> {
 
     /// An entry converted to a numeric kind.
     pub fn convert_entry(&mut self, entry: Entry, kind: TypeKind) -> Step<Entry> {
-        if let Some(n) = entry.as_int() {
-            if let Some(folded) = fold(n, entry.ty, kind) {
-                return Ok(folded);
-            }
+        if let Some(n) = entry.as_int()
+            && let Some(folded) = fold(n, entry.ty, kind)
+        {
+            return Ok(folded);
         }
         let on_stack =
             entry.stack_addr && matches!(kind, TypeKind::NInt | TypeKind::NUInt | TypeKind::I8 | TypeKind::U8);
@@ -117,11 +117,11 @@ impl Importer<'_, '_> {
             _ => return invalid("not an integer type"),
         };
         let entry = self.pop()?;
-        if let Some(n) = entry.as_int() {
-            if let Some(folded) = fold_ovf(n, entry.ty, bits, signed, from_unsigned) {
-                self.push(folded);
-                return Ok(());
-            }
+        if let Some(n) = entry.as_int()
+            && let Some(folded) = fold_ovf(n, entry.ty, bits, signed, from_unsigned)
+        {
+            self.push(folded);
+            return Ok(());
         }
         let value = match entry.ty {
             Ty::Ref | Ty::ByRef => self.coerce(entry, Ty::I64)?,

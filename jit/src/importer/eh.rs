@@ -195,6 +195,60 @@ impl Importer<'_, '_> {
         Ok(())
     }
 
+    /// Offset ranges of the innermost try block and handler (or filter) around an offset.
+    fn regions_at(&self, offset: u32) -> (Option<(u32, u32)>, Option<(u32, u32)>) {
+        let (mut protected, mut handler): (Option<(u32, u32)>, Option<(u32, u32)>) = (None, None);
+        let narrow = |found: &mut Option<(u32, u32)>, start: u32, len: u32| {
+            if contains(start, len, offset) && found.is_none_or(|(_, l)| len < l) {
+                *found = Some((start, len));
+            }
+        };
+        for clause in &self.body.clauses {
+            narrow(&mut protected, clause.try_offset, clause.try_length);
+            narrow(&mut handler, clause.handler_offset, clause.handler_length);
+            if let EhKind::Filter { filter_offset } = clause.kind {
+                narrow(&mut handler, filter_offset, clause.handler_offset - filter_offset);
+            }
+        }
+        (protected, handler)
+    }
+
+    /// Branches and falling through stay in their handler and try block; a try block is entered at its start (I.12.4.2.8).
+    pub fn check_flow(&self, target: u32) -> Step<()> {
+        if self.body.clauses.is_empty() {
+            return Ok(());
+        }
+        let (from_try, from_handler) = self.regions_at(self.at);
+        let (to_try, to_handler) = self.regions_at(target);
+        if from_handler != to_handler {
+            return invalid("branch into or out of a handler");
+        }
+        if from_try == to_try {
+            return Ok(());
+        }
+        if let Some((start, len)) = from_try
+            && !contains(start, len, target)
+        {
+            return invalid("branch out of a try block");
+        }
+        // Every try block that does not contain the source is entered at its start.
+        for clause in &self.body.clauses {
+            let (start, len) = (clause.try_offset, clause.try_length);
+            if contains(start, len, target) && !contains(start, len, self.at) && start != target {
+                return invalid("branch into a try block");
+            }
+        }
+        Ok(())
+    }
+
+    /// `ret` and `jmp` are outside of try blocks and handlers.
+    pub fn check_return(&self) -> Step<()> {
+        if self.region != Region::Body || self.regions_at(self.at) != (None, None) {
+            return invalid("return from a protected region");
+        }
+        Ok(())
+    }
+
     /// Makes the handlers of all clauses that protect an offset reachable.
     pub fn reach_clauses(&mut self, offset: u32) -> Step<()> {
         if self.region != Region::Body {
@@ -311,6 +365,14 @@ impl Importer<'_, '_> {
         }
         self.stack.clear();
         let at = self.at;
+        if let Some(handler) = self.innermost_handler(|_| true) {
+            let clause = &self.body.clauses[handler];
+            if matches!(clause.kind, EhKind::Finally | EhKind::Fault)
+                && !contains(clause.handler_offset, clause.handler_length, target)
+            {
+                return invalid("leave out of a finally or fault handler");
+            }
+        }
         let chain: Vec<usize> = self
             .body
             .clauses

@@ -61,6 +61,10 @@ impl Importer<'_, '_> {
             self.at = ins.offset;
             self.stats.il_instructions += 1;
             let is_prefix = ins.opcode.is_prefix();
+            let depth = self.stack.len();
+            if !is_prefix {
+                self.check_prefixes(ins.opcode)?;
+            }
             match self.step(i, ins) {
                 Ok(Flow::Next) => i += 1,
                 Ok(Flow::Skip(n)) => i += 1 + n,
@@ -71,10 +75,42 @@ impl Importer<'_, '_> {
                 }
                 Err(stop) => return Err(stop),
             }
+            if self.stack.len() > depth && self.stack.len() > usize::from(self.body.max_stack) {
+                return invalid(format!(
+                    "evaluation stack overflow: .maxstack is {}",
+                    self.body.max_stack
+                ));
+            }
             if !is_prefix {
                 self.prefixes = Prefixes::default();
             }
         }
+    }
+
+    /// Every pending prefix must be one of the instruction's (III.2).
+    fn check_prefixes(&self, op: Opcode) -> Step<()> {
+        use Opcode as O;
+        let p = &self.prefixes;
+        let is_call = matches!(op, O::Call | O::Callvirt);
+        let accesses_memory = matches!(
+            op,
+            O::Ldfld | O::Stfld | O::Ldobj | O::Stobj | O::Cpblk | O::Initblk | O::StindI
+        ) || (O::LdindI1 as u16..=O::StindR8 as u16).contains(&(op as u16));
+        let is_static_field = matches!(op, O::Ldsfld | O::Stsfld);
+        let wrong = if p.constrained.is_some() && !is_call && op != O::Ldftn {
+            "constrained."
+        } else if p.readonly && op != O::Ldelema && !is_call {
+            "readonly."
+        } else if p.tail && !is_call && op != O::Calli {
+            "tail."
+        } else if p.flags.volatile && !accesses_memory && !is_static_field {
+            "volatile."
+        } else if p.flags.unaligned.is_some() && !accesses_memory {
+            "unaligned."
+        } else {
+            return Ok(());
+        };
+        invalid(format!("prefix {wrong} before {}", op.mnemonic()))
     }
 
     /// The instruction before is a prefix of this one: a branch between them does not end the block.
@@ -84,6 +120,7 @@ impl Importer<'_, '_> {
 
     /// Falls through to a leader.
     fn jump_to_next(&mut self, offset: u32) -> Step<()> {
+        self.check_flow(offset)?;
         let block = self.edge(offset)?;
         self.b.jump(block);
         Ok(())
@@ -429,7 +466,8 @@ impl Importer<'_, '_> {
                 Operand::U8(n @ (1 | 2 | 4)) => self.prefixes.flags.unaligned = Some(n),
                 _ => return invalid("unaligned. needs 1, 2 or 4"),
             },
-            O::No => return Err(Stop::Unsupported("prefix no.".to_string())),
+            // Not implemented by CoreCLR either.
+            O::No => return invalid("prefix no."),
             #[allow(unreachable_patterns, reason = "the opcode table may grow")]
             other => return Err(Stop::Unsupported(other.mnemonic().to_string())),
         }

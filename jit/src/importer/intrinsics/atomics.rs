@@ -50,7 +50,7 @@ impl Importer<'_, '_> {
         })
     }
 
-    fn to_bits(&mut self, value: Value) -> Value {
+    fn bits_of(&mut self, value: Value) -> Value {
         match self.b.ty(value) {
             Ty::F32 => self.b.conv(ConvOp::BitcastF32I32, value, Ty::I32),
             Ty::F64 => self.b.conv(ConvOp::BitcastF64I64, value, Ty::I64),
@@ -58,7 +58,7 @@ impl Importer<'_, '_> {
         }
     }
 
-    fn from_bits(&mut self, value: Value, mem: MemTy) -> Value {
+    fn value_of_bits(&mut self, value: Value, mem: MemTy) -> Value {
         match mem {
             MemTy::F32 => self.b.conv(ConvOp::BitcastI32F32, value, Ty::F32),
             MemTy::F64 => self.b.conv(ConvOp::BitcastI64F64, value, Ty::F64),
@@ -83,7 +83,7 @@ impl Importer<'_, '_> {
             self.b
                 .helper(Helper::CompareExchangeRef, vec![addr, value, comparand], Ty::Ref)
         } else {
-            let (expected, value) = (self.to_bits(comparand), self.to_bits(value));
+            let (expected, value) = (self.bits_of(comparand), self.bits_of(value));
             let old = self.b.emit(
                 Op::AtomicCas {
                     ty: bits,
@@ -93,7 +93,7 @@ impl Importer<'_, '_> {
                 },
                 loaded_ty(bits),
             );
-            self.from_bits(old, mem)
+            self.value_of_bits(old, mem)
         };
         self.push_typed(old, ty);
         Ok(true)
@@ -108,7 +108,7 @@ impl Importer<'_, '_> {
         let old = if mem == MemTy::Ref {
             self.b.helper(Helper::ExchangeRef, vec![addr, value], Ty::Ref)
         } else {
-            let value = self.to_bits(value);
+            let value = self.bits_of(value);
             let op = Op::AtomicRmw {
                 op: AtomicOp::Xchg,
                 ty: bits,
@@ -116,7 +116,7 @@ impl Importer<'_, '_> {
                 value,
             };
             let old = self.b.emit(op, loaded_ty(bits));
-            self.from_bits(old, mem)
+            self.value_of_bits(old, mem)
         };
         self.push_typed(old, ty);
         Ok(true)
