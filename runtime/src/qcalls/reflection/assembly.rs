@@ -2,7 +2,6 @@
 
 use super::handles::{ObjectHandle, QCallAssembly, put};
 use super::load_context::{binder, context_id};
-use super::runtime_type_handle::is_visible_type;
 use crate::error::{ExceptionKind, Raise, VmResult, qcall_body};
 use crate::exceptions::trace;
 use crate::icalls::reflection::invoke;
@@ -361,16 +360,6 @@ extern "C" fn get_exported_types(assembly: QCallAssembly, result: ObjectHandle) 
             }
             if visible {
                 types.push(t);
-            }
-        }
-        for rid in 1..=metadata.row_count(TableId::ExportedType) {
-            let row = metadata.exported_type(rid).map_err(|e| module.bad_image(e))?;
-            if row.implementation.is(TableId::AssemblyRef) {
-                if let Some(t) = find_type(assembly, &[join(row.namespace, row.name)])? {
-                    if is_visible_type(t) {
-                        types.push(t);
-                    }
-                }
             }
         }
         let objects: Vec<ObjPtr> = types.into_iter().map(type_object).collect();
