@@ -16,6 +16,11 @@ use crate::space::{CARD_SIZE, Layout};
 use crate::stats::CollectionRecord;
 use crate::trace::{FullTrace, MinorTrace, Trace};
 
+/// The old space may grow at least this much between full collections.
+pub(crate) const FULL_BUDGET_MIN: usize = 16 << 20;
+/// Large objects may always grow this much between collections.
+pub(crate) const LARGE_BUDGET_MIN: usize = 8 << 20;
+
 /// A byref root: the slot, the object it points into and the distance from that object's start.
 #[derive(Debug, Clone, Copy)]
 struct ByRef {
@@ -137,6 +142,9 @@ impl Collector {
         if heap.config.verify {
             crate::verify::check_or_abort(heap, spaces, "after a collection");
         }
+        if spaces.large.free_dirty_bytes() > LARGE_BUDGET_MIN * 2 + spaces.large.used_bytes() / 2 {
+            spaces.large.decommit(LARGE_BUDGET_MIN);
+        }
         record.bytes_after = heap.used_bytes(spaces);
         record.fragmented = spaces.old.used_bytes().saturating_sub(spaces.old.object_bytes());
         record.pause = world.stop_time + started.elapsed();
@@ -155,8 +163,8 @@ impl Collector {
     fn set_budgets(heap: &Heap, spaces: &mut Spaces) {
         let live = spaces.old.live_after_full + spaces.large.used_bytes();
         let nursery = spaces.nursery.budget_bytes();
-        spaces.full_budget = (live / 4 * 3).max(nursery * 2).max(16 << 20);
-        spaces.large_budget = (live / 4).max(nursery).max(8 << 20);
+        spaces.full_budget = (live / 4 * 3).max(FULL_BUDGET_MIN);
+        spaces.large_budget = (live / 4).max(LARGE_BUDGET_MIN);
         if heap.config.hard_limit != 0 {
             spaces.large_budget = spaces.large_budget.min(heap.config.hard_limit / 4);
         }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use parking_lot::Mutex;
 
-use crate::collect::Collector;
+use crate::collect::{Collector, FULL_BUDGET_MIN, LARGE_BUDGET_MIN};
 use crate::finalize::FinalizerQueue;
 use crate::frozen::FrozenSpace;
 use crate::handles::HandleTable;
@@ -186,8 +186,8 @@ impl Heap {
                 large: LargeSpace::new(layout),
                 frozen: FrozenSpace::new(layout),
                 medium: (0, 0),
-                large_budget: nursery.max(8 << 20),
-                full_budget: (nursery * 2).max(32 << 20),
+                large_budget: LARGE_BUDGET_MIN,
+                full_budget: FULL_BUDGET_MIN * 2,
             }),
             collector: Mutex::new(Collector::new()),
             provider: OnceLock::new(),
@@ -686,7 +686,7 @@ const REPORTED_LARGE: usize = 85_000;
 
 /// Nursery bytes if nothing is configured.
 fn default_nursery_size(physical: usize) -> usize {
-    (physical / 512).clamp(4 << 20, 32 << 20)
+    (physical / 512).clamp(4 << 20, 16 << 20)
 }
 
 /// Writes type and length of a new object.

@@ -64,6 +64,11 @@ impl LargeSpace {
         self.used + self.dirty_free
     }
 
+    /// Bytes of free page runs that are still backed by memory.
+    pub fn free_dirty_bytes(&self) -> usize {
+        self.dirty_free
+    }
+
     /// Bytes of the page run for an object of `size` bytes.
     pub fn run_bytes(size: usize) -> Option<usize> {
         // One word more, so that one past the end is still inside the run.
