@@ -87,6 +87,16 @@ fn scalar_kind(ty: Ty) -> TypeKind {
 impl FrameLayout {
     /// Lays out the locals of `func`.
     pub fn of(func: &Func, host: &dyn CompilerHost) -> HostResult<Self> {
+        Self::with_registers(func, host, |_| false)
+    }
+
+    /// The same where some locals (scalars without references) live in registers: they get no memory, except in functions
+    /// with filters, which must find the other locals at their usual places.
+    pub(crate) fn with_registers(
+        func: &Func,
+        host: &dyn CompilerHost,
+        in_register: impl Fn(Local) -> bool,
+    ) -> HostResult<Self> {
         let parents = func.parent_locals.unwrap_or(0);
         let mut layout = FrameLayout {
             locals: Vec::with_capacity(func.locals.len()),
@@ -123,11 +133,16 @@ impl FrameLayout {
                 Ty::I32 | Ty::F32 => place.size = 4,
                 _ => {}
             }
+            let promoted = in_register(local);
+            if promoted && func.filters.is_empty() {
+                layout.locals.push(place);
+                continue;
+            }
             place.offset = *top;
             let bytes = place.size.next_multiple_of(8);
             *top = top.saturating_add(bytes);
             layout.locals.push(place);
-            if in_parent {
+            if in_parent || promoted {
                 continue;
             }
             let before = layout.gc_slots.len();

@@ -6,9 +6,10 @@ use crate::ir::{ClauseId, Helper, Inst, Op, ProtectId, Term, Value};
 use crate::layout::{AreaSlot, GcKind};
 use crate::localloc;
 use cranelift_codegen::cursor::Cursor;
-use cranelift_codegen::ir::{self, InstBuilder, JumpTableData, TrapCode, types};
+use cranelift_codegen::ir::{self, BlockArg, InstBuilder, JumpTableData, TrapCode, types};
 use cranelift_codegen::isa::CallConv;
 use cranelift_entity::EntityRef;
+use smallvec::SmallVec;
 
 /// `Thread` field that is non-zero when a safepoint poll must call the engine (offset from r15).
 const THREAD_POLL_FLAG: i32 = 16;
@@ -41,8 +42,9 @@ impl Lowerer<'_> {
         } else {
             self.receive(&params)?;
         }
-        let first = self.blocks[self.func.entry.index()];
-        self.cur.ins().jump(first, &[]);
+        self.zero_registers()?;
+        let (first, args) = self.edge(self.func.entry)?;
+        self.cur.ins().jump(first, &args);
         Ok(())
     }
 
@@ -80,6 +82,13 @@ impl Lowerer<'_> {
         // Registers first: copying big arguments may call memmove.
         let mut big = Vec::new();
         for arg in &abi.args {
+            if let Some(i) = self.promotion.get(crate::ir::Local::new(local)) {
+                if let Some(p) = next.next() {
+                    self.registers[i] = Some(self.local_value(crate::ir::Local::new(local), p)?);
+                }
+                local += 1;
+                continue;
+            }
             let (addr, _) = self.local_addr(crate::ir::Local::new(local))?;
             match arg {
                 ArgLoc::Pieces(pieces) => {
@@ -202,13 +211,13 @@ impl Lowerer<'_> {
     pub(super) fn lower_term(&mut self, term: &Term) -> Result<()> {
         match term {
             Term::Jump(b) => {
-                let b = self.target(*b)?;
-                self.cur.ins().jump(b, &[]);
+                let (b, args) = self.edge(*b)?;
+                self.cur.ins().jump(b, &args);
             }
             Term::Branch { cond, then, other } => {
                 let c = self.get_cond(*cond)?;
-                let (then, other) = (self.target(*then)?, self.target(*other)?);
-                self.cur.ins().brif(c, then, &[], other, &[]);
+                let ((then, then_args), (other, other_args)) = (self.edge(*then)?, self.edge(*other)?);
+                self.cur.ins().brif(c, then, &then_args, other, &other_args);
             }
             Term::Switch {
                 index,
@@ -219,17 +228,49 @@ impl Lowerer<'_> {
                 if self.type_of(i) != types::I32 {
                     return Err(LowerError::Malformed("switch on something else than I32".into()));
                 }
-                let default = self.target(*default)?;
-                let targets = targets.iter().map(|&t| self.target(t)).collect::<Result<Vec<_>>>()?;
+                let (default, default_args) = self.edge(*default)?;
+                let targets = targets.iter().map(|&t| self.edge(t)).collect::<Result<Vec<_>>>()?;
                 let dfg = &mut self.cur.func.dfg;
-                let default = dfg.block_call(default, &[]);
-                let table: Vec<_> = targets.iter().map(|&t| dfg.block_call(t, &[])).collect();
+                let default = dfg.block_call(default, &default_args);
+                let table: Vec<_> = targets.iter().map(|(t, args)| dfg.block_call(*t, args)).collect();
                 let table = self.cur.func.create_jump_table(JumpTableData::new(default, &table));
                 self.cur.ins().br_table(i, table);
             }
             Term::Return(v) => self.lower_return(*v)?,
             Term::Unreachable => {
                 self.cur.ins().trap(UNREACHABLE);
+            }
+        }
+        Ok(())
+    }
+
+    /// A block and the values of the promoted locals that it expects.
+    fn edge(&self, block: crate::ir::Block) -> Result<(ir::Block, SmallVec<[BlockArg; 8]>)> {
+        let target = self.target(block)?;
+        let args = self
+            .promotion
+            .live_in(block)
+            .map(|i| match self.registers[i] {
+                Some(v) => Ok(BlockArg::Value(v)),
+                None => Err(LowerError::Malformed(format!(
+                    "{} has no value here",
+                    self.promotion.locals[i]
+                ))),
+            })
+            .collect::<Result<_>>()?;
+        Ok((target, args))
+    }
+
+    /// Promoted locals start as zero.
+    fn zero_registers(&mut self) -> Result<()> {
+        for i in self.promotion.live_in(self.func.entry) {
+            if self.registers[i].is_none() {
+                let v = match Self::clif_type(self.func.locals[self.promotion.locals[i]].ty)? {
+                    types::F32 => self.cur.ins().f32const(0.0),
+                    types::F64 => self.cur.ins().f64const(0.0),
+                    ty => self.iconst(ty, 0),
+                };
+                self.registers[i] = Some(v);
             }
         }
         Ok(())

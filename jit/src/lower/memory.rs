@@ -2,6 +2,8 @@
 
 use super::structs::{Source, mem_ty};
 use super::{Addr, LowerError, Lowerer, NONE, Result, StructPlace, Val, plain};
+use crate::abi::scalar_type;
+use crate::host_api::TypeKind;
 use crate::ids::TypeId;
 use crate::ir::{AtomicOp, Barrier, Helper, Inst, Local, MemFlags, MemTy, Op, Value};
 use cranelift_codegen::ir::condcodes::IntCC;
@@ -181,6 +183,11 @@ impl Lowerer<'_> {
     }
 
     fn lower_local_get(&mut self, index: u32, result: Value, local: Local) -> Result<()> {
+        if let Some(i) = self.promotion.get(local) {
+            let v = self.registers[i].ok_or_else(|| LowerError::Malformed(format!("{local} has no value here")))?;
+            self.set_plain(result, v);
+            return Ok(());
+        }
         let (addr, kind) = self.local_addr(local)?;
         match mem_ty(kind) {
             Some(mem) => {
@@ -196,6 +203,11 @@ impl Lowerer<'_> {
     }
 
     fn lower_local_set(&mut self, local: Local, v: Value) -> Result<()> {
+        if let Some(i) = self.promotion.get(local) {
+            let v = self.get(v)?;
+            self.registers[i] = Some(self.local_value(local, v)?);
+            return Ok(());
+        }
         let (addr, kind) = self.local_addr(local)?;
         match mem_ty(kind) {
             Some(mem) => {
@@ -208,6 +220,27 @@ impl Lowerer<'_> {
                 self.store_struct(addr, v, &info)
             }
         }
+    }
+
+    /// What a promoted local holds after `v` was stored: small integers are truncated and extended.
+    pub(super) fn local_value(&mut self, local: Local, v: ir::Value) -> Result<ir::Value> {
+        let kind = self.layout.place(local).kind;
+        let narrow = scalar_type(kind);
+        if narrow.is_int() && narrow.bits() < 32 {
+            let n = self.narrow(v, narrow)?;
+            return Ok(match kind {
+                TypeKind::I1 | TypeKind::I2 => self.cur.ins().sextend(types::I32, n),
+                _ => self.cur.ins().uextend(types::I32, n),
+            });
+        }
+        let wanted = Self::clif_type(self.func.locals[local].ty)?;
+        let from = self.type_of(v);
+        if from != wanted {
+            return Err(LowerError::Malformed(format!(
+                "store of {from} to {local} of type {wanted}"
+            )));
+        }
+        Ok(v)
     }
 
     fn lower_store(

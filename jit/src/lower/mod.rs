@@ -14,6 +14,7 @@ mod calls;
 mod control;
 mod intrinsics;
 mod memory;
+mod promote;
 mod structs;
 mod uses;
 
@@ -146,6 +147,9 @@ struct Lowerer<'a> {
     blocks: Vec<ir::Block>,
     /// Locals whose address is taken.
     exposed: Vec<bool>,
+    promotion: promote::Promotion,
+    /// Current values of the promoted locals.
+    registers: Vec<Option<ir::Value>>,
     vals: Vec<Val>,
     // The block at hand: index of definition and last use of each value, number of safepoints before each instruction.
     def: Vec<u32>,
@@ -192,10 +196,6 @@ pub(crate) fn lower(
     clif: &mut ir::Function,
     all_try_calls: bool,
 ) -> Result<Lowered> {
-    let layout = FrameLayout::of(func, host)?;
-    if layout.size > MAX_AREA {
-        return Err(LowerError::TooLarge(format!("{} bytes of locals", layout.size)));
-    }
     let own_abi = if func.parent_locals.is_some() {
         calls::filter_abi()
     } else {
@@ -205,11 +205,6 @@ pub(crate) fn lower(
         AbiSignature::of(&func.sig, host)?
     };
     clif.signature = own_abi.clif();
-    let area = clif.create_sized_stack_slot(StackSlotData::new(
-        StackSlotKind::ExplicitSlot,
-        8,
-        if layout.align16 { 4 } else { 3 },
-    ));
     let mut exposed = vec![false; func.locals.len()];
     for block in func.blocks.values() {
         for inst in &block.insts {
@@ -218,14 +213,29 @@ pub(crate) fn lower(
             }
         }
     }
+    let promotion = promote::Promotion::of(func, &exposed);
+    let layout = FrameLayout::with_registers(func, host, |l| promotion.get(l).is_some())?;
+    if layout.size > MAX_AREA {
+        return Err(LowerError::TooLarge(format!("{} bytes of locals", layout.size)));
+    }
+    let area = clif.create_sized_stack_slot(StackSlotData::new(
+        StackSlotKind::ExplicitSlot,
+        8,
+        if layout.align16 { 4 } else { 3 },
+    ));
     let entry = clif.dfg.make_block();
     clif.layout.append_block(entry);
     let blocks = func
         .blocks
-        .values()
-        .map(|data| {
+        .iter()
+        .map(|(block, data)| {
             let b = clif.dfg.make_block();
             clif.layout.append_block(b);
+            for i in promotion.live_in(block) {
+                if let Ok(ty) = Lowerer::clif_type(func.locals[promotion.locals[i]].ty) {
+                    clif.dfg.append_block_param(b, ty);
+                }
+            }
             if data.cold {
                 clif.layout.set_cold(b);
             }
@@ -245,6 +255,8 @@ pub(crate) fn lower(
         layout,
         blocks,
         exposed,
+        registers: vec![None; promotion.locals.len()],
+        promotion,
         vals: vec![Val::Unset; values],
         def: vec![NONE; values],
         last_use: vec![NONE; values],
@@ -311,7 +323,12 @@ impl<'a> Lowerer<'a> {
                     data.protect
                 )));
             }
-            self.cur.goto_bottom(self.blocks[block.index()]);
+            let start = self.blocks[block.index()];
+            self.cur.goto_bottom(start);
+            self.registers.fill(None);
+            for (n, i) in self.promotion.live_in(block).enumerate() {
+                self.registers[i] = Some(self.cur.func.dfg.block_params(start)[n]);
+            }
             self.analyse(data)?;
             for (index, inst) in data.insts.iter().enumerate() {
                 self.set_il(inst.il);

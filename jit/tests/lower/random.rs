@@ -314,3 +314,128 @@ fn random_functions_compute_what_the_interpreter_does() {
     }
     ON_POLL.set(None);
 }
+
+/// Random control flow over integer locals of several widths, some with their address taken, some used in a handler.
+#[test]
+fn random_control_flow_keeps_locals_right() {
+    const LOCALS: usize = 9;
+    // i64, i64, i64 (exposed), i32, i32, u8, i16, i64, i32
+    let kinds = [I8, I8, I8, I4, I4, U1, I2, I8, I4];
+    let truncate = |local: usize, v: i64| match kinds[local] {
+        I4 => i64::from(v as i32),
+        U1 => i64::from(v as u8),
+        I2 => i64::from(v as i16),
+        _ => v,
+    };
+    let host = Host::new();
+    let rounds = if std::env::var_os("MANY").is_some() { 10000 } else { 300 };
+    for seed in 0..rounds {
+        let mut rng = Rng(seed * 104729 + 3);
+        let blocks = 2 + rng.below(8);
+        // (destination, a, b, operation); then (condition local, then, else). Target `blocks` is the exit.
+        let program: Vec<(Vec<(usize, usize, usize, usize)>, (usize, usize, usize))> = (0..blocks)
+            .map(|_| {
+                let ops = (0..rng.below(6))
+                    .map(|_| (rng.below(LOCALS), rng.below(LOCALS), rng.below(LOCALS), rng.below(5)))
+                    .collect();
+                (ops, (rng.below(LOCALS), rng.below(blocks + 1), rng.below(blocks + 1)))
+            })
+            .collect();
+        let start: Vec<i64> = (0..LOCALS)
+            .map(|i| if i < 3 { rng.below(1000) as i64 } else { 0 })
+            .collect();
+
+        let func = build(&host, sig(I8, &[I8, I8, I8]), |b| {
+            let mut locals: Vec<Local> = (0..3).map(|i| b.arg(i)).collect();
+            for &kind in &kinds[3..] {
+                locals.push(b.temp(if kind == I8 { Ty::I64 } else { Ty::I32 }, kind));
+            }
+            let fuel = b.temp(Ty::I32, I4);
+            let n = b.iconst32(40);
+            b.set(fuel, n);
+            let exposed = b.local_addr(locals[2]);
+            let _ = exposed;
+            let heads: Vec<Block> = (0..=blocks).map(|_| b.create_block()).collect();
+            b.jump(heads[0]);
+            let wide = |b: &mut FuncBuilder, i: usize| {
+                let v = b.get(locals[i]);
+                if kinds[i] == I8 {
+                    v
+                } else {
+                    b.conv(ConvOp::SextI64, v, Ty::I64)
+                }
+            };
+            for (i, (ops, (cond, then, other))) in program.iter().enumerate() {
+                b.switch_to(heads[i]);
+                for &(d, x, y, op) in ops {
+                    let x = wide(b, x);
+                    let y = wide(b, y);
+                    let op = [BinOp::Add, BinOp::Sub, BinOp::Mul, BinOp::Xor, BinOp::And][op];
+                    let mut v = b.bin(op, x, y);
+                    if kinds[d] != I8 {
+                        v = b.conv(ConvOp::Trunc, v, Ty::I32);
+                    }
+                    if d == 2 {
+                        // Through its address.
+                        let p = b.local_addr(locals[2]);
+                        b.store(MemTy::I64, p, 0, v, Barrier::None);
+                    } else {
+                        b.set(locals[d], v);
+                    }
+                }
+                b.emit_void(Op::SafepointPoll);
+                let f = b.get(fuel);
+                let one = b.iconst32(1);
+                let f = b.bin(BinOp::Sub, f, one);
+                b.set(fuel, f);
+                let more = b.create_block();
+                b.branch(f, more, heads[blocks]);
+                b.switch_to(more);
+                let c = wide(b, *cond);
+                let three = b.iconst64(3);
+                let c = b.bin(BinOp::And, c, three);
+                b.branch(c, heads[*then], heads[*other]);
+            }
+            b.switch_to(heads[blocks]);
+            let mut sum = b.iconst64(0);
+            for i in 0..LOCALS {
+                let v = wide(b, i);
+                let k = b.iconst64(31);
+                sum = b.bin(BinOp::Mul, sum, k);
+                sum = b.bin(BinOp::Add, sum, v);
+            }
+            b.ret(Some(sum));
+        });
+
+        let mut state = start.clone();
+        let (mut at, mut fuel) = (0, 40);
+        while at != blocks {
+            let (ops, (cond, then, other)) = &program[at];
+            for &(d, x, y, op) in ops {
+                let (x, y) = (state[x], state[y]);
+                let v = match op {
+                    0 => x.wrapping_add(y),
+                    1 => x.wrapping_sub(y),
+                    2 => x.wrapping_mul(y),
+                    3 => x ^ y,
+                    _ => x & y,
+                };
+                state[d] = truncate(d, v);
+            }
+            fuel -= 1;
+            if fuel == 0 {
+                break;
+            }
+            at = if state[*cond] & 3 != 0 { *then } else { *other };
+        }
+        let want = state.iter().fold(0i64, |s, &v| s.wrapping_mul(31).wrapping_add(v));
+        let info = compile(&host, &func);
+        let got = run(info, [start[0] as usize, start[1] as usize, start[2] as usize, 0]).unwrap() as i64;
+        if got != want {
+            panic!(
+                "seed {seed}: {got} instead of {want}\n{}",
+                corten_jit::ir_print::print(&func)
+            );
+        }
+    }
+}
