@@ -107,8 +107,8 @@ impl Module {
         match sig {
             TypeSig::Class(t) | TypeSig::ValueType(t) => self.load_token(*t, ctx),
             TypeSig::GenericInst { definition, args, .. } => {
-                let _depth = type_loader::Depth::enter(|| self.bad_image("signature nests too deeply"))?;
                 let def = self.resolve_type_def(*definition)?;
+                let _depth = type_loader::Depth::enter(|| def.type_load(type_loader::RECURSIVE))?;
                 let args = args
                     .iter()
                     .map(|a| self.load_sig(a, ctx))

@@ -25,6 +25,9 @@ pub(crate) use crate::{
     members::{blank_method, ensure_methods, load_field_type, make_fields},
 };
 
+/// Why a type whose bases or interfaces expand without end is refused.
+pub(crate) const RECURSIVE: &str = "because it has recursive generic definition";
+
 /// Deepest recursion of loading.
 const MAX_DEPTH: u32 = 400;
 
@@ -123,7 +126,7 @@ pub fn ensure(mt: &'static MethodTable, target: LoadLevel) -> Result<()> {
         return Ok(());
     }
     let _guard = crate::sync::enter_loader();
-    let _depth = Depth::enter(|| type_load(mt.handle(), "the type refers to itself without end"))?;
+    let _depth = Depth::enter(|| type_load(mt.handle(), RECURSIVE))?;
     loop {
         if let Some(e) = class.failure.get() {
             return Err(e.clone());
@@ -153,7 +156,11 @@ pub fn ensure(mt: &'static MethodTable, target: LoadLevel) -> Result<()> {
             .store(class.in_progress.load(Ordering::Relaxed) & !bit, Ordering::Relaxed);
         match done {
             Ok(()) => class.level.store(next as u8, Ordering::Release),
-            Err(e) => {
+            Err(mut e) => {
+                // Not the innermost of the endless chain is to blame but the definition that starts it.
+                if matches!(&e, LoadError::TypeLoad { reason, .. } if reason == RECURSIVE) {
+                    e = type_load(mt.handle(), RECURSIVE);
+                }
                 let _ = class.failure.set(e.clone());
                 return Err(e);
             }
