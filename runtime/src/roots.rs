@@ -29,6 +29,7 @@ impl RootProvider for EngineRoots {
             record.visit(v);
         }
         thread.thread_statics.visit(v);
+        thread.interrupt.visit(v);
     }
 
     fn visit_globals(&self, _v: &mut dyn RootVisitor) {}

@@ -61,16 +61,17 @@ pub fn run(config: RuntimeConfig) -> Result<i32, StartError> {
     let entry = assembly.module().typical_method(token.rid())?;
     let _ = ENTRY_ASSEMBLY.set(assembly);
     let code = execute(&config, assembly, entry);
-    let code = match code {
-        Ok(code) => code,
+    match code {
+        Ok(_) => {}
         Err(raise) => {
             crate::exceptions::set_pending(raise);
             crate::exceptions::unhandled::pending_is_unhandled()
         }
     };
     crate::icalls::threading::wait_for_foreground_threads();
-    let code = crate::icalls::environment::latched_exit_code(code);
     process_exit();
+    // A thread or a ProcessExit handler may have changed it since `Main` returned.
+    let code = crate::icalls::environment::exit_code();
     if config.stats {
         crate::stats::print();
     }
@@ -134,7 +135,18 @@ fn utf16z(s: &str) -> Vec<u16> {
     s.encode_utf16().chain(std::iter::once(0)).collect()
 }
 
+/// `String.Empty` has no initialiser in IL: the VM sets it.
+fn init_string_empty() -> VmResult<()> {
+    if let Some(field) = WellKnown::get().string.find_field("Empty") {
+        let empty = crate::strings::literal(&[])?;
+        // SAFETY: a static field of type String in registered static storage; the object is frozen.
+        unsafe { *corten_loader::statics::static_field_address(field)?.cast::<ObjPtr>() = empty };
+    }
+    Ok(())
+}
+
 fn execute(config: &RuntimeConfig, app: &'static Assembly, entry: &'static MethodDesc) -> VmResult<i32> {
+    init_string_empty()?;
     init_cast_cache()?;
     // 1. AppContext.Setup(char** names, char** values, int count)
     let names: Vec<Vec<u16>> = config.properties.iter().map(|(k, _)| utf16z(k)).collect();
@@ -184,7 +196,7 @@ fn execute(config: &RuntimeConfig, app: &'static Assembly, entry: &'static Metho
     let result = call.invoke(entry)?;
     let returns_int = !entry.signature()?.ret.is_void();
     Ok(if returns_int {
-        result.rax as i32
+        crate::icalls::environment::latched_exit_code(result.rax as i32)
     } else {
         crate::icalls::environment::exit_code()
     })

@@ -106,6 +106,30 @@ pub fn create_or_fallback(kind: ExceptionKind, message: Option<&str>) -> ObjPtr 
     }
 }
 
+/// Makes an exception of a CoreLib class that is no [`ExceptionKind`] pending; the result is to be returned as the error.
+pub fn raise_named(namespace: &str, name: &str, message: Option<&str>) -> Raise {
+    let created = (|| {
+        let thread = Thread::current();
+        let mt = corelib_type(namespace, name)?;
+        let scope = HandleScope::new(&mut thread.header);
+        let exception = scope.root(allocate(thread, mt)?);
+        match message {
+            None => ManagedCall::new().obj(exception.get()).invoke(constructor(mt, &[])?)?,
+            Some(text) => {
+                let constructor = constructor(mt, &[WellKnown::get().string.handle()])?;
+                let text = crate::strings::new_string(thread, text)?;
+                ManagedCall::new().obj(exception.get()).obj(text).invoke(constructor)?
+            }
+        };
+        thread.header.pending_exception = exception.get();
+        Ok(())
+    })();
+    match created {
+        Ok(()) => Raise::Pending,
+        Err(raise) => raise,
+    }
+}
+
 /// `COR_E_OUTOFMEMORY`.
 const E_OUTOFMEMORY: i32 = 0x8007_000E_u32 as i32;
 /// Default of `Exception._xcode`.

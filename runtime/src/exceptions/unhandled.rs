@@ -12,7 +12,7 @@ use crate::thread::Thread;
 use corten_gc_hooks::HandleScope;
 use corten_gc_hooks::object::ObjPtr;
 use corten_gc_hooks::scope::Local;
-use corten_loader::{MethodDesc, WellKnown, corelib_type};
+use corten_loader::{MethodDesc, TypeHandle, TypeNameFlags, WellKnown, corelib_type, format_type};
 use std::io::Write;
 use std::sync::OnceLock;
 
@@ -181,7 +181,7 @@ fn native_frames(mut walk: Walk) -> Vec<String> {
     let mut lines = Vec::new();
     loop {
         match walk.step() {
-            Step::Managed(f) => lines.extend(f.method().map(|m| format!("   at {}", native_signature(m)))),
+            Step::Managed(f) => lines.extend(f.traced_method().map(|m| format!("   at {}", native_signature(m)))),
             Step::Entry(_) => {}
             Step::End => return lines,
         }
@@ -194,7 +194,7 @@ fn native_signature(m: &'static MethodDesc) -> String {
         Ok(s) => s
             .params
             .iter()
-            .map(|p| parameter(&p.display_name()))
+            .map(|p| parameter(*p))
             .collect::<Vec<_>>()
             .join(", "),
         Err(_) => "?".to_owned(),
@@ -202,9 +202,20 @@ fn native_signature(m: &'static MethodDesc) -> String {
     format!("{}.{}({params})", m.owner().handle().display_name(), m.name())
 }
 
-fn parameter(name: &str) -> String {
-    name.strip_suffix('&')
-        .map_or_else(|| name.to_owned(), |n| format!("{n} ByRef"))
+/// A parameter type: primitives by their simple names, all others in full, managed pointers as `T ByRef`.
+fn parameter(t: TypeHandle) -> String {
+    let suffix = if t.is_byref() {
+        " ByRef"
+    } else if t.is_pointer() {
+        "*"
+    } else {
+        let primitive = t.as_method_table().is_some_and(|mt| mt.is_true_primitive());
+        return match primitive {
+            true => format_type(t, TypeNameFlags::BASIC),
+            false => t.display_name(),
+        };
+    };
+    t.element_type().map_or_else(|| t.display_name(), |e| parameter(e) + suffix)
 }
 
 /// The frames of the current thread in that format, for `Environment.FailFast` and the like.

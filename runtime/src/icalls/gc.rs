@@ -70,10 +70,15 @@ pub fn next_finalizable() -> Option<(ObjPtr, usize)> {
 /// `GC_ALLOC_FLAGS`.
 const ALLOC_ZEROING_OPTIONAL: i32 = 0x10;
 const ALLOC_PINNED: i32 = 0x40;
+/// `Array.MaxLength`.
+const MAX_ARRAY_LENGTH: usize = 0x7FFF_FFC7;
 
 extern "C" fn allocate_new_array(mt: *const MethodTableHeader, length: i32, flags: i32) -> ObjPtr {
     icall_body(|thread| {
         let length = usize::try_from(length).map_err(|_| Raise::of(ExceptionKind::Overflow))?;
+        if length > MAX_ARRAY_LENGTH {
+            return Err(Raise::new(ExceptionKind::OutOfMemory, "Array dimensions exceeded supported range."));
+        }
         let mut wishes = AllocFlags::empty();
         // SAFETY: managed code passes the MethodTable of an array type.
         let has_references = unsafe { (*mt).contains_gc_pointers() };
@@ -216,6 +221,11 @@ static LATENCY_MODE: AtomicI32 = AtomicI32::new(1);
 /// `GCLargeObjectHeapCompactionMode.Default`.
 static LOH_COMPACTION: AtomicI32 = AtomicI32::new(1);
 
+/// After a full blocking collection `CompactOnce` is over.
+pub fn full_collection_done() {
+    LOH_COMPACTION.store(1, Ordering::Relaxed);
+}
+
 extern "C" fn is_server_gc() -> bool {
     false
 }
@@ -272,8 +282,9 @@ extern "C" fn dependent_alloc(target: ObjPtr, dependent: ObjPtr) -> *mut ObjPtr 
 }
 
 extern "C" fn dependent_get(handle: *mut ObjPtr) -> ObjPtr {
+    let handles = Heap::get().handles();
     // SAFETY: a live dependent handle; cooperative mode.
-    unsafe { Heap::get().handles().secondary(handle) }
+    unsafe { if handles.get(handle).is_null() { std::ptr::null_mut() } else { handles.secondary(handle) } }
 }
 
 extern "C" fn dependent_get_both(handle: *mut ObjPtr, dependent: *mut ObjPtr) -> ObjPtr {

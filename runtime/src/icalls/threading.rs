@@ -176,6 +176,9 @@ fn attach(peer: *mut Thread) -> Result<(), AttachError> {
 /// No thread slot is free.
 pub fn attach_main_thread() -> Result<(), AttachError> {
     attach(Box::into_raw(new_peer()))?;
+    if super::memory::initialize_string_empty().is_err() || crate::exceptions::create::preallocate().is_err() {
+        crate::engine::fatal("the class library lacks types that the engine needs");
+    }
     super::gc::start_finalizer_thread();
     Ok(())
 }
@@ -616,6 +619,9 @@ extern "C" fn get_thread_state(this: ObjPtr) -> i32 {
 extern "C" fn join(this: ObjPtr, timeout_ms: i32) -> bool {
     icall_body(|_| {
         let shared = peer_of(this)?.interrupt.shared.clone();
+        if timeout_ms < -1 {
+            return Err(Raise::new(ExceptionKind::ArgumentOutOfRange, "millisecondsTimeout"));
+        }
         if shared.life.lock().life == Life::Unstarted {
             return Err(Raise::new(ExceptionKind::ThreadState, "Thread has not been started."));
         }
@@ -646,6 +652,13 @@ extern "C" fn wait_multiple(handles: *const usize, count: i32, all: bool, timeou
     icall_body(|_| {
         // SAFETY: managed code passes an array of that many handles in native memory or on its stack.
         let handles = unsafe { std::slice::from_raw_parts(handles, count.max(0) as usize) }.to_vec();
+        if all && (1..handles.len()).any(|i| handles[..i].contains(&handles[i])) {
+            return Err(crate::exceptions::create::raise_named(
+                "System",
+                "DuplicateWaitObjectException",
+                None,
+            ));
+        }
         blocking_wait(&handles, all, timeout_ms, false)
     })
 }

@@ -9,7 +9,11 @@ use corten_gc_hooks::object::{ObjPtr, method_table};
 
 extern "C" fn collect(generation: i32, _mode: i32) {
     qcall_body(|thread| {
-        Heap::get().collect(&mut thread.header, if generation < 0 { 2 } else { generation });
+        let generation = if generation < 0 { 2 } else { generation };
+        Heap::get().collect(&mut thread.header, generation);
+        if generation >= 2 {
+            icalls::full_collection_done();
+        }
         Ok(())
     });
 }
