@@ -1,6 +1,6 @@
 //! castclass, isinst, unbox and the covariance checks of arrays.
 
-use super::objects::{method_table, nullable_value_offset};
+use super::objects::{copy_value, method_table, nullable_value_offset};
 use crate::error::{ExceptionKind, Raise, VmResult, icall_body};
 use corten_gc_hooks::barrier;
 use corten_gc_hooks::object::{ObjPtr, array_length};
@@ -107,19 +107,19 @@ pub unsafe fn write_nullable(t: TypeHandle, o: ObjPtr, destination: *mut u8) -> 
     }
     // A "true" boxed Nullable<T> (made by the reflection services) is copied as it is.
     let same = type_of(o) == t;
-    if !same && !can_unbox(type_of(o), inner) {
+    // Unlike plain unboxing, the type must be exactly T: no enum as its underlying type.
+    if !same && type_of(o) != inner {
         return Err(invalid_cast(o, inner));
     }
     let source = (o as *const u8).wrapping_add(8);
     // SAFETY: both sides have the sizes of their types.
     unsafe {
         if same {
-            barrier::bulk_move_with_barrier(destination, source, mt.value_size() as usize);
+            copy_value(mt, destination, source);
             return Ok(());
         }
         *destination = 1;
-        let size = method_table(inner)?.value_size() as usize;
-        barrier::bulk_move_with_barrier(destination.add(nullable_value_offset(mt)), source, size);
+        copy_value(method_table(inner)?, destination.add(nullable_value_offset(mt)), source);
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ mod dispatch;
 mod objects;
 pub use casting::{can_unbox, check_store, invalid_cast, is_instance, write_nullable};
 pub use dispatch::{entry_for, entry_taking_object};
-pub use objects::{alloc_array, alloc_md_array, box_from, method_table, nullable_value_offset};
+pub use objects::{alloc_array, alloc_md_array, box_from, copy_value, method_table, nullable_value_offset};
 mod throwing;
 
 use crate::asm;

@@ -162,18 +162,26 @@ pub unsafe fn box_from(thread: &mut Thread, t: TypeHandle, value: *const u8) -> 
         None => (mt, value),
     };
     let o = Heap::get().alloc_object(&mut thread.header, payload_mt.as_gc_ptr())?;
-    let dst = (o as *mut u8).wrapping_add(8);
-    let size = payload_mt.value_size() as usize;
-    // SAFETY: the new object's payload has `size` bytes and so has the source; the object is young, but a large or frozen
-    // one would need the barrier, so references go through it.
+    // SAFETY: the new object's payload has the size of the value, and so has the source.
+    unsafe { copy_value(payload_mt, (o as *mut u8).wrapping_add(8), source) };
+    Ok(o)
+}
+
+/// Copies a value of type `mt`, with write barriers if it holds references.
+///
+/// # Safety
+/// Both addresses are of values of that type and do not overlap partially.
+pub unsafe fn copy_value(mt: &'static MethodTable, dst: *mut u8, src: *const u8) {
+    let size = mt.value_size() as usize;
+    // SAFETY: the caller's promise.
     unsafe {
-        if payload_mt.contains_gc_pointers() {
-            barrier::bulk_move_with_barrier(dst, source, size);
+        if mt.contains_gc_pointers() {
+            // A value with references has a size that is a multiple of 8.
+            barrier::bulk_move_with_barrier(dst, src, size);
         } else {
-            std::ptr::copy_nonoverlapping(source, dst, size);
+            std::ptr::copy(src, dst, size);
         }
     }
-    Ok(o)
 }
 
 /// Offset of `value` in a Nullable&lt;T&gt;.

@@ -66,7 +66,6 @@ impl Place {
 pub type Kept = Vec<*mut ObjPtr>;
 
 /// State of the conversions of one call.
-#[derive(Debug)]
 pub struct Conversion<'a> {
     pub thread: &'a mut Thread,
     /// SafeHandles to release after the call.
@@ -296,6 +295,29 @@ impl Conversion<'_> {
             }
             Marshaler::StringBuilder { wide } => {
                 handles::string_builder_from_native(self.thread, object, block, *wide, self.count)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Contents of an object that a callback got by value back into the native original (`[Out]`).
+    ///
+    /// # Errors
+    /// The exception of the conversion.
+    pub fn contents_to_native(&mut self, m: &Marshaler, managed: Place, block: *mut u8) -> VmResult<()> {
+        let scope = HandleScope::new(&mut self.thread.header);
+        let object = scope.root(managed.reference());
+        if object.is_null() {
+            return Ok(());
+        }
+        match m {
+            Marshaler::Array(a) => {
+                // SAFETY: a live array.
+                let count = unsafe { object::array_length(object.get()) };
+                self.elements_to_native(&a.element, a.managed_size, object.slot(), block, count)
+            }
+            Marshaler::LayoutClass(layout) => {
+                self.fields_to_native(layout, Place::through(object.slot().cast(), 8), block)
             }
             _ => Ok(()),
         }

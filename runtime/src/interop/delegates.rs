@@ -20,50 +20,85 @@ use corten_gc_hooks::syncblock;
 use corten_loader::{MethodTable, WellKnown};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
 
 /// `_invocationCount` of a delegate around a native function pointer.
 const UNMANAGED_MARKER: isize = -1;
 
 #[derive(Clone, Copy)]
 struct Thunk {
-    /// Weak handle to the delegate.
-    handle: usize,
+    /// Address of the leaked [`ReverseTarget`].
+    target: usize,
     code: usize,
 }
+
+impl Thunk {
+    fn delegate(self) -> ObjPtr {
+        // SAFETY: targets live for ever, and their handles as long as they are in the table; cooperative mode.
+        unsafe { Heap::get().handles().get((*(self.target as *const ReverseTarget)).delegate) }
+    }
+}
+
+/// Thunks of dead delegates wait here until that many others died, so that a late callback is reported, not random.
+const QUARANTINE: usize = 1024;
 
 #[derive(Default)]
 struct Thunks {
     /// By identity hash code of the delegate.
     by_hash: FxHashMap<u32, Vec<Thunk>>,
-    /// Weak handle by code address.
-    by_code: FxHashMap<usize, usize>,
-    live: usize,
+    by_code: FxHashMap<usize, Thunk>,
+    /// Of dead delegates, oldest first.
+    dead: VecDeque<Thunk>,
     sweep_at: usize,
 }
 
 static THUNKS: Mutex<Option<Thunks>> = Mutex::new(None);
 
-fn target_of(handle: usize) -> ObjPtr {
-    // SAFETY: handles in the table are live; cooperative mode.
-    unsafe { Heap::get().handles().get(handle as *mut ObjPtr) }
-}
-
 impl Thunks {
     fn find(&self, hash: u32, delegate: ObjPtr) -> Option<usize> {
-        self.by_hash.get(&hash)?.iter().find(|t| target_of(t.handle) == delegate).map(|t| t.code)
+        self.by_hash.get(&hash)?.iter().find(|t| t.delegate() == delegate).map(|t| t.code)
     }
 
-    /// Forgets thunks whose delegates died. Their code stays (a late call is reported, not random), but the weak handle of a
-    /// dead delegate remains null for ever, so it is kept too.
+    /// Sets the thunks of dead delegates aside.
     fn sweep(&mut self) {
+        let dead = &mut self.dead;
         for list in self.by_hash.values_mut() {
-            list.retain(|t| !target_of(t.handle).is_null());
+            list.retain(|t| {
+                let live = !t.delegate().is_null();
+                if !live {
+                    dead.push_back(*t);
+                }
+                live
+            });
         }
         self.by_hash.retain(|_, l| !l.is_empty());
-        let by_code = &mut self.by_code;
-        by_code.retain(|_, h| !target_of(*h).is_null());
-        self.live = by_code.len();
-        self.sweep_at = (self.live * 2).max(1024);
+        self.by_code.retain(|_, t| !t.delegate().is_null());
+        self.sweep_at = (self.by_code.len() * 2).max(QUARANTINE);
+    }
+
+    fn add(&mut self, hash: u32, target: ReverseTarget) -> usize {
+        if self.by_code.len() >= self.sweep_at {
+            self.sweep();
+        }
+        let old = if self.dead.len() > QUARANTINE { self.dead.pop_front() } else { None };
+        let thunk = match old {
+            Some(t) => {
+                // SAFETY: nobody else reads the target of a dead delegate; its handle is not used any more.
+                unsafe {
+                    let place = t.target as *mut ReverseTarget;
+                    Heap::get().handles().free((*place).delegate);
+                    place.write(target);
+                }
+                t
+            }
+            None => {
+                let target = Box::into_raw(Box::new(target));
+                Thunk { target: target as usize, code: reverse::make_thunk(target) }
+            }
+        };
+        self.by_hash.entry(hash).or_default().push(thunk);
+        self.by_code.insert(thunk.code, thunk);
+        thunk.code
     }
 }
 
@@ -97,16 +132,9 @@ pub fn function_pointer(thread: &mut Thread, place: Place) -> VmResult<usize> {
     if let Some(code) = table.find(hash, delegate) {
         return Ok(code);
     }
-    if table.live >= table.sweep_at {
-        table.sweep();
-    }
     let handle = Heap::get().handles().alloc(HandleKind::WeakLong, delegate);
-    let target = ReverseTarget { entry: code, method: 0, delegate: handle, stack_words, name: mt.handle().raw() };
-    let code = reverse::make_thunk(target);
-    table.by_hash.entry(hash).or_default().push(Thunk { handle: handle as usize, code });
-    table.by_code.insert(code, handle as usize);
-    table.live += 1;
-    Ok(code)
+    let target = ReverseTarget { entry: code, method: 0, delegate: handle, stack_words, owner: mt.handle().raw() };
+    Ok(table.add(hash, target))
 }
 
 /// A delegate of class `mt` that calls `pointer` (null for 0). Cooperative mode; may compile and collect.
@@ -118,8 +146,8 @@ pub fn from_function_pointer(thread: &mut Thread, pointer: usize, mt: &'static M
         return Ok(std::ptr::null_mut());
     }
     let own = THUNKS.lock().get_or_insert_default().by_code.get(&pointer).copied();
-    if let Some(handle) = own {
-        let delegate = target_of(handle);
+    if let Some(thunk) = own {
+        let delegate = thunk.delegate();
         if !delegate.is_null() {
             if !corten_loader::can_cast_to(method_table_of(delegate).handle(), mt.handle()) {
                 return Err(Raise::new(

@@ -255,7 +255,7 @@ pub fn size_of(t: TypeHandle) -> VmResult<u32> {
     let Some(mt) = t.as_method_table() else {
         return if t.is_pointer() || t.is_function_pointer() { Ok(8) } else { Err(cannot_marshal(t)) };
     };
-    if t.is_enum() || t.is_array() || t.is_string() || t.is_nullable() || t.is_interface() {
+    if t.is_enum() || t.is_array() || mt.is_string() || t.is_nullable() || t.is_interface() {
         return Err(cannot_marshal(t));
     }
     match choose(t, None, CharSet::Ansi, Position::Field) {

@@ -7,7 +7,7 @@ use super::native_type::NativeType;
 use super::text::TextKind;
 use crate::error::VmResult;
 use crate::jit_host::type_id;
-use corten_jit::host_api::{CompilerHost, TypeKind, WellKnownType};
+use corten_jit::host_api::{TypeKind, WellKnownType};
 use corten_jit::ids::TypeId;
 use corten_loader::{ElementType, MethodTable, TypeHandle, WellKnown, corelib_type};
 use std::sync::OnceLock;

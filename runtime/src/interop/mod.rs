@@ -1,12 +1,31 @@
-//! P/Invoke: finding native functions, and which signatures need no marshalling.
+//! Interop: finding native functions, and the conversion of values on the way to and from them.
+//!
+//! Reading order: `native_type` (what metadata asks for), `marshaler` (which conversion), `layout` (native structures),
+//! `signature` (plans of whole signatures), `convert` (the conversions), `delegates` (function pointers). The stubs are in
+//! `stubs::marshal` and `stubs::marshal_reverse`.
+
+pub mod convert;
+pub mod custom;
+pub mod delegates;
+pub mod handles;
+pub mod layout;
+pub mod marshaler;
+pub mod native_type;
+pub mod signature;
+pub mod text;
 
 use crate::error::{ExceptionKind, Raise, VmResult};
-use corten_jit::host_api::{CompilerHost, Signature, TypeKind};
+use corten_jit::host_api::{Signature, TypeKind};
 use corten_loader::MethodDesc;
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 use std::ffi::{CStr, CString};
 use std::path::PathBuf;
+
+/// MarshalDirectiveException with this text.
+pub fn marshal_error(message: impl Into<String>) -> Raise {
+    Raise::new(ExceptionKind::MarshalDirective, message)
+}
 
 /// Directories in which native libraries are looked for (host property NATIVE_DLL_SEARCH_DIRECTORIES).
 static SEARCH: RwLock<Vec<PathBuf>> = RwLock::new(Vec::new());

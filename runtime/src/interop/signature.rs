@@ -6,10 +6,11 @@ use super::native_type::{self, NativeType};
 use super::{custom, handles, marshal_error};
 use crate::error::{ExceptionKind, Raise, VmResult};
 use crate::jit_host::type_id;
-use corten_jit::host_api::{CompilerHost, WellKnownType};
+use corten_jit::host_api::WellKnownType;
 use corten_jit::ids::TypeId;
 use corten_loader::{MethodDesc, TypeHandle};
-use corten_metadata::{AttributeValue, CallingConvention, MethodImplAttributes, PInvokeAttributes, ParamAttributes, TableId, Token};
+use corten_metadata::attribute::{AttributeValue, EnumRef, Primitive};
+use corten_metadata::{CallingConvention, MethodImplAttributes, PInvokeAttributes, ParamAttributes, TableId, Token};
 
 /// Way of one parameter into native code.
 #[derive(Debug)]
@@ -123,8 +124,8 @@ fn settings(md: &'static MethodDesc) -> VmResult<Settings> {
         "UnmanagedFunctionPointerAttribute",
     );
     let value = attribute.and_then(|rid| {
-        let mut resolve = |which: corten_metadata::EnumRef<'_>| {
-            metadata.resolve_local_enum(which).or(Some(corten_metadata::Primitive::I4))
+        let mut resolve = |which: EnumRef<'_>| {
+            metadata.resolve_local_enum(which).or(Some(Primitive::I4))
         };
         metadata.custom_attribute_value(rid, &mut resolve).ok()
     });

@@ -202,6 +202,10 @@ impl CompilerHost for EngineHost {
 }
 
 impl EngineHost {
+    /// Adds the description of a type that the loader does not know: the native form of a structure, in marshalling stubs.
+    pub(crate) fn add_type(&self, info: TypeInfo) {
+        self.types.write().insert(info.id, Arc::new(info));
+    }
     /// Maps a loader result.
     pub(crate) fn load<T>(&self, r: Result<T, LoadError>) -> HostResult<T> {
         r.map_err(|e| self.defer(&e))

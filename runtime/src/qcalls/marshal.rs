@@ -1,78 +1,13 @@
 //! `MarshalNative_*`, debugger output, stack frame queries, and throwing helpers.
 
-use super::native_layout;
 use crate::error::{ExceptionKind, Raise, VmResult, qcall_body};
 use crate::exceptions::{create, frames, trace};
 use crate::managed::ManagedCall;
 use crate::qcall_table;
+use crate::thread::Thread;
 use corten_gc_hooks::HandleScope;
 use corten_gc_hooks::object::ObjPtr;
-use corten_loader::{FieldDesc, MethodTable, TypeHandle, WellKnown, corelib_type, format_method};
-
-fn type_argument(handle: usize) -> VmResult<&'static MethodTable> {
-    // SAFETY: managed code passes a raw TypeHandle or 0.
-    let t = unsafe { TypeHandle::from_raw(handle) }.ok_or_else(|| Raise::new(ExceptionKind::ArgumentNull, "t"))?;
-    t.as_method_table().ok_or_else(|| {
-        Raise::new(
-            ExceptionKind::Argument,
-            format!(
-                "Type '{}' cannot be marshaled as an unmanaged structure; no meaningful size or offset can be computed.",
-                t.display_name()
-            ),
-        )
-    })
-}
-
-extern "C" fn size_of_helper(_local: usize, handle: usize, throw: i32) -> i32 {
-    qcall_body(|_| {
-        // Without the wish to throw, the size of the managed representation serves for what cannot be marshalled.
-        let mt = type_argument(handle)?;
-        match native_layout::size_of(mt) {
-            Ok(size) => Ok(size.size as i32),
-            Err(_) if throw == 0 => Ok(mt.value_size() as i32),
-            Err(raise) => Err(raise),
-        }
-    })
-}
-
-extern "C" fn offset_of(field: *const FieldDesc) -> isize {
-    qcall_body(|_| {
-        // SAFETY: the handle of a RtFieldInfo: a leaked FieldDesc.
-        let field = unsafe { &*field };
-        let (_, fields) = native_layout::layout_of(field.owner())?;
-        fields
-            .iter()
-            .find(|f| std::ptr::eq(f.field, field))
-            .map(|f| f.offset as isize)
-            .ok_or_else(|| Raise::of(ExceptionKind::Argument))
-    })
-}
-
-/// Blittable types need no stub: the caller copies `size` bytes.
-extern "C" fn try_get_struct_marshal_stub(handle: usize, stub: *mut usize, size: *mut usize) -> i32 {
-    qcall_body(|_| {
-        let mt = type_argument(handle)?;
-        let Ok(native) = native_layout::size_of(mt) else { return Ok(0) };
-        if !native.blittable {
-            return Err(Raise::new(
-                ExceptionKind::NotSupported,
-                format!(
-                    "Marshalling of '{}', whose native and managed layouts differ, is not supported.",
-                    mt.handle().display_name()
-                ),
-            ));
-        }
-        // SAFETY: out parameters.
-        unsafe {
-            *stub = 0;
-            *size = native.size as usize;
-        }
-        Ok(1)
-    })
-}
-
-/// Stubs are made on first use.
-extern "C" fn prelink(_method: usize) {}
+use corten_loader::{TypeHandle, WellKnown, corelib_type, format_method};
 
 /// The exception class that CoreCLR associates with an HRESULT.
 fn kind_of_hresult(hr: i32) -> Option<ExceptionKind> {
@@ -107,22 +42,29 @@ fn kind_of_hresult(hr: i32) -> Option<ExceptionKind> {
     })
 }
 
+/// A new exception for a failed HRESULT (cooperative mode).
+///
+/// # Errors
+/// What its creation raises.
+pub fn create_for_hresult(hr: i32) -> VmResult<ObjPtr> {
+    if let Some(kind) = kind_of_hresult(hr) {
+        return create::create(kind, None);
+    }
+    let thread = Thread::current();
+    let mt = corelib_type("System.Runtime.InteropServices", "COMException")?;
+    let w = WellKnown::get();
+    let constructor = create::constructor(mt, &[w.string.handle(), w.int32.handle()])?;
+    let scope = HandleScope::new(&mut thread.header);
+    let text = format!("Exception from HRESULT: 0x{hr:08X}");
+    let message = scope.root(crate::strings::new_string(thread, &text)?);
+    let object = scope.root(create::allocate(thread, mt)?);
+    ManagedCall::new().obj(object.get()).obj(message.get()).int(hr as u32 as u64).invoke(constructor)?;
+    Ok(object.get())
+}
+
 extern "C" fn exception_for_hr(hr: i32, _info: usize, result: *mut ObjPtr) {
-    qcall_body(|thread| {
-        let exception = match kind_of_hresult(hr) {
-            Some(kind) => create::create(kind, None)?,
-            None => {
-                let mt = corelib_type("System.Runtime.InteropServices", "COMException")?;
-                let w = WellKnown::get();
-                let constructor = create::constructor(mt, &[w.string.handle(), w.int32.handle()])?;
-                let scope = HandleScope::new(&mut thread.header);
-                let text = format!("Exception from HRESULT: 0x{hr:08X}");
-                let message = scope.root(crate::strings::new_string(thread, &text)?);
-                let object = scope.root(create::allocate(thread, mt)?);
-                ManagedCall::new().obj(object.get()).obj(message.get()).int(hr as u32 as u64).invoke(constructor)?;
-                object.get()
-            }
-        };
+    qcall_body(|_| {
+        let exception = create_for_hresult(hr)?;
         // SAFETY: a managed local.
         unsafe { *result = exception };
         Ok(())
@@ -191,10 +133,6 @@ extern "C" fn throw_entry_point_not_found(target: usize, interface: usize, metho
 qcall_table! {
     /// Marshalling, diagnostics, throwing.
     TABLE:
-    "MarshalNative_SizeOfHelper" => size_of_helper,
-    "MarshalNative_OffsetOf" => offset_of,
-    "MarshalNative_TryGetStructMarshalStub" => try_get_struct_marshal_stub,
-    "MarshalNative_Prelink" => prelink,
     "MarshalNative_GetExceptionForHR" => exception_for_hr,
     "DebugDebugger_Launch" => debugger_launch,
     "DebugDebugger_Log" => debugger_log,

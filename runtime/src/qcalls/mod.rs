@@ -13,7 +13,7 @@ pub mod gc;
 pub mod interop;
 pub mod marshal;
 pub mod memory;
-pub mod native_layout;
+pub mod native_forms;
 pub mod reflection;
 pub mod threading;
 pub mod wait;
@@ -50,6 +50,7 @@ fn tables() -> Vec<&'static [QCall]> {
         interop::TABLE,
         marshal::TABLE,
         memory::TABLE,
+        native_forms::TABLE,
         threading::TABLE,
     ];
     all.extend(reflection::tables());

@@ -1,13 +1,18 @@
 //! Methods without IL: stubs made by the engine as IR (or a few bytes of machine code) and compiled like any method.
 
 pub mod delegate;
+pub mod marshal;
+pub mod marshal_calls;
+mod marshal_reverse;
 pub mod reverse;
+
+pub use marshal::pinvoke;
 
 use crate::error::{ExceptionKind, Raise, VmResult};
 use crate::jit_host::{method_id, type_id};
 use corten_jit::builder::{FuncBuilder, stack_ty};
-use corten_jit::host_api::{CompilerHost, HostError, Signature};
-use corten_jit::ir::{Callee, Helper, Ty, Value};
+use corten_jit::host_api::{HostError, Signature};
+use corten_jit::ir::Ty;
 use corten_loader::MethodDesc;
 
 /// Maps an interface error met while a stub is built.
@@ -73,40 +78,4 @@ fn parameter_list(md: &'static MethodDesc) -> String {
         }
         Err(_) => "()".to_string(),
     }
-}
-
-/// Code of a P/Invoke or QCall: preemptive mode around a native call with the same (blittable) arguments.
-///
-/// # Errors
-/// DllNotFound, EntryPointNotFound, or MarshalDirective for signatures that need marshalling.
-pub fn pinvoke(md: &'static MethodDesc) -> VmResult<usize> {
-    let target = crate::interop::resolve(md)?;
-    let mut b = builder_for(md)?;
-    let sig = b.func.sig.clone();
-    crate::interop::check_blittable(md, &sig)?;
-    let args: Vec<Value> = (0..b.func.arg_count)
-        .map(|i| {
-            let local = b.arg(i);
-            b.get(local)
-        })
-        .collect();
-    let ret = result_ty(&sig)?;
-    let suppress = crate::interop::suppresses_gc_transition(md);
-    if !suppress {
-        b.helper_void(Helper::EnterPreemptive, vec![]);
-    }
-    let address = b.address(target as u64);
-    let result = b.call(Callee::Native { target: address }, sig.clone(), args, ret, false);
-    let saved = result.map(|v| {
-        let ty = b.ty(v);
-        let local = b.temp(ty, sig.ret);
-        b.set(local, v);
-        local
-    });
-    if !suppress {
-        b.helper_void(Helper::LeavePreemptive, vec![]);
-    }
-    let value = saved.map(|l| b.get(l));
-    b.ret(value);
-    crate::engine::compile_stub(&b.finish())
 }

@@ -1,13 +1,17 @@
 //! Native-to-managed entry of `[UnmanagedCallersOnly]` methods and of delegates passed to native code.
 //!
-//! The entry stub is `mov r10, method; jmp reverse_thunk`. The thunk attaches the thread if it is foreign, switches to
-//! cooperative mode, links an [`EntryFrame`], calls the managed code with the native arguments (blittable: the same
-//! registers and stack words) and undoes all that on the way back. An exception that reaches it is unhandled.
+//! The entry stub is `mov r10, target; jmp reverse_thunk`, where `target` is a [`ReverseTarget`]. The thunk attaches the thread if it is foreign, switches to
+//! cooperative mode, links an [`EntryFrame`], calls the managed code with the native arguments (the same registers and stack
+//! words: the code is either a method with a blittable signature or a stub that marshals) and undoes all that on the way
+//! back. An exception that reaches it is unhandled.
 
 use crate::error::VmResult;
 use crate::thread::{Boundary, EntryFrame, Thread};
+use corten_gc_hooks::heap::Heap;
+use corten_gc_hooks::object::ObjPtr;
 use corten_gc_hooks::safepoint::{ThreadRegistry, is_cooperative};
-use corten_loader::MethodDesc;
+use corten_jit::abi::AbiSignature;
+use corten_loader::{MethodDesc, MethodTable, TypeHandle};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use std::arch::naked_asm;
@@ -26,11 +30,70 @@ pub struct ReverseFrame {
     pub stack_words: usize,
     /// 80: mode to return to (1 = was cooperative).
     pub was_cooperative: usize,
+    /// 88: whose thunk it is.
+    pub callee: *const ReverseTarget,
 }
 
-const _: () = assert!(std::mem::offset_of!(ReverseFrame, target) == 56 && size_of::<ReverseFrame>() == 88);
+const _: () = assert!(std::mem::offset_of!(ReverseFrame, target) == 56 && size_of::<ReverseFrame>() == 96);
+
+/// What a thunk leads to. Lives as long as its thunk (for ever).
+#[derive(Debug)]
+pub struct ReverseTarget {
+    /// Code to call, unless `method` is set.
+    pub entry: usize,
+    /// MethodDesc of an `[UnmanagedCallersOnly]` method, or 0: its current code is called.
+    pub method: usize,
+    /// Weak handle to the delegate, or null.
+    pub delegate: *mut ObjPtr,
+    /// Words of stack arguments.
+    pub stack_words: usize,
+    /// Raw TypeHandle of the delegate type or of the method's owner, for messages.
+    pub owner: usize,
+}
 
 static STUBS: Mutex<Option<FxHashMap<usize, usize>>> = Mutex::new(None);
+
+type DelegateStubs = Mutex<Option<FxHashMap<usize, (usize, usize)>>>;
+static DELEGATE_STUBS: DelegateStubs = Mutex::new(None);
+
+/// Code and words of stack arguments of the stub that calls delegates of class `mt` from native code.
+///
+/// # Errors
+/// MarshalDirectiveException, compilation failures.
+pub fn delegate_stub(mt: &'static MethodTable) -> VmResult<(usize, usize)> {
+    if let Some(&s) = DELEGATE_STUBS.lock().get_or_insert_default().get(&mt.address()) {
+        return Ok(s);
+    }
+    let made = super::marshal_reverse::build(super::delegate::invoke_method(mt)?)?;
+    Ok(*DELEGATE_STUBS.lock().get_or_insert_default().entry(mt.address()).or_insert(made))
+}
+
+/// Makes a thunk for a target that is never freed.
+pub fn make_thunk(target: *const ReverseTarget) -> usize {
+    let mut code = vec![0x49, 0xBA]; // mov r10, imm64
+    code.extend_from_slice(&(target as u64).to_le_bytes());
+    code.extend_from_slice(&[0x48, 0xB8]); // mov rax, imm64
+    code.extend_from_slice(&(reverse_thunk as *const () as u64).to_le_bytes());
+    code.extend_from_slice(&[0xFF, 0xE0]); // jmp rax
+    crate::engine::install_stub(&code)
+}
+
+/// The delegate whose thunk made this frame.
+///
+/// # Safety
+/// `frame` is the frame of a running thunk of a delegate; cooperative mode.
+pub unsafe fn delegate_of_frame(frame: *const ReverseFrame) -> ObjPtr {
+    // SAFETY: the caller's promise; targets are never freed.
+    let (delegate, owner) = unsafe {
+        let callee = &*(*frame).callee;
+        (Heap::get().handles().get(callee.delegate), TypeHandle::from_raw(callee.owner))
+    };
+    if delegate.is_null() {
+        let name = owner.map_or_else(String::new, |t| t.display_name());
+        crate::engine::fatal(&format!("A callback was made on a garbage collected delegate of type '{name}'."));
+    }
+    delegate
+}
 
 /// Whether native code calls this method directly.
 pub fn is_unmanaged_callers_only(md: &'static MethodDesc) -> bool {
@@ -50,17 +113,20 @@ pub fn native_entry(md: &'static MethodDesc) -> VmResult<usize> {
     if let Some(&a) = STUBS.lock().get_or_insert_default().get(&md.address()) {
         return Ok(a);
     }
-    let host = crate::engine::host();
-    if let Some(host) = host {
+    let mut stack_words = 0;
+    if let Some(host) = crate::engine::host() {
         let sig = host.method_signature(md).map_err(super::host_error)?;
         crate::interop::check_blittable(md, &sig)?;
+        stack_words = AbiSignature::of(&sig, host).map_err(super::host_error)?.stack_bytes as usize / 8;
     }
-    let mut code = vec![0x49, 0xBA]; // mov r10, imm64
-    code.extend_from_slice(&(md.address() as u64).to_le_bytes());
-    code.extend_from_slice(&[0x48, 0xB8]); // mov rax, imm64
-    code.extend_from_slice(&(reverse_thunk as *const () as u64).to_le_bytes());
-    code.extend_from_slice(&[0xFF, 0xE0]); // jmp rax
-    let address = crate::engine::install_stub(&code);
+    let target = Box::leak(Box::new(ReverseTarget {
+        entry: 0,
+        method: md.address(),
+        delegate: std::ptr::null_mut(),
+        stack_words,
+        owner: md.owner().handle().raw(),
+    }));
+    let address = make_thunk(target);
     Ok(*STUBS
         .lock()
         .get_or_insert_default()
@@ -68,7 +134,7 @@ pub fn native_entry(md: &'static MethodDesc) -> VmResult<usize> {
         .or_insert(address))
 }
 
-/// See the module documentation. r10 = MethodDesc.
+/// See the module documentation. r10 = ReverseTarget.
 #[unsafe(naked)]
 unsafe extern "C" fn reverse_thunk() {
     naked_asm!(
@@ -100,7 +166,7 @@ unsafe extern "C" fn reverse_thunk() {
 }
 
 /// Attaches and switches; fills the frame.
-unsafe extern "C" fn reverse_enter(md: &'static MethodDesc, frame: *mut ReverseFrame) {
+unsafe extern "C" fn reverse_enter(callee: &'static ReverseTarget, frame: *mut ReverseFrame) {
     if Thread::current_ptr().is_null()
         && let Err(e) = crate::icalls::threading::attach_foreign_thread()
     {
@@ -113,10 +179,11 @@ unsafe extern "C" fn reverse_enter(md: &'static MethodDesc, frame: *mut ReverseF
     if !was_cooperative {
         ThreadRegistry::get().leave_preemptive(&thread.header);
     }
-    let stack_words = crate::engine::host()
-        .and_then(|h| h.method_signature(md).ok())
-        .and_then(|sig| corten_jit::abi::AbiSignature::of(&sig, crate::engine::compiler_host()).ok())
-        .map_or(0, |abi| abi.stack_bytes as usize / 8);
+    let target = match callee.method {
+        0 => callee.entry,
+        // SAFETY: the address of a leaked MethodDesc.
+        md => unsafe { MethodDesc::from_ptr(md) }.entry(),
+    };
     // SAFETY: the thunk's frame has room for the structure; it is live until `reverse_leave`.
     unsafe {
         frame.write(ReverseFrame {
@@ -129,10 +196,11 @@ unsafe extern "C" fn reverse_enter(md: &'static MethodDesc, frame: *mut ReverseF
                 resume_pc: 0,
                 boundary: Boundary::TopLevel,
             },
-            target: md.entry(),
+            target,
             thread,
-            stack_words,
+            stack_words: callee.stack_words,
             was_cooperative: usize::from(was_cooperative),
+            callee,
         });
     }
     thread.header.entry_frame = frame.cast();
