@@ -1,7 +1,6 @@
 //! The evaluation stack (ECMA-335 III.1.1): typed entries, what is known of them, implicit conversions.
 
 use super::{Importer, Step, invalid};
-use crate::builder::loaded_ty;
 use crate::host_api::TypeKind;
 use crate::ids::{MethodId, TypeId};
 use crate::ir::*;
@@ -245,32 +244,18 @@ impl Importer<'_, '_> {
                 self.b.load(MemTy::Struct(b), addr, 0)
             }
             (Ty::Struct(a), scalar) => {
-                let Some(mem) = plain_mem(scalar).filter(|m| mem_size(*m) <= 8) else {
-                    return invalid("value type where a scalar is expected");
-                };
-                if u64::from(self.type_info(a)?.size) < mem_size(mem) {
-                    return invalid("value type where a scalar is expected");
-                }
+                let mem = self.scalar_like(a, scalar)?;
                 self.b.emit(
                     Op::StructField {
                         value,
                         offset: 0,
                         ty: mem,
                     },
-                    loaded_ty(mem),
+                    scalar,
                 )
             }
             (scalar, Ty::Struct(b)) => {
-                let Some(mem) = plain_mem(scalar) else {
-                    return invalid("scalar where a value type is expected");
-                };
-                let size = u64::from(self.type_info(b)?.size);
-                let mem = match (mem, size) {
-                    (MemTy::I32, 1) => MemTy::U8,
-                    (MemTy::I32, 2 | 3) => MemTy::U16,
-                    (m, s) if mem_size(m) <= s => m,
-                    _ => return invalid("scalar where a value type is expected"),
-                };
+                let mem = self.scalar_like(b, scalar)?;
                 self.b.emit(
                     Op::StructMake {
                         ty: b,
@@ -284,6 +269,15 @@ impl Importer<'_, '_> {
             }
             _ => return invalid(format!("{from} where {to} is expected")),
         })
+    }
+
+    /// Memory type by which a wrapper struct and a scalar of its size have the same bytes.
+    fn scalar_like(&mut self, ty: TypeId, scalar: Ty) -> Step<MemTy> {
+        let info = self.type_info(ty)?;
+        match plain_mem(scalar) {
+            Some(mem) if mem_size(mem) == u64::from(info.size) && !info.has_gc_pointers => Ok(mem),
+            _ => invalid(format!("{scalar} meets value type {}", info.name)),
+        }
     }
 
     /// A value truncated and extended as a narrow integer type requires.
@@ -328,6 +322,11 @@ impl Importer<'_, '_> {
         if self.b.ty(value) != Ty::Ref && !self.options.check_pointers {
             return;
         }
+        // The first pages are never mapped: a small constant address faults like null.
+        let value = match entry.known {
+            Known::Int(n) if (1..0x1_0000).contains(&n) => self.b.iconst64(0),
+            _ => value,
+        };
         self.b.null_check(value);
     }
 
