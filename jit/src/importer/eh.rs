@@ -42,6 +42,9 @@ struct Sync {
     exit: Block,
 }
 
+/// Start and length of a region in IL.
+type Range = (u32, u32);
+
 fn contains(start: u32, len: u32, offset: u32) -> bool {
     offset >= start && offset - start < len
 }
@@ -196,9 +199,9 @@ impl Importer<'_, '_> {
     }
 
     /// Offset ranges of the innermost try block and handler (or filter) around an offset.
-    fn regions_at(&self, offset: u32) -> (Option<(u32, u32)>, Option<(u32, u32)>) {
-        let (mut protected, mut handler): (Option<(u32, u32)>, Option<(u32, u32)>) = (None, None);
-        let narrow = |found: &mut Option<(u32, u32)>, start: u32, len: u32| {
+    fn regions_at(&self, offset: u32) -> (Option<Range>, Option<Range>) {
+        let (mut protected, mut handler): (Option<Range>, Option<Range>) = (None, None);
+        let narrow = |found: &mut Option<Range>, start: u32, len: u32| {
             if contains(start, len, offset) && found.is_none_or(|(_, l)| len < l) {
                 *found = Some((start, len));
             }
