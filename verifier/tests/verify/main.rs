@@ -1,0 +1,7 @@
+//! The verifier from outside.
+
+#![allow(clippy::expect_used, reason = "in tests a broken expectation is the report")]
+
+mod corpus;
+mod framework;
+mod support;
