@@ -54,21 +54,35 @@ fn guid_attribute(t: TypeHandle) -> Option<[u8; 16]> {
     parse_guid(std::str::from_utf8(value.get(at..at + length)?).ok()?)
 }
 
+/// A GUID for a type without attribute: name-based (RFC 9562 layout, version 8), stable for a type of an assembly version.
+/// CoreCLR hashes another description of the type, so the values differ from its own.
+fn name_guid(t: TypeHandle) -> [u8; 16] {
+    let text = corten_loader::format_type(
+        t,
+        corten_loader::TypeNameFlags::NAMESPACE
+            | corten_loader::TypeNameFlags::FULL_INST
+            | corten_loader::TypeNameFlags::ASSEMBLY,
+    );
+    let fnv = |seed: u64| {
+        text.bytes()
+            .fold(seed, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3))
+    };
+    let mut bytes = [0u8; 16];
+    bytes[..8].copy_from_slice(&fnv(0xcbf2_9ce4_8422_2325).to_le_bytes());
+    bytes[8..].copy_from_slice(&fnv(0x8422_2325_cbf2_9ce4).to_le_bytes());
+    bytes[7] = bytes[7] & 0x0f | 0x80;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    bytes
+}
+
 extern "C" fn get_guid(this: ObjPtr, result: *mut [u8; 16]) {
     icall_body(|_| {
         // SAFETY: called on a RuntimeType.
         let t = raw_type(unsafe { read::<usize>(this, RUNTIME_TYPE_HANDLE) })?;
-        match guid_attribute(t) {
-            Some(guid) => {
-                // SAFETY: managed code passes a reference to a Guid.
-                unsafe { result.write(guid) };
-                Ok(())
-            }
-            None => Err(Raise::new(
-                ExceptionKind::PlatformNotSupported,
-                format!("the GUID of {}, which has no GuidAttribute", t.display_name()),
-            )),
-        }
+        let guid = guid_attribute(t).unwrap_or_else(|| name_guid(t));
+        // SAFETY: managed code passes a reference to a Guid.
+        unsafe { result.write(guid) };
+        Ok(())
     });
 }
 

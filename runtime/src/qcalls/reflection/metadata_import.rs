@@ -15,9 +15,11 @@ fn children(m: &'static Metadata, table: TableId, parent: Token) -> Vec<Token> {
     match table {
         TableId::TypeDef if is_type => m.nested_types(rid).into_iter().map(|r| Token::new(table, r)).collect(),
         TableId::TypeDef => tokens(2..m.row_count(TableId::TypeDef) + 1),
-        TableId::ExportedType | TableId::AssemblyRef | TableId::File | TableId::ManifestResource | TableId::ModuleRef => {
-            tokens(1..m.row_count(table) + 1)
-        }
+        TableId::ExportedType
+        | TableId::AssemblyRef
+        | TableId::File
+        | TableId::ManifestResource
+        | TableId::ModuleRef => tokens(1..m.row_count(table) + 1),
         TableId::CustomAttribute => tokens(m.custom_attributes(parent)),
         TableId::Param => m.method_def(rid).map(|row| tokens(row.param_list)).unwrap_or_default(),
         TableId::Field => m.type_def(rid).map(|row| tokens(row.field_list)).unwrap_or_default(),

@@ -251,7 +251,13 @@ pub fn name_flags(format: u32) -> TypeNameFlags {
 
 extern "C" fn construct_name(ty: QCallType, format: u32, result: ObjectHandle) {
     qcall_body(|thread| {
-        let name = corten_loader::names::format_type(ty.ty()?, name_flags(format));
+        let (t, flags) = (ty.ty()?, name_flags(format));
+        // Function pointers have no simple name.
+        let name = if t.is_function_pointer() && !flags.contains(TypeNameFlags::NAMESPACE) {
+            String::new()
+        } else {
+            corten_loader::format_type(t, flags)
+        };
         result.set(crate::strings::new_string(thread, &name)?);
         Ok(())
     });
