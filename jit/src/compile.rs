@@ -4,13 +4,13 @@ use crate::code_heap::{CodeHeap, CodeHeapError};
 use crate::code_map::{
     CallSite, ClauseHandler, ClauseInfo, CodeInfo, CodeKind, CodeMap, GcSlot, HandlerPad, SavedRegister,
 };
-use crate::gdb;
 use crate::host_api::{CompilerHost, CpuFeatures};
 use crate::ids::MethodId;
 use crate::ir::{Clause, ClauseKind, Func, NO_IL};
 use crate::isa::{IsaError, Targets, Tier};
 use crate::lower::{self, CellSource, LowerError};
 use crate::perf_map::PerfMap;
+use crate::{disasm, gdb};
 use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{ExternalName, LibCall};
@@ -512,6 +512,7 @@ impl Jit {
             traps: code.traps.into(),
             il_map: code.il_map.into(),
         });
+        disasm::print_if_asked(info);
         if let Some(UnwindInfo::SystemV(unwind)) = &code.unwind {
             gdb::register(info, unwind, self.targets.of(code.tier));
         }

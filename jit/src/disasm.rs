@@ -3,6 +3,8 @@
 use crate::code_map::CodeInfo;
 use iced_x86::{Decoder, DecoderOptions, Formatter, Instruction, IntelFormatter};
 use std::fmt::Write;
+use std::io::Write as _;
+use std::sync::OnceLock;
 
 /// Text of the instructions with offsets, IL offsets and landing pads.
 pub fn disassemble(info: &CodeInfo) -> String {
@@ -32,4 +34,28 @@ pub fn disassemble(info: &CodeInfo) -> String {
         let _ = writeln!(text, "  {offset:5x}  {line}");
     }
     text
+}
+
+/// Prints the code of methods whose name contains the value of `DOTNET_JitDisasm` (`*`: all), to the file
+/// `DOTNET_JitStdOutFile` or the standard output.
+pub(crate) fn print_if_asked(info: &CodeInfo) {
+    static PATTERN: OnceLock<Option<String>> = OnceLock::new();
+    let Some(pattern) = PATTERN.get_or_init(|| std::env::var("DOTNET_JitDisasm").ok()) else {
+        return;
+    };
+    if pattern != "*" && !info.name.contains(pattern.as_str()) {
+        return;
+    }
+    let text = disassemble(info);
+    // Failures are ignored: diagnostics must not break the program.
+    match std::env::var("DOTNET_JitStdOutFile") {
+        Ok(path) => {
+            if let Ok(mut file) = std::fs::OpenOptions::new().create(true).append(true).open(path) {
+                let _ = file.write_all(text.as_bytes());
+            }
+        }
+        Err(_) => {
+            let _ = std::io::stdout().write_all(text.as_bytes());
+        }
+    }
 }

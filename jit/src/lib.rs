@@ -21,6 +21,7 @@ pub mod code_heap;
 pub mod code_map;
 pub mod compile;
 pub mod disasm;
+mod dispatch_cache;
 pub mod frames;
 pub mod gdb;
 pub mod host_api;

@@ -2,6 +2,7 @@
 
 use super::{Addr, CallSig, LowerError, Lowerer, Result, plain, temp_key, uses};
 use crate::abi::{AbiSignature, ArgLoc, RetLoc};
+use crate::dispatch_cache;
 use crate::host_api::{Convention, Signature, TypeInfo, TypeKind};
 use crate::ids::{MethodId, TypeId};
 use crate::ir::{Callee, Helper, Inst, Ty, Value};
@@ -79,6 +80,15 @@ impl Lowerer<'_> {
         });
         self.extern_refs.insert((address, signature), f);
         f
+    }
+
+    /// A native function with pointer-sized arguments that neither collects nor raises.
+    fn leaf_func(&mut self, address: u64, params: usize, returns: bool) -> ir::FuncRef {
+        let mut sig = ir::Signature::new(CallConv::SystemV);
+        sig.params.extend((0..params).map(|_| AbiParam::new(types::I64)));
+        sig.returns.extend(returns.then(|| AbiParam::new(types::I64)));
+        let sig = self.import_sig(sig);
+        self.extern_func(address, sig)
     }
 
     fn helper_func(&mut self, helper: Helper, args: &[ir::Value], ret: Option<ir::Type>) -> (ir::FuncRef, ir::SigRef) {
@@ -376,10 +386,22 @@ impl Lowerer<'_> {
         let code = self.cur.ins().load(types::I64, plain(), pair, 8);
         self.cur.ins().jump(call_block, &[BlockArg::Value(code)]);
 
+        // Another type than last time: the table of all sites, then the engine.
         self.cur.goto_bottom(miss_block);
         let id = self.iconst(types::I64, method.0 as i64);
+        let lookup = self.leaf_func(dispatch_cache::lookup as *const () as u64, 2, true);
+        let found = self.cur.ins().call(lookup, &[mt, id]);
+        let found = self.cur.func.dfg.inst_results(found)[0];
+        let slow_block = self.cold_block();
+        self.cur
+            .ins()
+            .brif(found, call_block, &[BlockArg::Value(found)], slow_block, &[]);
+
+        self.cur.goto_bottom(slow_block);
         let (f, sig) = self.helper_func(Helper::ResolveInterface, &[this, id, cell], Some(types::I64));
         let code = self.call_raw(Target::Func(f), sig, &[this, id, cell])?;
+        let remember = self.leaf_func(dispatch_cache::remember as *const () as u64, 3, false);
+        self.cur.ins().call(remember, &[mt, id, cell]);
         self.cur.ins().jump(call_block, &[BlockArg::Value(code[0])]);
 
         self.cur.goto_bottom(call_block);

@@ -65,6 +65,12 @@ fn interface_calls_fill_their_cache() {
     INTERFACE_TARGET.set(nine_plus as *const () as usize);
     assert_eq!(run(f, [b.as_ptr() as usize, 5, 0, 0]), Ok(14));
     assert_eq!(RESOLVED.get(), 2);
+    // From now on the table of all sites knows both.
+    for _ in 0..3 {
+        assert_eq!(run(f, [a.as_ptr() as usize, 5, 0, 0]), Ok(112));
+        assert_eq!(run(f, [b.as_ptr() as usize, 5, 0, 0]), Ok(14));
+    }
+    assert_eq!(RESOLVED.get(), 2);
 }
 
 #[test]
