@@ -161,6 +161,10 @@ throw_entry! {
     throw_stub => crate::exceptions::dispatch::throw_worker
 }
 throw_entry! {
+    /// Raises an exception that native code hands on: rdi = exception object; its stack trace goes on.
+    raise_stub => crate::exceptions::dispatch::raise_worker
+}
+throw_entry! {
     /// `Helper::Rethrow`: rdi = exception object.
     rethrow_stub => crate::exceptions::dispatch::rethrow_worker
 }
@@ -176,9 +180,9 @@ pub unsafe extern "C" fn raise_pending_stub() {
     naked_asm!(
         "mov rdi, [r15 + {pending}]",
         "mov qword ptr [r15 + {pending}], 0",
-        "jmp {throw}",
+        "jmp {raise}",
         pending = const offsets::PENDING_EXCEPTION,
-        throw = sym throw_stub)
+        raise = sym raise_stub)
 }
 
 /// A native helper that wants to raise replaces its return address by this one (the original is in

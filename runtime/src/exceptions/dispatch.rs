@@ -6,7 +6,7 @@
 //! a handler are dropped when the frame of their handler is left.
 
 use super::frames::{Frame, HandlerKind, Step, Walk};
-use super::trace::TraceBuilder;
+use super::trace::{Origin, TraceBuilder};
 use super::{DispatchRecord, Target, create, first_chance, unhandled};
 use crate::asm::{ThrowContext, restore_and_jump};
 use crate::error::ExceptionKind;
@@ -37,7 +37,7 @@ pub unsafe extern "C" fn throw_worker(
 ) -> ! {
     // SAFETY: the stub's promise.
     let (context, thread) = unsafe { (&mut *context, &mut *thread) };
-    dispatch(thread, exception, context, false)
+    dispatch(thread, exception, context, Origin::Throw)
 }
 
 /// `rethrow`: as [`throw_worker`], but the stack trace goes on.
@@ -52,7 +52,7 @@ pub unsafe extern "C" fn rethrow_worker(
 ) -> ! {
     // SAFETY: the stub's promise.
     let (context, thread) = unsafe { (&mut *context, &mut *thread) };
-    dispatch(thread, exception, context, true)
+    dispatch(thread, exception, context, Origin::Rethrow)
 }
 
 /// A hardware fault in managed code: raises an exception of that kind as if the faulting instruction had called.
@@ -73,7 +73,23 @@ pub unsafe extern "C" fn fault_worker(
         _ => ExceptionKind::Overflow,
     };
     let exception = create::create_or_fallback(kind, None);
-    dispatch(thread, exception, context, false)
+    dispatch(thread, exception, context, Origin::Throw)
+}
+
+/// An exception that native code raises, a new one or one that it caught from managed code that it had called: the stack trace
+/// goes on.
+///
+/// # Safety
+/// As [`throw_worker`].
+pub unsafe extern "C" fn raise_worker(
+    exception: ObjPtr,
+    _unused: usize,
+    context: *mut ThrowContext,
+    thread: *mut Thread,
+) -> ! {
+    // SAFETY: the stub's promise.
+    let (context, thread) = unsafe { (&mut *context, &mut *thread) };
+    dispatch(thread, exception, context, Origin::Native)
 }
 
 /// End of a finally or fault handler: continues pass 2 of `record`.
@@ -95,17 +111,17 @@ pub unsafe extern "C" fn resume_worker(
     second_pass(thread, exception, context, target, record)
 }
 
-fn dispatch(thread: &mut Thread, exception: ObjPtr, context: &mut ThrowContext, rethrow: bool) -> ! {
+fn dispatch(thread: &mut Thread, exception: ObjPtr, context: &mut ThrowContext, origin: Origin) -> ! {
     // Frames below this one are dead: so are records of handlers that ran in them.
     let here = context as *const ThrowContext as usize;
     thread.dispatch_records.retain(|r| r.current_fp > here);
     THROWN.fetch_add(1, Ordering::Relaxed);
-    let (exception, target) = first_pass(thread, exception, context, rethrow);
+    let (exception, target) = first_pass(thread, exception, context, origin);
     second_pass(thread, exception, context, target, std::ptr::null_mut())
 }
 
 /// Finds the handler. Returns the exception's present address.
-fn first_pass(thread: &mut Thread, exception: ObjPtr, context: &ThrowContext, rethrow: bool) -> (ObjPtr, Target) {
+fn first_pass(thread: &mut Thread, exception: ObjPtr, context: &ThrowContext, origin: Origin) -> (ObjPtr, Target) {
     let scope = HandleScope::new(&mut thread.header);
     let exception = scope.root(exception);
     if exception.is_null() {
@@ -113,7 +129,7 @@ fn first_pass(thread: &mut Thread, exception: ObjPtr, context: &ThrowContext, re
     }
     create::wrap_if_not_exception(thread, &exception);
     let continues = std::mem::take(&mut thread.interrupt.foreign_exception_raise);
-    let mut builder = TraceBuilder::start(&exception, rethrow, continues);
+    let mut builder = TraceBuilder::start(&exception, origin, continues);
     first_chance::notify(thread, &exception);
 
     let mut walk = Walk::at(context.pc, context.rbp, thread.header.entry_frame.cast());

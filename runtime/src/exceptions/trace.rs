@@ -69,6 +69,17 @@ impl TraceFrame {
     }
 }
 
+/// How a dispatch came about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// `throw`: a fresh trace, unless it continues a captured one.
+    Throw,
+    /// `rethrow` in the frame that caught.
+    Rethrow,
+    /// Native code raises or hands on.
+    Native,
+}
+
 /// Collects the frames that pass 1 visits and appends them to the exception in batches.
 #[derive(Debug)]
 pub struct TraceBuilder {
@@ -79,12 +90,12 @@ pub struct TraceBuilder {
 
 impl TraceBuilder {
     /// Prepares `exception`'s trace: a fresh throw clears it unless it continues a captured one.
-    pub fn start(exception: &Local<'_>, rethrow: bool, continues: bool) -> TraceBuilder {
+    pub fn start(exception: &Local<'_>, origin: Origin, continues: bool) -> TraceBuilder {
         let mut skip_if = None;
         // SAFETY: a live Exception (the dispatcher wraps other objects); nothing here reaches a safepoint.
         unsafe {
             let e: &mut ExceptionObject = view(exception.get());
-            if !rethrow && !continues {
+            if origin == Origin::Throw && !continues {
                 store(&mut e.stack_trace, std::ptr::null_mut());
                 store(&mut e.stack_trace_string, std::ptr::null_mut());
             } else if is_trace(e.stack_trace) {
@@ -92,10 +103,10 @@ impl TraceBuilder {
                 let count = words[0];
                 if count > 0 {
                     let last = &mut words[1 + (count - 1) * WORDS_PER_FRAME..];
-                    if rethrow {
-                        skip_if = Some(last[0] as *const MethodDesc);
-                    } else {
-                        last[2] |= (FLAG_FOREIGN as usize) << 32;
+                    match origin {
+                        Origin::Rethrow => skip_if = Some(last[0] as *const MethodDesc),
+                        Origin::Throw => last[2] |= (FLAG_FOREIGN as usize) << 32,
+                        Origin::Native => {}
                     }
                 }
             }
