@@ -524,19 +524,15 @@ fn find_field_by_ref(
         class: owner.display_name(),
         field: name.to_owned(),
     };
+    // A field reference names the declaring class itself: inherited fields are not searched.
     let mt = owner.as_method_table().ok_or_else(missing)?;
-    let start = mt.class().definition().ok_or_else(missing)?;
-    let found = walk_bases(start, &mut |def, subst, depth| {
-        let exact = mt.ancestry().nth(depth).ok_or_else(missing)?;
-        for f in exact.fields().iter().filter(|f| f.name() == name) {
-            let have = sig::parse_field(f.signature()).map_err(|e| def.module().bad_image(e))?;
-            if sig_compare::types_equal(module, wanted, None, def.module(), &have, subst)? {
-                return Ok(Some(f));
-            }
+    for f in mt.fields().iter().filter(|f| f.name() == name) {
+        let have = sig::parse_field(f.signature()).map_err(|e| mt.module().bad_image(e))?;
+        if sig_compare::types_equal(module, wanted, None, mt.module(), &have, None)? {
+            return Ok(f);
         }
-        Ok(None)
-    })?;
-    found.ok_or_else(missing)
+    }
+    Err(missing())
 }
 
 /// Exact signature of a MethodDesc.

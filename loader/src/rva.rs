@@ -36,6 +36,8 @@ pub(crate) fn field_data(module: &'static Module, rid: u32, sig: &TypeSig) -> Re
 
 fn section_copy(module: &'static Module, s: &Section) -> usize {
     let data = module.metadata().pe().rva_slice(s.virtual_address).unwrap_or(&[]);
+    // The tail of the file's section beyond its size in memory is not part of it.
+    let data = &data[..data.len().min(s.virtual_size as usize)];
     let size = s.virtual_size.max(s.raw_size) as usize;
     copy(module, 1 << 32 | u64::from(s.virtual_address), data, size)
 }

@@ -258,6 +258,10 @@ pub fn static_field_address(fd: &'static FieldDesc) -> Result<*mut u8> {
             let s = ensure_statics(fd.owner)?;
             Ok((s.base + fd.offset() as usize) as *mut u8)
         }
+        FieldKind::Literal => Err(LoadError::MissingField {
+            class: fd.owner.handle().display_name(),
+            field: fd.name().to_owned(),
+        }),
         kind => Err(LoadError::InvalidProgram {
             reason: format!("{fd:?} ({kind:?}) has no static address"),
         }),

@@ -1,5 +1,5 @@
 //! Compares static field offsets with those of the reference runtime (what precompiled code contains).
-#![allow(clippy::expect_used, clippy::unwrap_used, missing_docs)]
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::type_complexity, missing_docs)]
 
 mod common;
 

@@ -108,7 +108,7 @@ fn compute(def: &'static TypeDefInfo) -> Result<VtableShape> {
         }
     }
     apply_method_impls(def, &mut s)?;
-    propagate_covariant(parent_slots, def, &mut s);
+    propagate_redirected(parent_slots, def, &mut s);
     Ok(s)
 }
 
@@ -258,8 +258,9 @@ fn slot_of(def: &'static TypeDefInfo, decl_def: &'static TypeDefInfo, index: usi
     Ok(slot.filter(|s| *s != NO_SLOT))
 }
 
-/// Slots that showed the same covariant override (`PreserveBaseOverridesAttribute`) keep showing one method.
-fn propagate_covariant(parent: &[SlotMethod], def: &'static TypeDefInfo, s: &mut VtableShape) {
+/// Slots that a base class redirected to one method keep showing one method when that method is overridden by name,
+/// and, for covariant returns (`PreserveBaseOverridesAttribute`), however it is overridden.
+fn propagate_redirected(parent: &[SlotMethod], def: &'static TypeDefInfo, s: &mut VtableShape) {
     let mut extra = Vec::new();
     for (slot, body) in &s.own {
         let Some(before) = parent.get(usize::from(*slot)) else {
@@ -275,11 +276,18 @@ fn propagate_covariant(parent: &[SlotMethod], def: &'static TypeDefInfo, s: &mut
             continue;
         }
         let token = Token::new(TableId::MethodDef, before.def.method_rid(usize::from(before.index)));
-        if before.def.module().metadata().has_attribute(
-            token,
-            "System.Runtime.CompilerServices",
-            "PreserveBaseOverridesAttribute",
-        ) {
+        let own_slot = before
+            .def
+            .vtable_shape()
+            .is_ok_and(|b| b.method_slots.get(usize::from(before.index)) == Some(slot));
+        let preserves = || {
+            before.def.module().metadata().has_attribute(
+                token,
+                "System.Runtime.CompilerServices",
+                "PreserveBaseOverridesAttribute",
+            )
+        };
+        if own_slot || preserves() {
             extra.extend(sharing.into_iter().map(|t| (t, *body)));
         }
     }
