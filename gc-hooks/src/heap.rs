@@ -22,6 +22,11 @@ use crate::stats::GcStats;
 use crate::stress::StressMode;
 use crate::thread::ThreadHeader;
 
+/// Longest array in elements (as in CoreCLR).
+pub const MAX_ARRAY_LENGTH: usize = 0x7FFF_FFC7;
+/// Longest string in UTF-16 units (as in CoreCLR).
+pub const MAX_STRING_LENGTH: usize = 0x3FFF_FFDF;
+
 /// The heap cannot satisfy an allocation, even after a full collection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("out of memory: {requested} bytes requested")]
@@ -120,6 +125,8 @@ pub struct Heap {
     finalizers: FinalizerQueue,
     pub(crate) stats: GcStats,
     allocated: StdAtomicU64,
+    /// Memory of the machine in bytes.
+    physical: usize,
 }
 
 static HEAP: OnceLock<Heap> = OnceLock::new();
@@ -196,6 +203,7 @@ impl Heap {
             finalizers: FinalizerQueue::new(),
             stats: GcStats::default(),
             allocated: StdAtomicU64::new(0),
+            physical,
         })
     }
 
@@ -309,7 +317,7 @@ impl Heap {
     ) -> Result<ObjPtr, OutOfMemory> {
         // SAFETY: as in `alloc_object`.
         let size = unsafe { (*mt).size_with_length(length) };
-        let Some(size) = size.filter(|_| u32::try_from(length).is_ok()) else {
+        let Some(size) = size.filter(|_| length <= MAX_ARRAY_LENGTH) else {
             return Err(OutOfMemory { requested: usize::MAX });
         };
         self.alloc_raw(thread, mt, size, Some(length as u32), flags)
@@ -326,6 +334,11 @@ impl Heap {
         mt: *const MethodTableHeader,
         length: usize,
     ) -> Result<ObjPtr, OutOfMemory> {
+        if length > MAX_STRING_LENGTH {
+            return Err(OutOfMemory {
+                requested: length.saturating_mul(2),
+            });
+        }
         self.alloc_array(thread, mt, length, AllocFlags::empty())
     }
 
@@ -408,14 +421,14 @@ impl Heap {
             "allocation in preemptive mode"
         );
         crate::stress::before_allocation(self, thread);
-        let limit = self.config.hard_limit;
-        if limit != 0 && size > limit {
+        if size > self.limit() {
             return Err(OutOfMemory { requested: size });
         }
         let mut attempts = 0;
         loop {
             let request = if size > LARGE_THRESHOLD || flags.contains(AllocFlags::PINNED) {
                 self.try_large(mt, size, length, flags)
+                    .inspect(|_| thread.allocated_before_chunk += size as u64)
             } else {
                 self.try_small(thread, mt, size, length)
             };
@@ -503,14 +516,14 @@ impl Heap {
         flags: AllocFlags,
     ) -> Result<ObjPtr, i32> {
         let mut spaces = self.spaces.lock();
-        let limit = self.config.hard_limit;
+        let limit = self.limit();
         let small = size <= LARGE_THRESHOLD;
         let bytes = if small {
             size
         } else {
             LargeSpace::run_bytes(size).ok_or(2)?
         };
-        if limit != 0 && self.used_bytes(&spaces) + bytes > limit {
+        if self.used_bytes(&spaces) + bytes > limit {
             return Err(2);
         }
         if small {
@@ -537,6 +550,15 @@ impl Heap {
         };
         self.spaces.lock().large.publish(self.layout, address);
         Ok(obj)
+    }
+
+    /// Most bytes that objects may use: the hard limit, else what the machine has.
+    fn limit(&self) -> usize {
+        if self.config.hard_limit != 0 {
+            self.config.hard_limit
+        } else {
+            self.physical
+        }
     }
 
     // ---- collections ----

@@ -22,7 +22,7 @@ const SHARE_ABOVE: usize = 128;
 struct Shared {
     pool: Mutex<Vec<Vec<usize>>>,
     hungry: AtomicUsize,
-    workers: usize,
+    workers: AtomicUsize,
 }
 
 /// Number of threads worth using on this machine; `CORTEN_GCWORKERS` overrides it.
@@ -48,16 +48,26 @@ pub(crate) fn mark(layout: &'static Layout, old: &mut OldSpace, stack: &mut Vec<
     let shared = Shared {
         pool: Mutex::new(Vec::new()),
         hungry: AtomicUsize::new(0),
-        workers,
+        workers: AtomicUsize::new(workers),
     };
     let blocks = old.block_count();
     let own = parts.pop().unwrap_or_default();
     std::thread::scope(|scope| {
         let shared = &shared;
-        let others: Vec<_> = parts
-            .into_iter()
-            .map(|part| scope.spawn(move || Worker::new(layout, shared, part, blocks).run()))
-            .collect();
+        let mut others = Vec::new();
+        for part in parts {
+            // A thread that cannot be started leaves its part to the others.
+            let part = std::sync::Arc::new(Mutex::new(part));
+            let taken = part.clone();
+            let body = move || Worker::new(layout, shared, std::mem::take(&mut *taken.lock()), blocks).run();
+            match std::thread::Builder::new().spawn_scoped(scope, body) {
+                Ok(handle) => others.push(handle),
+                Err(_) => {
+                    shared.pool.lock().push(std::mem::take(&mut *part.lock()));
+                    shared.workers.fetch_sub(1, Ordering::Relaxed);
+                }
+            }
+        }
         let mine = Worker::new(layout, shared, own, blocks).run();
         old.add_live(&mine);
         for other in others {
@@ -122,7 +132,7 @@ impl<'a> Worker<'a> {
                     counted = true;
                     shared.hungry.fetch_add(1, Ordering::Relaxed);
                 }
-                if shared.hungry.load(Ordering::Relaxed) == shared.workers {
+                if shared.hungry.load(Ordering::Relaxed) == shared.workers.load(Ordering::Relaxed) {
                     return false;
                 }
             }
