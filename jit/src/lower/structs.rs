@@ -1,18 +1,21 @@
 //! Struct values: places, temporaries, copies.
 
 use super::{Addr, LowerError, Lowerer, NONE, Result, StructPlace, Val, plain, temp_key, uses};
-use crate::abi::{Piece, RegClass};
+use crate::abi::{Piece, RegClass, scalar_size};
 use crate::host_api::{TypeInfo, TypeKind};
 use crate::ids::TypeId;
 use crate::ir::{Helper, Local, MemTy, Op, Ty, Value};
 use crate::layout::{AreaSlot, gc_pieces};
 use cranelift_codegen::ir::{self, InstBuilder, types};
 use cranelift_entity::EntityRef;
+use smallvec::SmallVec;
 
 /// Larger blocks are copied and cleared by calls.
 const INLINE_BYTES: u32 = 128;
 /// How far the search for a clobber of an aliased source looks.
 const ALIAS_WINDOW: u32 = 64;
+/// Values with more fields are copied in large pieces.
+const FIELDWISE: usize = 6;
 
 /// Where an aliased struct value comes from.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -158,8 +161,37 @@ impl Lowerer<'_> {
         Ok(())
     }
 
+    /// Copies a value field by field where it has few: a wider load than the store before it would stall.
     pub(super) fn copy_struct(&mut self, dst: Addr, src: Addr, info: &TypeInfo) {
-        self.copy_memory(dst, src, info.size, info.has_gc_pointers);
+        if info.fields.len() > FIELDWISE || info.size > INLINE_BYTES {
+            return self.copy_memory(dst, src, info.size, info.has_gc_pointers);
+        }
+        let mut at = 0;
+        let mut moves: SmallVec<[(u32, ir::Type); 16]> = SmallVec::new();
+        let gap = |from: u32, to: u32, moves: &mut SmallVec<[(u32, ir::Type); 16]>| {
+            // Padding counts: fixed buffers and explicit sizes hide data there.
+            moves.extend(chunks(to - from, false).map(|(o, ty)| (from + o, ty)));
+        };
+        for field in info.fields.iter() {
+            let size = scalar_size(field.kind);
+            if field.offset < at || field.offset + size > info.size {
+                return self.copy_memory(dst, src, info.size, true);
+            }
+            gap(at, field.offset, &mut moves);
+            let ty = match size {
+                1 => types::I8,
+                2 => types::I16,
+                4 => types::I32,
+                _ => types::I64,
+            };
+            moves.push((field.offset, ty));
+            at = field.offset + size;
+        }
+        gap(at, info.size, &mut moves);
+        for (offset, ty) in moves {
+            let v = self.load(ty, src.plus(offset));
+            self.store(v, dst.plus(offset));
+        }
     }
 
     pub(super) fn copy_memory(&mut self, dst: Addr, src: Addr, bytes: u32, words: bool) {
