@@ -3,6 +3,7 @@
 //! `TypeId` is the raw TypeHandle, `MethodId` the address of the MethodDesc, `FieldId` the address of the FieldDesc.
 
 mod methods;
+mod synthetic;
 mod tokens;
 pub mod types;
 

@@ -33,8 +33,8 @@ extern "C" fn memory_barrier_process_wide() {
 
 extern "C" fn intern(string: *mut ObjPtr) {
     qcall_body(|_| {
-        // SAFETY: a managed local with a string; `literal` copies its units.
-        unsafe { *string = crate::strings::literal(&crate::strings::to_utf16(*string))? };
+        // SAFETY: a managed local with a string.
+        unsafe { *string = crate::strings::intern(*string) };
         Ok(())
     });
 }
