@@ -66,7 +66,8 @@ impl<'u> TypeVerifier<'_, 'u> {
             return Ok(valid);
         };
         let category = self.types.category(base)?;
-        let is_class = category == Category::Class && matches!(self.types.kind(base), TyKind::Def(_) | TyKind::Inst(..));
+        let is_class =
+            category == Category::Class && matches!(self.types.kind(base), TyKind::Def(_) | TyKind::Inst(..));
         if !is_class {
             let name = self.types.type_name(base);
             self.report(Code::InvalidBaseType, format!("{name} cannot be a base type"));
@@ -88,7 +89,10 @@ impl<'u> TypeVerifier<'_, 'u> {
         for interface in self.types.listed_interfaces(own)? {
             if distinct.contains(&interface) {
                 let name = self.types.type_name(interface);
-                self.report(Code::InterfaceImplHasDuplicate, format!("the interface {name} is listed twice"));
+                self.report(
+                    Code::InterfaceImplHasDuplicate,
+                    format!("the interface {name} is listed twice"),
+                );
             } else {
                 distinct.push(interface);
             }
@@ -97,7 +101,9 @@ impl<'u> TypeVerifier<'_, 'u> {
             return Ok(());
         }
         for interface in distinct {
-            let Some(def) = self.types.def_of(interface) else { continue };
+            let Some(def) = self.types.def_of(interface) else {
+                continue;
+            };
             for method in self.types.methods_of(def)? {
                 if method.is_abstract() && !self.types.implements(own, interface, &method)? {
                     let interface = self.types.type_name(interface);
@@ -112,23 +118,34 @@ impl<'u> TypeVerifier<'_, 'u> {
     /// Explicit and implicit overrides must not override what is final.
     fn check_overrides(&mut self, info: &Rc<DefInfo<'u>>, own: Ty) -> TypeResult<()> {
         for record in self.types.overrides(own)? {
-            let name = format!("{}::{}", self.types.type_name(record.declaring), record.declaration.name);
+            let name = format!(
+                "{}::{}",
+                self.types.type_name(record.declaring),
+                record.declaration.name
+            );
             if !record.declaration.is_virtual() {
                 self.report(Code::ClassLoadGeneral, format!("{name} is overridden but not virtual"));
             } else if record.declaration.is_final() && record.declaration.owner != self.def {
                 self.report(Code::ClassLoadGeneral, format!("{name} is overridden but final"));
             } else if !record.body.is_virtual() && !record.body.is_static() {
                 let body = record.body.name;
-                self.report(Code::ClassLoadGeneral, format!("{name} is overridden by {body}, which is not virtual"));
+                self.report(
+                    Code::ClassLoadGeneral,
+                    format!("{name} is overridden by {body}, which is not virtual"),
+                );
             }
         }
         if info.category == Category::Interface {
             return Ok(());
         }
         for method in self.types.methods_of(self.def)? {
-            let reuses = method.is_virtual() && !method.flags.contains(MethodAttributes::NEW_SLOT) && !method.is_static();
+            let reuses =
+                method.is_virtual() && !method.flags.contains(MethodAttributes::NEW_SLOT) && !method.is_static();
             if reuses && self.overrides_final(own, &method.sig, method.name)? {
-                self.report(Code::ClassLoadGeneral, format!("{} overrides a final method", method.name));
+                self.report(
+                    Code::ClassLoadGeneral,
+                    format!("{} overrides a final method", method.name),
+                );
             }
         }
         Ok(())
@@ -160,13 +177,23 @@ impl<'u> TypeVerifier<'_, 'u> {
             let ty = self.types.substitute(field.ty, &args, &[])?;
             let is_static = field.flags.contains(FieldAttributes::STATIC);
             let by_ref = matches!(self.types.kind(ty), TyKind::ByRef(_));
-            if (by_ref || self.types.is_by_ref_like(ty)?) && (is_static || !info.is_by_ref_like) && !by_ref_allowed(info) {
-                let message = format!("the field {} of type {} outlives what it refers to", field.name, self.types.type_name(ty));
+            if (by_ref || self.types.is_by_ref_like(ty)?)
+                && (is_static || !info.is_by_ref_like)
+                && !by_ref_allowed(info)
+            {
+                let message = format!(
+                    "the field {} of type {} outlives what it refers to",
+                    field.name,
+                    self.types.type_name(ty)
+                );
                 self.report(Code::ClassLoadGeneral, message);
             }
         }
         if info.category.is_value_type() && self.contains_itself(own)? {
-            self.report(Code::ClassLoadGeneral, "a value of the type would contain itself".to_owned());
+            self.report(
+                Code::ClassLoadGeneral,
+                "a value of the type would contain itself".to_owned(),
+            );
         }
         if info.flags & TypeAttributes::LAYOUT_MASK == TypeAttributes::EXPLICIT_LAYOUT {
             self.check_explicit_layout(info, &args)?;
@@ -183,7 +210,10 @@ impl<'u> TypeVerifier<'_, 'u> {
             let info = self.types.def(def)?;
             let args = self.types.args_of(ty);
             for rid in info.fields.clone() {
-                let field = self.types.field(RowId { module: def.module, rid })?;
+                let field = self.types.field(RowId {
+                    module: def.module,
+                    rid,
+                })?;
                 if field.flags.contains(FieldAttributes::STATIC) {
                     continue;
                 }
@@ -217,7 +247,9 @@ impl<'u> TypeVerifier<'_, 'u> {
             if field.flags.contains(FieldAttributes::STATIC) {
                 continue;
             }
-            let Some(offset) = image.field_offset(rid) else { continue };
+            let Some(offset) = image.field_offset(rid) else {
+                continue;
+            };
             let ty = self.types.substitute(field.ty, args, &[])?;
             let category = self.types.category(ty)?;
             if category.is_reference() {
@@ -227,7 +259,10 @@ impl<'u> TypeVerifier<'_, 'u> {
             }
         }
         for (at, name) in references {
-            if let Some((_, _, other)) = others.iter().find(|(o, size, _)| at < o + size && *o < at.saturating_add(8)) {
+            if let Some((_, _, other)) = others
+                .iter()
+                .find(|(o, size, _)| at < o + size && *o < at.saturating_add(8))
+            {
                 let message = format!("the reference {name} shares bytes with the field {other}");
                 self.report(Code::ClassLoadGeneral, message);
             }

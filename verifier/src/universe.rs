@@ -26,7 +26,9 @@ pub struct DefId {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UniverseError {
     /// Nothing among inputs and references defines System.Object (fault of the references given).
-    #[error("no core library: neither the inputs nor the references define System.Object; give the framework's folder as a reference")]
+    #[error(
+        "no core library: neither the inputs nor the references define System.Object; give the framework's folder as a reference"
+    )]
     NoCoreLibrary,
     /// The core library lacks a type that verification needs.
     #[error("the core library {library} does not define {name}")]
@@ -121,7 +123,9 @@ impl Universe {
         let inputs = modules.len();
         let mut by_name: HashMap<String, Option<ModuleId>> = HashMap::new();
         for (i, module) in modules.iter().enumerate() {
-            by_name.entry(simple_name(module).to_ascii_lowercase()).or_insert(Some(ModuleId(i as u32)));
+            by_name
+                .entry(simple_name(module).to_ascii_lowercase())
+                .or_insert(Some(ModuleId(i as u32)));
         }
         let core_name = "system.private.corelib";
         if !by_name.contains_key(core_name)
@@ -277,7 +281,9 @@ impl Universe {
         let image = self.module(module);
         let row = image.exported_type(image.find_exported_type(namespace, name)?).ok()?;
         let to = row.implementation;
-        let target = to.is(TableId::AssemblyRef).then(|| self.assembly_ref(module, to.rid()))??;
+        let target = to
+            .is(TableId::AssemblyRef)
+            .then(|| self.assembly_ref(module, to.rid()))??;
         self.find(target, namespace, name, depth + 1)
     }
 
@@ -314,7 +320,10 @@ impl LoadedModule {
             if namespace != "System.Runtime.CompilerServices" {
                 continue;
             }
-            let value = module.custom_attribute(rid).ok().and_then(|row| first_string(row.value));
+            let value = module
+                .custom_attribute(rid)
+                .ok()
+                .and_then(|row| first_string(row.value));
             match (name, value) {
                 ("InternalsVisibleToAttribute", Some(text)) => friends.push(parse_friend(&text)),
                 ("IgnoresAccessChecksToAttribute", Some(text)) => ignores.push(parse_friend(&text).0),
@@ -325,7 +334,9 @@ impl LoadedModule {
             Ok(Some(row)) => row.public_key.to_vec(),
             _ => Vec::new(),
         };
-        let type_refs = (0..module.row_count(TableId::TypeRef)).map(|_| OnceLock::new()).collect();
+        let type_refs = (0..module.row_count(TableId::TypeRef))
+            .map(|_| OnceLock::new())
+            .collect();
         LoadedModule {
             name: simple_name(&module),
             module,
@@ -342,7 +353,9 @@ fn simple_name(module: &Module) -> String {
     if let Ok(Some(row)) = module.assembly() {
         return row.name.to_owned();
     }
-    module.module_row().map_or_else(|_| String::new(), |row| row.name.to_owned())
+    module
+        .module_row()
+        .map_or_else(|_| String::new(), |row| row.name.to_owned())
 }
 
 /// The first fixed argument of an attribute value if that is a string (ECMA-335 II.23.3).
@@ -380,7 +393,10 @@ mod tests {
     #[test]
     fn friends_are_split() {
         assert_eq!(parse_friend("A.B"), ("A.B".to_owned(), None));
-        assert_eq!(parse_friend(" X , PublicKey=00ff"), ("X".to_owned(), Some(vec![0, 255])));
+        assert_eq!(
+            parse_friend(" X , PublicKey=00ff"),
+            ("X".to_owned(), Some(vec![0, 255]))
+        );
     }
 
     #[test]

@@ -71,7 +71,11 @@ pub fn verify_modules(universe: &Universe, modules: &[ModuleId], options: &Optio
         }
     }
     let available = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let threads = options.threads.map_or(available, NonZeroUsize::get).min(work.len()).max(1);
+    let threads = options
+        .threads
+        .map_or(available, NonZeroUsize::get)
+        .min(work.len())
+        .max(1);
     let next = AtomicUsize::new(0);
     let done = AtomicUsize::new(0);
     let parts: Mutex<Vec<(usize, Part)>> = Mutex::new(Vec::with_capacity(work.len()));
@@ -134,7 +138,9 @@ impl<'u> Verifier<'u> {
     /// does not exist.
     pub fn verify_method(&mut self, module: ModuleId, rid: u32) -> Vec<Finding> {
         let image = self.types.universe.module(module);
-        let Ok(row) = image.method_def(rid) else { return Vec::new() };
+        let Ok(row) = image.method_def(rid) else {
+            return Vec::new();
+        };
         let raw = method::verify(&mut self.types, RowId { module, rid });
         if raw.is_empty() {
             return Vec::new();
@@ -185,7 +191,8 @@ impl<'u> Verifier<'u> {
                 part.methods += usize::from(row.is_ok_and(|row| row.rva != 0));
                 self.verify_method(work.module, rid)
             };
-            part.findings.extend(found.into_iter().filter(|f| filter.reports(f.code)));
+            part.findings
+                .extend(found.into_iter().filter(|f| filter.reports(f.code)));
         }
         part
     }
@@ -197,7 +204,9 @@ impl<'u> Verifier<'u> {
         if work.table == TableId::TypeDef {
             return format!("[{assembly}]{}", def_name(image, rid));
         }
-        let owner = image.owner_of_method(rid).map_or_else(String::new, |owner| def_name(image, owner));
+        let owner = image
+            .owner_of_method(rid)
+            .map_or_else(String::new, |owner| def_name(image, owner));
         let name = image.method_def(rid).map_or("", |row| row.name);
         format!("[{assembly}]{owner}.{name}")
     }

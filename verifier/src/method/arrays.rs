@@ -24,7 +24,9 @@ impl MethodVerifier<'_, '_> {
 
     fn expect_array(&mut self, array: StackValue) {
         let is_array = array.kind == Kind::ObjRef
-            && array.ty.is_none_or(|ty| matches!(self.types.kind(ty), TyKind::SzArray(_)));
+            && array
+                .ty
+                .is_none_or(|ty| matches!(self.types.kind(ty), TyKind::SzArray(_)));
         self.expect_found(is_array, Code::ExpectedArray, array);
     }
 

@@ -144,7 +144,11 @@ impl<'u> MethodVerifier<'_, 'u> {
             self.call_constructor(method, receiver)?;
         }
         if let Some(constrained) = constrained {
-            self.expect_found(receiver.kind == Kind::ByRef, Code::ConstrainedCallWithNonByRefThis, receiver);
+            self.expect_found(
+                receiver.kind == Kind::ByRef,
+                Code::ConstrainedCallWithNonByRefThis,
+                receiver,
+            );
             if receiver.ty != Some(constrained) {
                 self.report_mismatch(Code::StackUnexpected, receiver, StackValue::by_ref(constrained));
             }
@@ -189,7 +193,9 @@ impl<'u> MethodVerifier<'_, 'u> {
         if !method.is_virtual() || method.is_final() {
             return Ok(false);
         }
-        let Some(def) = self.types.def_of(method.owner) else { return Ok(true) };
+        let Some(def) = self.types.def_of(method.owner) else {
+            return Ok(true);
+        };
         Ok(!self.types.def(def)?.flags.contains(TypeAttributes::SEALED))
     }
 
@@ -255,7 +261,11 @@ impl<'u> MethodVerifier<'_, 'u> {
             }
         }
         if value.kind == Kind::ByRef {
-            value.flags.set(if escape.into_result { Flags::FRAME } else { Flags::PERMANENT });
+            value.flags.set(if escape.into_result {
+                Flags::FRAME
+            } else {
+                Flags::PERMANENT
+            });
         } else if value.kind == Kind::ValueType && escape.into_result {
             value.flags.set(Flags::FRAME);
         }
@@ -282,7 +292,9 @@ impl<'u> MethodVerifier<'_, 'u> {
             }
         };
         let context = self.context.clone();
-        let sig = self.types.substitute_sig(&written, &context.type_args, &context.method_args)?;
+        let sig = self
+            .types
+            .substitute_sig(&written, &context.type_args, &context.method_args)?;
         let function = self.pop()?;
         self.expect_found(function.kind == Kind::NativeInt, Code::StackMethod, function);
         for &param in sig.params.iter().rev() {

@@ -106,7 +106,9 @@ mod tests {
         let code = [0x45, 1, 0, 0, 0, 0xfe, 0xff, 0xff, 0xff];
         let d = decode(&code, 0).unwrap();
         assert_eq!(d.next, 9);
-        let Operand::Switch(start, count) = d.operand else { panic!() };
+        let Operand::Switch(start, count) = d.operand else {
+            panic!()
+        };
         assert_eq!(switch_targets(&code, start, count).collect::<Vec<_>>(), [7]);
     }
 }

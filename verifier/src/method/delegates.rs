@@ -78,22 +78,27 @@ impl<'u> MethodVerifier<'_, 'u> {
 
     /// Signature of the delegate's Invoke.
     fn invoke_signature(&mut self, delegate: Ty) -> Check<Option<Sig>> {
-        let Some(def) = self.types.def_of(delegate) else { return Ok(None) };
+        let Some(def) = self.types.def_of(delegate) else {
+            return Ok(None);
+        };
         let names = self.types.methods_by_name(def)?;
         let Some(&rid) = names.get("Invoke").and_then(|rows| rows.first()) else {
             return Ok(None);
         };
-        let invoke = self.types.method(RowId { module: def.module, rid })?;
+        let invoke = self.types.method(RowId {
+            module: def.module,
+            rid,
+        })?;
         let args = self.types.args_of(delegate);
         Ok(Some(self.types.substitute_sig(&invoke.sig, &args, &[])?))
     }
 
     /// Whether a delegate of the type can be made of the function and, if given, the receiver.
     fn fits_delegate(&mut self, target: &MethodRef<'u>, delegate: Ty, receiver: Option<Ty>) -> Check<bool> {
-        let Some(invoke) = self.invoke_signature(delegate)? else { return Ok(false) };
-        if target.sig.convention != invoke.convention
-            || !self.is_type_assignable(target.sig.ret, invoke.ret, false)?
-        {
+        let Some(invoke) = self.invoke_signature(delegate)? else {
+            return Ok(false);
+        };
+        if target.sig.convention != invoke.convention || !self.is_type_assignable(target.sig.ret, invoke.ret, false)? {
             return Ok(false);
         }
         // What the function takes, receiver first.

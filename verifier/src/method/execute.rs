@@ -195,7 +195,8 @@ impl<'u> MethodVerifier<'_, 'u> {
             }
             LdelemRef => self.load_element(None)?,
             StelemRef => self.store_element(None)?,
-            LdelemI1 | LdelemU1 | LdelemI2 | LdelemU2 | LdelemI4 | LdelemU4 | LdelemI8 | LdelemI | LdelemR4 | LdelemR8 => {
+            LdelemI1 | LdelemU1 | LdelemI2 | LdelemU2 | LdelemI4 | LdelemU4 | LdelemI8 | LdelemI | LdelemR4
+            | LdelemR8 => {
                 let ty = self.accessed(opcode);
                 self.load_element(Some(ty))?;
             }
@@ -334,8 +335,10 @@ impl<'u> MethodVerifier<'_, 'u> {
 fn conversion(opcode: Opcode) -> Option<Kind> {
     use Opcode::*;
     Some(match opcode {
-        ConvI1 | ConvU1 | ConvI2 | ConvU2 | ConvI4 | ConvU4 | ConvOvfI1 | ConvOvfU1 | ConvOvfI2 | ConvOvfU2 | ConvOvfI4
-        | ConvOvfU4 | ConvOvfI1Un | ConvOvfU1Un | ConvOvfI2Un | ConvOvfU2Un | ConvOvfI4Un | ConvOvfU4Un => Kind::Int32,
+        ConvI1 | ConvU1 | ConvI2 | ConvU2 | ConvI4 | ConvU4 | ConvOvfI1 | ConvOvfU1 | ConvOvfI2 | ConvOvfU2
+        | ConvOvfI4 | ConvOvfU4 | ConvOvfI1Un | ConvOvfU1Un | ConvOvfI2Un | ConvOvfU2Un | ConvOvfI4Un | ConvOvfU4Un => {
+            Kind::Int32
+        }
         ConvI8 | ConvU8 | ConvOvfI8 | ConvOvfU8 | ConvOvfI8Un | ConvOvfU8Un => Kind::Int64,
         ConvI | ConvU | ConvOvfI | ConvOvfU | ConvOvfIUn | ConvOvfUUn => Kind::NativeInt,
         ConvR4 | ConvR8 | ConvRUn => Kind::Float,

@@ -70,7 +70,9 @@ impl<'u> MethodVerifier<'_, 'u> {
         let mut value = self.value_of(field.ty)?;
         if value.kind == Kind::ByRef {
             // A ref field: what it points to outlives the value that holds it, unless that was made of the frame.
-            value.flags.set(if from_frame { Flags::FRAME } else { Flags::PERMANENT });
+            value
+                .flags
+                .set(if from_frame { Flags::FRAME } else { Flags::PERMANENT });
         } else if from_frame && value.kind == Kind::ValueType {
             value.flags.set(Flags::FRAME);
         }

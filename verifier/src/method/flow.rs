@@ -91,7 +91,10 @@ impl MethodVerifier<'_, '_> {
             match decoded.operand {
                 Operand::Target(target) => {
                     self.make_target(target);
-                    if decoded.opcode.is_some_and(|o| o.flow() == FlowControl::ConditionalBranch) {
+                    if decoded
+                        .opcode
+                        .is_some_and(|o| o.flow() == FlowControl::ConditionalBranch)
+                    {
                         self.make_block(decoded.next);
                     }
                 }
@@ -233,7 +236,11 @@ impl MethodVerifier<'_, '_> {
     /// The stack at the start of a filter or handler is given by its clause.
     fn enter_handler(&mut self, number: u32, is_handler: bool) -> Check {
         let block = &self.blocks[index(number)];
-        let clause = if is_handler { block.handler_index } else { block.filter_index };
+        let clause = if is_handler {
+            block.handler_index
+        } else {
+            block.filter_index
+        };
         let depth = block.entry.as_ref().map(Vec::len);
         let Some(region) = clause.and_then(|i| self.regions.get(index(i)).copied()) else {
             return Ok(());

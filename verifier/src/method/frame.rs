@@ -37,7 +37,9 @@ impl<'u> MethodVerifier<'_, 'u> {
         }
         let Some(info) = &method.info else { return Ok(true) };
         let image = self.types.universe.module(info.id.module);
-        let Ok(row) = image.method_def(info.id.rid) else { return Ok(true) };
+        let Ok(row) = image.method_def(info.id.rid) else {
+            return Ok(true);
+        };
         for rid in row.param_list {
             let Ok(param) = image.param(rid) else { continue };
             if usize::from(param.sequence) != index + 1 {

@@ -187,7 +187,11 @@ impl MethodVerifier<'_, '_> {
         let ty = self.resolve_type(token)?;
         let reference = self.pop_typed_reference()?;
         let mut value = StackValue::by_ref(ty);
-        value.flags.set(if reference.has(Flags::FRAME) { Flags::FRAME } else { Flags::PERMANENT });
+        value.flags.set(if reference.has(Flags::FRAME) {
+            Flags::FRAME
+        } else {
+            Flags::PERMANENT
+        });
         self.push(value)
     }
 

@@ -136,7 +136,10 @@ fn bad_body(error: &corten_metadata::Error) -> RawFinding {
     let message = error.to_string();
     let code = if message.contains("code is empty") {
         Code::CodeSizeZero
-    } else if ["protected block", "handler leaves", "filter does not"].iter().any(|s| message.contains(s)) {
+    } else if ["protected block", "handler leaves", "filter does not"]
+        .iter()
+        .any(|s| message.contains(s))
+    {
         Code::EHClauseOutOfRange
     } else {
         Code::BadImageFormatGeneric
@@ -289,7 +292,9 @@ fn read_locals(
     let row = row.map_err(|e| LoadFailure::metadata(&e))?;
     let written = match sig::parse_locals(row.signature) {
         Ok(written) => written,
-        Err(error) => return LoadFailure::new(Code::BadImageFormatGeneric, format!("bad signature of locals: {error}")),
+        Err(error) => {
+            return LoadFailure::new(Code::BadImageFormatGeneric, format!("bad signature of locals: {error}"));
+        }
     };
     let mut locals = Vec::with_capacity(written.len());
     for local in &written {

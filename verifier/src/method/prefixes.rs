@@ -61,7 +61,8 @@ impl MethodVerifier<'_, '_> {
     pub(super) fn tail_prefix(&mut self) {
         self.add_prefix(Prefixes::TAIL, 0);
         let block = self.current.map(|n| &self.blocks[n as usize]);
-        let outside = block.is_none_or(|b| b.try_index.is_none() && b.filter_index.is_none() && b.handler_index.is_none());
+        let outside =
+            block.is_none_or(|b| b.try_index.is_none() && b.filter_index.is_none() && b.handler_index.is_none());
         self.expect(outside, Code::TailCallInsideER);
     }
 

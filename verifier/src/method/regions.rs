@@ -74,7 +74,9 @@ impl MethodVerifier<'_, '_> {
                         block.handler_index = Some(number);
                     }
                 }
-                let in_filter = region.filter_start().is_some_and(|f| f <= at && at < region.handler_start);
+                let in_filter = region
+                    .filter_start()
+                    .is_some_and(|f| f <= at && at < region.handler_start);
                 if in_filter && block.filter_index.is_none() {
                     block.filter_index = Some(number);
                 }
@@ -107,7 +109,11 @@ impl MethodVerifier<'_, '_> {
         if from.try_index == to.try_index {
             return None;
         }
-        let leaves = Some(crossing(falls_through, Code::FallthroughException, Code::BranchOutOfTry));
+        let leaves = Some(crossing(
+            falls_through,
+            Code::FallthroughException,
+            Code::BranchOutOfTry,
+        ));
         let Some(target) = to.try_index else { return leaves };
         let target = self.region(target);
         if let Some(source) = from.try_index {
@@ -128,9 +134,13 @@ impl MethodVerifier<'_, '_> {
         }
         let enters = crossing(falls_through, Code::FallthroughIntoFilter, Code::BranchIntoFilter);
         let leaves = crossing(falls_through, Code::FallthroughException, Code::BranchOutOfFilter);
-        let Some(source) = from.filter_index else { return Some(enters) };
+        let Some(source) = from.filter_index else {
+            return Some(enters);
+        };
         Some(match (to.handler_index, to.filter_index) {
-            (Some(_), Some(target)) if self.region(source).filter_start() <= self.region(target).filter_start() => enters,
+            (Some(_), Some(target)) if self.region(source).filter_start() <= self.region(target).filter_start() => {
+                enters
+            }
             _ => leaves,
         })
     }
@@ -140,7 +150,9 @@ impl MethodVerifier<'_, '_> {
             return None;
         }
         let enters = crossing(falls_through, Code::FallthroughIntoHandler, Code::BranchIntoHandler);
-        let Some(source) = from.handler_index else { return Some(enters) };
+        let Some(source) = from.handler_index else {
+            return Some(enters);
+        };
         let source = self.region(source);
         if let Some(target) = to.handler_index
             && source.handler_start <= self.region(target).handler_start
@@ -168,7 +180,9 @@ impl MethodVerifier<'_, '_> {
         let inner = self.region(inner);
         let mut between = self.blocks_between(i64::from(outer.start), inner.try_start);
         !between.any(|block| {
-            let other = block.try_index.filter(|_| block.starts_try && block.try_index != outer.try_index);
+            let other = block
+                .try_index
+                .filter(|_| block.starts_try && block.try_index != outer.try_index);
             other.is_some_and(|n| self.region(n).try_end > inner.try_start)
         })
     }
@@ -178,9 +192,8 @@ impl MethodVerifier<'_, '_> {
         if source.try_start <= target.try_start && source.try_end >= target.try_end {
             return false;
         }
-        let separates = |start: u32, end: u32| {
-            end > target.try_start && (start > source.try_start || end <= source.try_start)
-        };
+        let separates =
+            |start: u32, end: u32| end > target.try_start && (start > source.try_start || end <= source.try_start);
         !self.blocks_between(-1, target.try_start).any(|block| {
             let of = |starts: bool, number: Option<u32>| number.filter(|_| starts).map(|n| self.region(n));
             of(block.starts_try, block.try_index).is_some_and(|r| separates(r.try_start, r.try_end))
@@ -236,7 +249,8 @@ impl MethodVerifier<'_, '_> {
         // Out of a handler: also back into its own protected block.
         if let (Some(handler), Some(target)) = (left_handler, to.try_index) {
             let (source, target_region) = (self.region(handler), self.region(target));
-            let is_around = target_region.try_start <= source.handler_start && target_region.try_end >= source.handler_start;
+            let is_around =
+                target_region.try_start <= source.handler_start && target_region.try_end >= source.handler_start;
             let starts = to.start == target_region.try_start && self.is_disjoint(target_region, source);
             if target != handler && !is_around && !starts {
                 wrong.push(Code::LeaveIntoTry);
@@ -251,7 +265,10 @@ impl MethodVerifier<'_, '_> {
         }
         if let Some(target) = to.filter_index.filter(|_| from.filter_index != to.filter_index) {
             let region = self.region(target);
-            if !contains(region.filter_start().unwrap_or(region.handler_start), region.handler_start) {
+            if !contains(
+                region.filter_start().unwrap_or(region.handler_start),
+                region.handler_start,
+            ) {
                 wrong.push(Code::LeaveIntoFilter);
             }
         }

@@ -12,7 +12,9 @@ impl<'u> TypeSystem<'u> {
     pub fn can_access_type(&mut self, from: DefId, ty: Ty) -> TypeResult<bool> {
         match self.kind(ty).clone() {
             TyKind::Param(_) | TyKind::Var(_) | TyKind::MVar(_) => Ok(true),
-            TyKind::SzArray(t) | TyKind::Array(t, _) | TyKind::ByRef(t) | TyKind::Ptr(t) => self.can_access_type(from, t),
+            TyKind::SzArray(t) | TyKind::Array(t, _) | TyKind::ByRef(t) | TyKind::Ptr(t) => {
+                self.can_access_type(from, t)
+            }
             TyKind::FnPtr(sig) => self.can_access_signature(from, &sig),
             TyKind::Def(def) => self.can_access_def_cached(from, def, ty),
             TyKind::Inst(def, args) => {
@@ -46,7 +48,9 @@ impl<'u> TypeSystem<'u> {
         let info = self.def(def)?;
         let visibility = info.flags & TypeAttributes::VISIBILITY_MASK;
         let Some(enclosing) = info.enclosing else {
-            return Ok(visibility == TypeAttributes::PUBLIC || self.universe.grants_friend_access(def.module, from.module));
+            return Ok(
+                visibility == TypeAttributes::PUBLIC || self.universe.grants_friend_access(def.module, from.module)
+            );
         };
         let as_member = match visibility {
             TypeAttributes::NESTED_PRIVATE => MethodAttributes::PRIVATE,
@@ -101,7 +105,13 @@ impl<'u> TypeSystem<'u> {
         Ok(true)
     }
 
-    fn can_access_member(&mut self, from: DefId, owner: Ty, access: MethodAttributes, instance: Option<Ty>) -> TypeResult<bool> {
+    fn can_access_member(
+        &mut self,
+        from: DefId,
+        owner: Ty,
+        access: MethodAttributes,
+        instance: Option<Ty>,
+    ) -> TypeResult<bool> {
         if !self.can_access_type(from, owner)? {
             return Ok(false);
         }
@@ -146,7 +156,13 @@ impl<'u> TypeSystem<'u> {
     }
 
     /// Whether `current` derives from `owner` and `instance` (or a type around it) derives from `current`.
-    fn is_family_accessible(&mut self, from: DefId, current: DefId, owner: DefId, instance: Option<Ty>) -> TypeResult<bool> {
+    fn is_family_accessible(
+        &mut self,
+        from: DefId,
+        current: DefId,
+        owner: DefId,
+        instance: Option<Ty>,
+    ) -> TypeResult<bool> {
         let instance = match instance {
             Some(ty) => ty,
             None => self.intern(TyKind::Def(from))?,

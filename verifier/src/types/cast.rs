@@ -69,7 +69,9 @@ impl<'u> TypeSystem<'u> {
             return Ok(true);
         }
         let info = self.param(param)?;
-        let is_struct = info.flags.contains(GenericParamAttributes::NOT_NULLABLE_VALUE_TYPE_CONSTRAINT);
+        let is_struct = info
+            .flags
+            .contains(GenericParamAttributes::NOT_NULLABLE_VALUE_TYPE_CONSTRAINT);
         if is_struct && self.is_known(to, WellKnown::ValueType) {
             return Ok(true);
         }
@@ -101,7 +103,9 @@ impl<'u> TypeSystem<'u> {
     }
 
     fn is_reference_param(&mut self, ty: Ty) -> TypeResult<bool> {
-        let TyKind::Param(param) = *self.kind(ty) else { return Ok(false) };
+        let TyKind::Param(param) = *self.kind(ty) else {
+            return Ok(false);
+        };
         let info = self.param(param)?;
         let marked = info.flags.contains(GenericParamAttributes::REFERENCE_TYPE_CONSTRAINT);
         Ok(marked || self.constrained_to_reference(param, 0)?)
@@ -183,7 +187,8 @@ impl<'u> TypeSystem<'u> {
                 continue;
             }
             let flags = self.universe.module(param.module).generic_param(param.rid);
-            let variance = flags.map_or(GenericParamAttributes::empty(), |row| row.flags) & GenericParamAttributes::VARIANCE_MASK;
+            let variance =
+                flags.map_or(GenericParamAttributes::empty(), |row| row.flags) & GenericParamAttributes::VARIANCE_MASK;
             all = if covariant || variance == GenericParamAttributes::COVARIANT {
                 self.cast_argument(arg, target, pending, covariant)?
             } else if variance == GenericParamAttributes::CONTRAVARIANT {

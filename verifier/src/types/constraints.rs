@@ -45,7 +45,9 @@ impl<'u> TypeSystem<'u> {
         };
         let mut written = Vec::new();
         for rid in image.generic_param_constraints(id.rid) {
-            let row = image.generic_param_constraint(rid).map_err(|e| LoadFailure::metadata(&e))?;
+            let row = image
+                .generic_param_constraint(rid)
+                .map_err(|e| LoadFailure::metadata(&e))?;
             written.push(self.written_token(id.module, row.constraint)?);
         }
         let constraints = self.substitute_all(&written, &type_args, &method_args)?;
@@ -74,7 +76,13 @@ impl<'u> TypeSystem<'u> {
         self.arguments_fit(&info.params, &method.args, &owner_args, &method.args)
     }
 
-    fn arguments_fit(&mut self, params: &[RowId], args: &[Ty], type_args: &[Ty], method_args: &[Ty]) -> TypeResult<bool> {
+    fn arguments_fit(
+        &mut self,
+        params: &[RowId],
+        args: &[Ty],
+        type_args: &[Ty],
+        method_args: &[Ty],
+    ) -> TypeResult<bool> {
         if params.len() != args.len() {
             return LoadFailure::new(Code::ClassLoadBadFormat, "wrong number of type arguments");
         }
@@ -119,14 +127,19 @@ impl<'u> TypeSystem<'u> {
 
     fn may_be_by_ref_like(&mut self, ty: Ty) -> TypeResult<bool> {
         match *self.kind(ty) {
-            TyKind::Param(param) => Ok(self.param(param)?.flags.contains(GenericParamAttributes::ALLOW_BY_REF_LIKE)),
+            TyKind::Param(param) => Ok(self
+                .param(param)?
+                .flags
+                .contains(GenericParamAttributes::ALLOW_BY_REF_LIKE)),
             _ => self.is_by_ref_like(ty),
         }
     }
 
     /// Whether `arg` is a generic parameter that promises `constraint` itself.
     fn param_guarantees(&mut self, arg: Ty, constraint: GenericParamAttributes) -> TypeResult<bool> {
-        let TyKind::Param(param) = *self.kind(arg) else { return Ok(false) };
+        let TyKind::Param(param) = *self.kind(arg) else {
+            return Ok(false);
+        };
         let info = self.param(param)?;
         if info.flags.contains(constraint) || (constraint == NEW && info.flags.contains(STRUCT)) {
             return Ok(true);
@@ -160,7 +173,12 @@ impl<'u> TypeSystem<'u> {
         }
         let names = self.methods_by_name(def)?;
         for &rid in names.get(".ctor").into_iter().flatten() {
-            let Ok(method) = self.method(RowId { module: def.module, rid }) else { continue };
+            let Ok(method) = self.method(RowId {
+                module: def.module,
+                rid,
+            }) else {
+                continue;
+            };
             let access = method.flags & MethodAttributes::MEMBER_ACCESS_MASK;
             if method.sig.params.is_empty() && !method.is_static() && access == MethodAttributes::PUBLIC {
                 return Ok(true);

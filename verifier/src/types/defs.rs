@@ -3,9 +3,7 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-use corten_metadata::{
-    FieldAttributes, MethodAttributes, TableId, Token, TypeAttributes, TypeSig, sig,
-};
+use corten_metadata::{FieldAttributes, MethodAttributes, TableId, Token, TypeAttributes, TypeSig, sig};
 use rustc_hash::FxHashMap;
 
 use super::{LoadFailure, RowId, Sig, Ty, TyKind, TypeResult, TypeSystem};
@@ -54,7 +52,10 @@ impl Category {
 
     /// Whether values are object references.
     pub fn is_reference(self) -> bool {
-        matches!(self, Category::Class | Category::Interface | Category::Array | Category::SzArray)
+        matches!(
+            self,
+            Category::Class | Category::Interface | Category::Array | Category::SzArray
+        )
     }
 }
 
@@ -226,7 +227,10 @@ impl<'u> TypeSystem<'u> {
         let shell = self.read_shell(id);
         self.caches.defs.insert(id, shell.clone().map(Rc::new));
         if self.caches.def_depth == MAX_DEF_DEPTH {
-            return LoadFailure::new(Code::ClassLoadGeneral, "base types and interfaces are nested too deeply");
+            return LoadFailure::new(
+                Code::ClassLoadGeneral,
+                "base types and interfaces are nested too deeply",
+            );
         }
         self.caches.def_depth += 1;
         let result = shell.and_then(|info| self.complete(info)).map(Rc::new);
@@ -335,11 +339,17 @@ impl<'u> TypeSystem<'u> {
         let params = image.generic_params(Token::new(TableId::MethodDef, id.rid));
         let params: Vec<RowId> = params.map(|rid| RowId { rid, ..id }).collect();
         if params.len() as u32 != parsed.generic_param_count {
-            return LoadFailure::new(Code::BadImageFormatGeneric, "generic parameters do not agree with the signature");
+            return LoadFailure::new(
+                Code::BadImageFormatGeneric,
+                "generic parameters do not agree with the signature",
+            );
         }
         let is_static = row.flags.contains(MethodAttributes::STATIC);
         if is_static == parsed.has_this {
-            return LoadFailure::new(Code::BadImageFormatGeneric, "static flag does not agree with the signature");
+            return LoadFailure::new(
+                Code::BadImageFormatGeneric,
+                "static flag does not agree with the signature",
+            );
         }
         Ok(MethodInfo {
             id,
@@ -449,7 +459,10 @@ impl<'u> TypeSystem<'u> {
             return Ok(known);
         }
         for rid in self.def(def)?.fields.clone() {
-            let field = self.field(RowId { module: def.module, rid })?;
+            let field = self.field(RowId {
+                module: def.module,
+                rid,
+            })?;
             if !field.flags.contains(FieldAttributes::STATIC) {
                 if !self.category(field.ty)?.is_primitive() {
                     break;

@@ -17,7 +17,10 @@ impl<'u> TypeSystem<'u> {
             return Ok(known.clone());
         }
         if self.caches.computing.len() > MAX_CHAIN / 10 || self.caches.computing.contains(&ty) {
-            return LoadFailure::new(Code::ClassLoadGeneral, "interfaces form a cycle or are nested too deeply");
+            return LoadFailure::new(
+                Code::ClassLoadGeneral,
+                "interfaces form a cycle or are nested too deeply",
+            );
         }
         self.caches.computing.push(ty);
         let result = self.compute_interfaces(ty);
@@ -86,7 +89,9 @@ impl<'u> TypeSystem<'u> {
 
     /// The interfaces a type lists itself, with its arguments put in.
     pub fn listed_interfaces(&mut self, ty: Ty) -> TypeResult<Vec<Ty>> {
-        let Some(def) = self.def_of(ty) else { return Ok(Vec::new()) };
+        let Some(def) = self.def_of(ty) else {
+            return Ok(Vec::new());
+        };
         let listed = self.def(def)?.interfaces.clone();
         let args = self.args_of(ty);
         self.substitute_all(&listed, &args, &[])

@@ -74,7 +74,9 @@ impl<'u> TypeSystem<'u> {
         let (ea, eb, rank) = match (self.kind(a), self.kind(b)) {
             (TyKind::SzArray(ea), TyKind::SzArray(eb)) => (*ea, *eb, None),
             (TyKind::Array(ea, ra), TyKind::Array(eb, rb)) if ra == rb => (*ea, *eb, Some(*ra)),
-            (TyKind::SzArray(ea), TyKind::Array(eb, 1)) | (TyKind::Array(ea, 1), TyKind::SzArray(eb)) => (*ea, *eb, Some(1)),
+            (TyKind::SzArray(ea), TyKind::Array(eb, 1)) | (TyKind::Array(ea, 1), TyKind::SzArray(eb)) => {
+                (*ea, *eb, Some(1))
+            }
             _ => return Ok(array),
         };
         let element = if ea == eb {

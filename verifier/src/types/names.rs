@@ -17,7 +17,11 @@ impl<'u> TypeSystem<'u> {
             TyKind::SzArray(t) => format!("{}[]", self.type_name(*t)),
             TyKind::Array(t, rank) if *rank == 1 => format!("{}[*]", self.type_name(*t)),
             TyKind::Array(t, rank) => {
-                format!("{}[{}]", self.type_name(*t), ",".repeat(usize::from(*rank).saturating_sub(1)))
+                format!(
+                    "{}[{}]",
+                    self.type_name(*t),
+                    ",".repeat(usize::from(*rank).saturating_sub(1))
+                )
             }
             TyKind::ByRef(t) => format!("{}&", self.type_name(*t)),
             TyKind::Ptr(t) => format!("{}*", self.type_name(*t)),

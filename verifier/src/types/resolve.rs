@@ -135,7 +135,10 @@ impl<'u> TypeSystem<'u> {
             args.push(self.substitute(arg, &context.type_args, &context.method_args)?);
         }
         let Some(info) = generic.info.clone().filter(|i| i.params.len() == args.len()) else {
-            return LoadFailure::new(Code::BadImageFormatGeneric, "wrong number of type arguments of a method");
+            return LoadFailure::new(
+                Code::BadImageFormatGeneric,
+                "wrong number of type arguments of a method",
+            );
         };
         let owner_args = self.args_of(generic.owner);
         let sig = self.substitute_sig(&info.sig, &owner_args, &args)?;
@@ -165,7 +168,9 @@ impl<'u> TypeSystem<'u> {
             _ => return LoadFailure::new(Code::MissingMethod, format!("{} lies in another module", row.name)),
         };
         if sig::is_field(row.signature) {
-            return self.member_field(id, parent, row.name, row.signature).map(Member::Field);
+            return self
+                .member_field(id, parent, row.name, row.signature)
+                .map(Member::Field);
         }
         let written = self.parse_sig(module, row.signature)?;
         if matches!(self.kind(parent), TyKind::SzArray(_) | TyKind::Array(..))
@@ -173,7 +178,8 @@ impl<'u> TypeSystem<'u> {
         {
             return Ok(Member::Method(method));
         }
-        self.member_method(id, parent, row.name, written, context).map(Member::Method)
+        self.member_method(id, parent, row.name, written, context)
+            .map(Member::Method)
     }
 
     /// A method that the runtime gives arrays (ECMA-335 II.14.2).
@@ -212,11 +218,7 @@ impl<'u> TypeSystem<'u> {
             return self.missing(Code::MissingMethod, owner, name);
         }
         // What the array provides is written with the element's parameter (!0) by some compilers, with the type by others.
-        let sig = Sig {
-            ret,
-            params,
-            ..actual
-        };
+        let sig = Sig { ret, params, ..actual };
         Ok(Some(MethodRef {
             owner,
             info: None,
@@ -262,7 +264,10 @@ impl<'u> TypeSystem<'u> {
             let image = self.universe.module(def.module);
             for rid in self.def(def)?.fields.clone() {
                 if image.field(rid).is_ok_and(|row| row.name == name) {
-                    let row = RowId { module: def.module, rid };
+                    let row = RowId {
+                        module: def.module,
+                        rid,
+                    };
                     let declared = self.field(row)?.ty;
                     let same = declared == written
                         || self.substitute(declared, &args, &[])? == self.substitute(written, &parent_args, &[])?;
@@ -324,7 +329,10 @@ impl<'u> TypeSystem<'u> {
                 let args = self.args_of(ty);
                 let names = self.methods_by_name(def)?;
                 for &rid in names.get(name).into_iter().flatten() {
-                    let row = RowId { module: def.module, rid };
+                    let row = RowId {
+                        module: def.module,
+                        rid,
+                    };
                     // A method whose signature does not load cannot be the one meant.
                     let Ok(info) = self.method(row) else { continue };
                     if self.same_signature(&info.sig, &args, written, &parent_args)? {
@@ -339,13 +347,7 @@ impl<'u> TypeSystem<'u> {
     }
 
     /// Whether a declared signature, with its type's arguments, is the one a reference gives.
-    fn same_signature(
-        &mut self,
-        declared: &Sig,
-        args: &[Ty],
-        written: &Sig,
-        parent_args: &[Ty],
-    ) -> TypeResult<bool> {
+    fn same_signature(&mut self, declared: &Sig, args: &[Ty], written: &Sig, parent_args: &[Ty]) -> TypeResult<bool> {
         if declared.has_this != written.has_this
             || declared.generic_count != written.generic_count
             || declared.convention != written.convention

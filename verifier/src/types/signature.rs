@@ -134,7 +134,10 @@ impl<'u> TypeSystem<'u> {
         let pick = |args: &[Ty], index: u32| match args.get(index as usize) {
             Some(&arg) => Ok(arg),
             None if args.is_empty() => Ok(ty),
-            None => LoadFailure::new(Code::ClassLoadBadFormat, format!("there is no generic parameter {index}")),
+            None => LoadFailure::new(
+                Code::ClassLoadBadFormat,
+                format!("there is no generic parameter {index}"),
+            ),
         };
         let kind = match self.kind(ty).clone() {
             TyKind::Var(index) => return pick(type_args, index),

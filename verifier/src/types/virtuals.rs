@@ -17,7 +17,9 @@ pub(crate) struct Override<'u> {
 impl<'u> TypeSystem<'u> {
     /// The explicit overrides of a type, with its arguments put in. Records that do not resolve are left out.
     pub fn overrides(&mut self, ty: Ty) -> TypeResult<Vec<Override<'u>>> {
-        let Some(def) = self.def_of(ty) else { return Ok(Vec::new()) };
+        let Some(def) = self.def_of(ty) else {
+            return Ok(Vec::new());
+        };
         let image = self.universe.module(def.module);
         let context = super::Context {
             module: def.module,
@@ -51,7 +53,10 @@ impl<'u> TypeSystem<'u> {
         for _ in 0..MAX_CHAIN {
             let Some(ty) = current else { break };
             let explicit = self.overrides(ty)?;
-            if explicit.iter().any(|o| o.declaring == owner && o.declaration.id == method.id) {
+            if explicit
+                .iter()
+                .any(|o| o.declaring == owner && o.declaration.id == method.id)
+            {
                 return Ok(true);
             }
             if self.find_virtual(ty, method.name, &wanted)?.is_some() {
@@ -68,7 +73,12 @@ impl<'u> TypeSystem<'u> {
         let args = self.args_of(ty);
         let names = self.methods_by_name(def)?;
         for &rid in names.get(name).into_iter().flatten() {
-            let Ok(candidate) = self.method(RowId { module: def.module, rid }) else { continue };
+            let Ok(candidate) = self.method(RowId {
+                module: def.module,
+                rid,
+            }) else {
+                continue;
+            };
             if candidate.is_virtual() && self.substitute_sig(&candidate.sig, &args, &[])? == *wanted {
                 return Ok(Some(candidate));
             }
@@ -86,7 +96,10 @@ impl<'u> TypeSystem<'u> {
                 continue;
             }
             let explicit = self.overrides(interface)?;
-            if !explicit.iter().any(|o| o.declaring == owner && o.declaration.id == method.id) {
+            if !explicit
+                .iter()
+                .any(|o| o.declaring == owner && o.declaration.id == method.id)
+            {
                 continue;
             }
             match best {
@@ -105,7 +118,13 @@ impl<'u> TypeSystem<'u> {
     /// The methods of a type definition that load.
     pub fn methods_of(&mut self, def: DefId) -> TypeResult<Vec<Rc<MethodInfo<'u>>>> {
         let rows = self.def(def)?.methods.clone();
-        let load = |rid| self.method(RowId { module: def.module, rid }).ok();
+        let load = |rid| {
+            self.method(RowId {
+                module: def.module,
+                rid,
+            })
+            .ok()
+        };
         Ok(rows.filter_map(load).collect())
     }
 }

@@ -39,5 +39,10 @@ fn the_corpus_is_judged_as_its_names_say() {
         wrong.extend(differing.into_iter().map(|d| format!("{}: {d}", module.display())));
     }
     println!("{judged} verdicts, {} wrong", wrong.len());
-    assert!(wrong.is_empty(), "{} of {judged} wrong:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {judged} wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }

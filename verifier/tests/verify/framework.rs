@@ -13,7 +13,11 @@ fn the_class_library_is_verified_whole() {
     let mut references = ReferencePath::new();
     references.add(&framework).expect("the class library can be listed");
     let modules = testing::framework_assemblies();
-    let modules = modules.iter().filter_map(|f| Module::open(f).ok()).map(Into::into).collect();
+    let modules = modules
+        .iter()
+        .filter_map(|f| Module::open(f).ok())
+        .map(Into::into)
+        .collect();
     let universe = Universe::new(modules, &references).expect("the class library is complete");
     let started = std::time::Instant::now();
     let report = verify(&universe, &Options::default());
@@ -23,7 +27,12 @@ fn the_class_library_is_verified_whole() {
         *codes.entry(finding.code.name()).or_default() += 1;
         *assemblies.entry(&finding.assembly).or_default() += 1;
     }
-    println!("{} methods, {} types in {:?}", report.methods, report.types, started.elapsed());
+    println!(
+        "{} methods, {} types in {:?}",
+        report.methods,
+        report.types,
+        started.elapsed()
+    );
     println!("{codes:#?}\n{assemblies:#?}");
     if let Some(path) = std::env::var_os("CORTEN_VERIFY_LOG") {
         let text: String = report.findings.iter().map(|f| format!("{f}\n")).collect();

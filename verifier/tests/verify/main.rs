@@ -4,4 +4,6 @@
 
 mod corpus;
 mod framework;
+mod mutations;
+mod rules;
 mod support;

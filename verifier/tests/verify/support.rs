@@ -25,7 +25,9 @@ pub fn fixtures() -> PathBuf {
 /// A module with all it may refer to: the class library and its own folder.
 pub fn universe(file: &Path, framework: &Path) -> Universe {
     let mut references = ReferencePath::new();
-    references.add(file.parent().expect("in a folder")).expect("the folder can be listed");
+    references
+        .add(file.parent().expect("in a folder"))
+        .expect("the folder can be listed");
     references.add(framework).expect("the class library can be listed");
     let module = Module::open(file).expect("the module is readable");
     Universe::new(vec![module.into()], &references).expect("the class library is complete")
@@ -50,7 +52,10 @@ pub fn judge(file: &Path, framework: &Path) -> (usize, Vec<String>) {
     let mut found: HashMap<u32, Vec<String>> = HashMap::new();
     let mut texts: HashMap<u32, Vec<String>> = HashMap::new();
     for finding in verify(&universe, &Options::default()).findings {
-        found.entry(finding.token.0).or_default().push(finding.code.name().to_owned());
+        found
+            .entry(finding.token.0)
+            .or_default()
+            .push(finding.code.name().to_owned());
         texts.entry(finding.token.0).or_default().push(finding.to_string());
     }
     let mut judged = 0;
@@ -68,18 +73,30 @@ pub fn judge(file: &Path, framework: &Path) -> (usize, Vec<String>) {
         let expected = verdict(row.name, "_ValidType_Valid", "_InvalidType_", '@');
         judged += usize::from(expected.is_some());
         compare(0x0200_0000 | rid, row.name, expected.unwrap_or_default());
-        let methods: Vec<_> = row.method_list.clone().map(|m| (m, module.method_def(m).expect("a method"))).collect();
+        let methods: Vec<_> = row
+            .method_list
+            .clone()
+            .map(|m| (m, module.method_def(m).expect("a method")))
+            .collect();
         let mut real = HashMap::new();
         for (rid, method) in &methods {
-            let Some(expected) = verdict(method.name, "_Valid", "_Invalid_", '.') else { continue };
+            let Some(expected) = verdict(method.name, "_Valid", "_Invalid_", '.') else {
+                continue;
+            };
             judged += 1;
             let Some(rest) = method.name.strip_prefix("special.") else {
                 real.insert(*rid, expected);
                 continue;
             };
             let name = rest.split_once('.').expect("names its method").1;
-            let name = name.rsplit_once("_Valid").or_else(|| name.split_once("_Invalid_")).expect("has a verdict").0;
-            let target = methods.iter().find(|(_, m)| m.name == name && m.signature == method.signature);
+            let name = name
+                .rsplit_once("_Valid")
+                .or_else(|| name.split_once("_Invalid_"))
+                .expect("has a verdict")
+                .0;
+            let target = methods
+                .iter()
+                .find(|(_, m)| m.name == name && m.signature == method.signature);
             real.insert(target.expect("the method it judges exists").0, expected);
         }
         for (rid, method) in &methods {
