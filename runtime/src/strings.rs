@@ -62,6 +62,18 @@ pub fn literal(units: &[u16]) -> Result<ObjPtr, OutOfMemory> {
     Ok(s)
 }
 
+/// `String.Intern`: the interned string of the same content; if there is none, `string` itself, which is pinned and kept
+/// for ever so that its address can be a constant in code like that of a literal (cooperative mode).
+pub fn intern(string: ObjPtr) -> ObjPtr {
+    let units = to_utf16(string);
+    let mut table = interned().lock();
+    let address = *table.entry(units.into()).or_insert_with(|| {
+        Heap::get().handles().alloc(corten_gc_hooks::HandleKind::Pinned, string);
+        string as usize
+    });
+    address as ObjPtr
+}
+
 /// The interned string of that content, if there is one.
 pub fn is_interned(units: &[u16]) -> Option<ObjPtr> {
     interned().lock().get(units).map(|p| *p as ObjPtr)

@@ -214,7 +214,10 @@ pub fn wrap_pending_in_type_initialization(mt: &'static MethodTable) -> VmResult
     let class = class_of(ExceptionKind::TypeInitialization)?;
     let w = WellKnown::get();
     let constructor = constructor(class, &[w.string.handle(), w.exception.handle()])?;
-    let full_name = mt.class().definition().map_or_else(|| mt.handle().display_name(), |d| d.full_name());
+    let full_name = mt
+        .class()
+        .definition()
+        .map_or_else(|| mt.handle().display_name(), |d| d.full_name());
     let name = scope.root(crate::strings::new_string(thread, &full_name)?);
     let wrapper = scope.root(allocate(thread, class)?);
     ManagedCall::new()

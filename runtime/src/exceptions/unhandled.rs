@@ -191,12 +191,7 @@ fn native_frames(mut walk: Walk) -> Vec<String> {
 /// `Namespace.Type.Method(full parameter types)`, as CoreCLR's own stack listings have it.
 fn native_signature(m: &'static MethodDesc) -> String {
     let params = match m.signature() {
-        Ok(s) => s
-            .params
-            .iter()
-            .map(|p| parameter(*p))
-            .collect::<Vec<_>>()
-            .join(", "),
+        Ok(s) => s.params.iter().map(|p| parameter(*p)).collect::<Vec<_>>().join(", "),
         Err(_) => "?".to_owned(),
     };
     format!("{}.{}({params})", m.owner().handle().display_name(), m.name())
@@ -215,7 +210,8 @@ fn parameter(t: TypeHandle) -> String {
             false => t.display_name(),
         };
     };
-    t.element_type().map_or_else(|| t.display_name(), |e| parameter(e) + suffix)
+    t.element_type()
+        .map_or_else(|| t.display_name(), |e| parameter(e) + suffix)
 }
 
 /// The frames of the current thread in that format, for `Environment.FailFast` and the like.

@@ -77,7 +77,10 @@ extern "C" fn allocate_new_array(mt: *const MethodTableHeader, length: i32, flag
     icall_body(|thread| {
         let length = usize::try_from(length).map_err(|_| Raise::of(ExceptionKind::Overflow))?;
         if length > MAX_ARRAY_LENGTH {
-            return Err(Raise::new(ExceptionKind::OutOfMemory, "Array dimensions exceeded supported range."));
+            return Err(Raise::new(
+                ExceptionKind::OutOfMemory,
+                "Array dimensions exceeded supported range.",
+            ));
         }
         let mut wishes = AllocFlags::empty();
         // SAFETY: managed code passes the MethodTable of an array type.
@@ -284,7 +287,13 @@ extern "C" fn dependent_alloc(target: ObjPtr, dependent: ObjPtr) -> *mut ObjPtr 
 extern "C" fn dependent_get(handle: *mut ObjPtr) -> ObjPtr {
     let handles = Heap::get().handles();
     // SAFETY: a live dependent handle; cooperative mode.
-    unsafe { if handles.get(handle).is_null() { std::ptr::null_mut() } else { handles.secondary(handle) } }
+    unsafe {
+        if handles.get(handle).is_null() {
+            std::ptr::null_mut()
+        } else {
+            handles.secondary(handle)
+        }
+    }
 }
 
 extern "C" fn dependent_get_both(handle: *mut ObjPtr, dependent: *mut ObjPtr) -> ObjPtr {

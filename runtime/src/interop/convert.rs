@@ -25,7 +25,10 @@ pub struct Place {
 impl Place {
     /// A place on the stack or in native memory.
     pub fn fixed(address: *mut u8) -> Place {
-        Place { base: std::ptr::null(), offset: address as usize }
+        Place {
+            base: std::ptr::null(),
+            offset: address as usize,
+        }
     }
     /// `offset` bytes after what the reference or managed pointer in `slot` points to.
     pub fn through(slot: *const *mut u8, offset: usize) -> Place {
@@ -33,7 +36,10 @@ impl Place {
     }
     /// The same, further on.
     pub fn at(self, offset: usize) -> Place {
-        Place { offset: self.offset + offset, ..self }
+        Place {
+            offset: self.offset + offset,
+            ..self
+        }
     }
     /// Present address.
     pub fn address(self) -> *mut u8 {
@@ -118,7 +124,12 @@ impl Conversion<'_> {
                 self.count = units;
                 save(native, buffer);
             }
-            Marshaler::FixedArray { element, element_size, count, .. } => {
+            Marshaler::FixedArray {
+                element,
+                element_size,
+                count,
+                ..
+            } => {
                 let scope = HandleScope::new(&mut self.thread.header);
                 let array = scope.root(managed.reference());
                 if array.is_null() {
@@ -161,7 +172,8 @@ impl Conversion<'_> {
             Marshaler::Delegate(_) => save(native, delegates::function_pointer(self.thread, managed)?),
             Marshaler::SafeHandle(_) => {
                 let value = handles::add_ref(self.thread, managed)?;
-                self.kept.push(Heap::get().handles().alloc(HandleKind::Strong, managed.reference()));
+                self.kept
+                    .push(Heap::get().handles().alloc(HandleKind::Strong, managed.reference()));
                 save(native, value);
             }
             Marshaler::CriticalHandle(_) => save(native, handles::critical_value(managed)?),
@@ -210,9 +222,16 @@ impl Conversion<'_> {
                 managed.set_reference(s);
             }
             Marshaler::StringBuilder { .. } => {
-                return Err(super::marshal_error("StringBuilder cannot be marshaled from native code."));
+                return Err(super::marshal_error(
+                    "StringBuilder cannot be marshaled from native code.",
+                ));
             }
-            Marshaler::FixedArray { array, element, element_size, count } => {
+            Marshaler::FixedArray {
+                array,
+                element,
+                element_size,
+                count,
+            } => {
                 let scope = HandleScope::new(&mut self.thread.header);
                 let new = scope.root(new_array(self.thread, array, *count as usize)?);
                 self.elements_to_managed(element, *element_size, native, new.slot(), *count as usize)?;
@@ -383,7 +402,12 @@ impl Conversion<'_> {
     ///
     /// # Errors
     /// The exception of the first field that cannot be converted.
-    pub fn fields_to_managed(&mut self, layout: &'static NativeLayout, native: *const u8, managed: Place) -> VmResult<()> {
+    pub fn fields_to_managed(
+        &mut self,
+        layout: &'static NativeLayout,
+        native: *const u8,
+        managed: Place,
+    ) -> VmResult<()> {
         for f in &layout.fields {
             // SAFETY: as above.
             let at = unsafe { native.add(f.native_offset as usize) };
@@ -426,7 +450,14 @@ impl Conversion<'_> {
         Ok(())
     }
 
-    fn elements_to_native(&mut self, e: &Marshaler, managed_size: u32, array: *mut ObjPtr, native: *mut u8, count: usize) -> VmResult<()> {
+    fn elements_to_native(
+        &mut self,
+        e: &Marshaler,
+        managed_size: u32,
+        array: *mut ObjPtr,
+        native: *mut u8,
+        count: usize,
+    ) -> VmResult<()> {
         let data = data_offset(array);
         let stride = e.native_size() as usize;
         for i in 0..count {
@@ -437,7 +468,14 @@ impl Conversion<'_> {
         Ok(())
     }
 
-    fn elements_to_managed(&mut self, e: &Marshaler, managed_size: u32, native: *const u8, array: *mut ObjPtr, count: usize) -> VmResult<()> {
+    fn elements_to_managed(
+        &mut self,
+        e: &Marshaler,
+        managed_size: u32,
+        native: *const u8,
+        array: *mut ObjPtr,
+        count: usize,
+    ) -> VmResult<()> {
         let data = data_offset(array);
         let stride = e.native_size() as usize;
         for i in 0..count {
@@ -511,7 +549,10 @@ fn fixed_text(s: ObjPtr, wide: bool, count: usize, native: *mut u8) {
 fn read_fixed_text(wide: bool, count: usize, native: *const u8) -> Vec<u16> {
     if wide {
         // SAFETY: the native side has `count` characters.
-        (0..count).map(|i| load::<u16>(unsafe { native.add(2 * i) })).take_while(|u| *u != 0).collect()
+        (0..count)
+            .map(|i| load::<u16>(unsafe { native.add(2 * i) }))
+            .take_while(|u| *u != 0)
+            .collect()
     } else {
         // SAFETY: as above.
         let bytes = unsafe { std::slice::from_raw_parts(native, count) };
@@ -535,7 +576,11 @@ fn ole_date(data: u64) -> f64 {
     if ticks == 0 {
         return 0.0;
     }
-    let ticks = if ticks < MS_PER_DAY * TICKS_PER_MS { ticks + OLE_EPOCH_TICKS } else { ticks };
+    let ticks = if ticks < MS_PER_DAY * TICKS_PER_MS {
+        ticks + OLE_EPOCH_TICKS
+    } else {
+        ticks
+    };
     let mut ms = (ticks - OLE_EPOCH_TICKS) / TICKS_PER_MS;
     if ms < 0 {
         let fraction = ms % MS_PER_DAY;
@@ -568,7 +613,10 @@ mod tests {
         let ticks = OLE_EPOCH_TICKS + 36_526 * MS_PER_DAY * TICKS_PER_MS;
         assert_eq!(ole_date(ticks as u64), 36_526.0);
         assert_eq!(from_ole_date(36_526.0).unwrap(), ticks as u64);
-        assert_eq!(from_ole_date(ole_date((OLE_EPOCH_TICKS - MS_PER_DAY * TICKS_PER_MS / 4) as u64)).unwrap() as i64, OLE_EPOCH_TICKS - MS_PER_DAY * TICKS_PER_MS / 4);
+        assert_eq!(
+            from_ole_date(ole_date((OLE_EPOCH_TICKS - MS_PER_DAY * TICKS_PER_MS / 4) as u64)).unwrap() as i64,
+            OLE_EPOCH_TICKS - MS_PER_DAY * TICKS_PER_MS / 4
+        );
         assert!(from_ole_date(f64::NAN).is_err());
     }
 

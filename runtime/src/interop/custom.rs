@@ -42,11 +42,16 @@ fn find_type(name: &str) -> VmResult<&'static MethodTable> {
     let module = match name.split_once(',') {
         Some((_, assembly)) => {
             let binder = Binder::get().ok_or_else(missing)?;
-            binder.load_by_name(&AssemblyName::parse(assembly.trim()), 0, None)?.module()
+            binder
+                .load_by_name(&AssemblyName::parse(assembly.trim()), 0, None)?
+                .module()
         }
         None => SCOPE.get().ok_or_else(missing)?,
     };
-    let rid = module.metadata().find_type_by_reflection_name(name).ok_or_else(missing)?;
+    let rid = module
+        .metadata()
+        .find_type_by_reflection_name(name)
+        .ok_or_else(missing)?;
     Ok(module.typical_type(rid)?)
 }
 
@@ -78,9 +83,10 @@ impl CustomMarshaler {
             return Ok(unsafe { handles.get(known) });
         }
         let string = WellKnown::get().string.handle();
-        let get = self.ty.methods().iter().find(|m| {
-            m.is_static() && m.name() == "GetInstance" && m.signature().is_ok_and(|s| *s.params == [string])
-        });
+        let get =
+            self.ty.methods().iter().find(|m| {
+                m.is_static() && m.name() == "GetInstance" && m.signature().is_ok_and(|s| *s.params == [string])
+            });
         let get = get.ok_or_else(|| {
             crate::error::Raise::new(
                 crate::error::ExceptionKind::Argument,
@@ -93,10 +99,17 @@ impl CustomMarshaler {
         let cookie = crate::strings::new_string(thread, &self.cookie)?;
         let object = ManagedCall::new().obj(cookie).invoke(get)?.rax as ObjPtr;
         if object.is_null() {
-            return Err(marshal_error(format!("GetInstance of '{}' returned null.", self.ty.handle().display_name())));
+            return Err(marshal_error(format!(
+                "GetInstance of '{}' returned null.",
+                self.ty.handle().display_name()
+            )));
         }
         let handle = handles.alloc(HandleKind::Strong, object);
-        if self.instance.compare_exchange(std::ptr::null_mut(), handle, Ordering::AcqRel, Ordering::Acquire).is_err() {
+        if self
+            .instance
+            .compare_exchange(std::ptr::null_mut(), handle, Ordering::AcqRel, Ordering::Acquire)
+            .is_err()
+        {
             // SAFETY: nobody else saw this handle.
             unsafe { handles.free(handle) };
         }
@@ -106,8 +119,9 @@ impl CustomMarshaler {
 
     fn call(&self, thread: &mut Thread, method: &str, argument: impl FnOnce() -> u64) -> VmResult<u64> {
         let interface = corelib_type("System.Runtime.InteropServices", "ICustomMarshaler")?;
-        let declared: &'static MethodDesc =
-            interface.find_method(method).ok_or_else(|| marshal_error("ICustomMarshaler is incomplete."))?;
+        let declared: &'static MethodDesc = interface
+            .find_method(method)
+            .ok_or_else(|| marshal_error("ICustomMarshaler is incomplete."))?;
         let scope = HandleScope::new(&mut thread.header);
         let object = scope.root(self.instance(thread)?);
         let target = corten_loader::resolve_interface(crate::objects::method_table_of(object.get()), declared)?;

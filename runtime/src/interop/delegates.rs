@@ -35,7 +35,11 @@ struct Thunk {
 impl Thunk {
     fn delegate(self) -> ObjPtr {
         // SAFETY: targets live for ever, and their handles as long as they are in the table; cooperative mode.
-        unsafe { Heap::get().handles().get((*(self.target as *const ReverseTarget)).delegate) }
+        unsafe {
+            Heap::get()
+                .handles()
+                .get((*(self.target as *const ReverseTarget)).delegate)
+        }
     }
 }
 
@@ -56,7 +60,11 @@ static THUNKS: Mutex<Option<Thunks>> = Mutex::new(None);
 
 impl Thunks {
     fn find(&self, hash: u32, delegate: ObjPtr) -> Option<usize> {
-        self.by_hash.get(&hash)?.iter().find(|t| t.delegate() == delegate).map(|t| t.code)
+        self.by_hash
+            .get(&hash)?
+            .iter()
+            .find(|t| t.delegate() == delegate)
+            .map(|t| t.code)
     }
 
     /// Sets the thunks of dead delegates aside.
@@ -80,7 +88,11 @@ impl Thunks {
         if self.by_code.len() >= self.sweep_at {
             self.sweep();
         }
-        let old = if self.dead.len() > QUARANTINE { self.dead.pop_front() } else { None };
+        let old = if self.dead.len() > QUARANTINE {
+            self.dead.pop_front()
+        } else {
+            None
+        };
         let thunk = match old {
             Some(t) => {
                 // SAFETY: nobody else reads the target of a dead delegate; its handle is not used any more.
@@ -93,7 +105,10 @@ impl Thunks {
             }
             None => {
                 let target = Box::into_raw(Box::new(target));
-                Thunk { target: target as usize, code: reverse::make_thunk(target) }
+                Thunk {
+                    target: target as usize,
+                    code: reverse::make_thunk(target),
+                }
             }
         };
         self.by_hash.entry(hash).or_default().push(thunk);
@@ -133,7 +148,13 @@ pub fn function_pointer(thread: &mut Thread, place: Place) -> VmResult<usize> {
         return Ok(code);
     }
     let handle = Heap::get().handles().alloc(HandleKind::WeakLong, delegate);
-    let target = ReverseTarget { entry: code, method: 0, delegate: handle, stack_words, owner: mt.handle().raw() };
+    let target = ReverseTarget {
+        entry: code,
+        method: 0,
+        delegate: handle,
+        stack_words,
+        owner: mt.handle().raw(),
+    };
     Ok(table.add(hash, target))
 }
 
@@ -164,7 +185,9 @@ pub fn from_function_pointer(thread: &mut Thread, pointer: usize, mt: &'static M
     }
     let w = WellKnown::get();
     if mt == w.delegate || mt == w.multicast_delegate || !mt.handle().is_delegate() {
-        return Err(marshal_error("The type definition of this type contains no delegate signature."));
+        return Err(marshal_error(
+            "The type definition of this type contains no delegate signature.",
+        ));
     }
     let stub = {
         let _preemptive = crate::transitions::enter_preemptive(thread);

@@ -25,8 +25,12 @@ struct Methods {
 }
 
 fn method(mt: &'static MethodTable, name: &str, params: usize) -> VmResult<&'static MethodDesc> {
-    mt.find_method_with_params(name, params)
-        .ok_or_else(|| Raise::new(ExceptionKind::MissingMethod, format!("Method not found: '{}.{name}'.", mt.handle())))
+    mt.find_method_with_params(name, params).ok_or_else(|| {
+        Raise::new(
+            ExceptionKind::MissingMethod,
+            format!("Method not found: '{}.{name}'.", mt.handle()),
+        )
+    })
 }
 
 fn methods() -> VmResult<&'static Methods> {
@@ -41,7 +45,12 @@ fn methods() -> VmResult<&'static Methods> {
         .methods()
         .iter()
         .find(|m| m.name() == "Append" && m.signature().is_ok_and(|s| *s.params == [string]))
-        .ok_or_else(|| Raise::new(ExceptionKind::MissingMethod, "Method not found: 'StringBuilder.Append(string)'."))?;
+        .ok_or_else(|| {
+            Raise::new(
+                ExceptionKind::MissingMethod,
+                "Method not found: 'StringBuilder.Append(string)'.",
+            )
+        })?;
     let m = Methods {
         add_ref: method(safe, "DangerousAddRef", 1)?,
         release: method(safe, "DangerousRelease", 0)?,
@@ -75,7 +84,10 @@ pub fn add_ref(_thread: &mut Thread, place: Place) -> VmResult<usize> {
         return Err(null_handle());
     }
     let mut success = 0u8;
-    ManagedCall::new().obj(place.reference()).ptr(&raw mut success).invoke(m.add_ref)?;
+    ManagedCall::new()
+        .obj(place.reference())
+        .ptr(&raw mut success)
+        .invoke(m.add_ref)?;
     Ok(handle_value(place.reference()))
 }
 
@@ -112,11 +124,18 @@ pub fn critical_value(place: Place) -> VmResult<usize> {
 /// MissingMethodException without a parameterless constructor, MarshalDirectiveException for abstract classes; what the
 /// constructor raises.
 pub fn new_handle(thread: &mut Thread, mt: &'static MethodTable, value: usize) -> VmResult<ObjPtr> {
-    if mt.class().attributes().contains(corten_metadata::TypeAttributes::ABSTRACT) {
+    if mt
+        .class()
+        .attributes()
+        .contains(corten_metadata::TypeAttributes::ABSTRACT)
+    {
         return Err(super::marshal_error("Returned SafeHandles cannot be abstract."));
     }
     let constructor = mt.class().default_constructor().ok_or_else(|| {
-        Raise::new(ExceptionKind::MissingMethod, format!("No parameterless constructor defined for type '{}'.", mt.handle()))
+        Raise::new(
+            ExceptionKind::MissingMethod,
+            format!("No parameterless constructor defined for type '{}'.", mt.handle()),
+        )
     })?;
     crate::class_init::ensure(mt)?;
     let scope = HandleScope::new(&mut thread.header);
@@ -132,15 +151,28 @@ pub fn new_handle(thread: &mut Thread, mt: &'static MethodTable, value: usize) -
 ///
 /// # Errors
 /// OutOfMemoryException.
-pub fn string_builder_to_native(thread: &mut Thread, place: Place, wide: bool, copy_in: bool) -> VmResult<(*mut u8, usize)> {
+pub fn string_builder_to_native(
+    thread: &mut Thread,
+    place: Place,
+    wide: bool,
+    copy_in: bool,
+) -> VmResult<(*mut u8, usize)> {
     let m = methods()?;
     if place.reference().is_null() {
         return Ok((std::ptr::null_mut(), 0));
     }
-    let capacity = ManagedCall::new().obj(place.reference()).invoke(m.builder_capacity)?.rax as u32 as usize;
+    let capacity = ManagedCall::new()
+        .obj(place.reference())
+        .invoke(m.builder_capacity)?
+        .rax as u32 as usize;
     let contents = if copy_in {
         let scope = HandleScope::new(&mut thread.header);
-        let s = scope.root(ManagedCall::new().obj(place.reference()).invoke(m.builder_to_string)?.rax as ObjPtr);
+        let s = scope.root(
+            ManagedCall::new()
+                .obj(place.reference())
+                .invoke(m.builder_to_string)?
+                .rax as ObjPtr,
+        );
         // SAFETY: a live string, copied before any safepoint.
         unsafe { object::string_chars(s.get()) }.to_vec()
     } else {
@@ -178,13 +210,20 @@ pub fn string_builder_from_native(
     // SAFETY: the buffer has `units` characters.
     let contents: Vec<u16> = unsafe {
         if wide {
-            std::slice::from_raw_parts(buffer.cast::<u16>(), units).iter().copied().take_while(|u| *u != 0).collect()
+            std::slice::from_raw_parts(buffer.cast::<u16>(), units)
+                .iter()
+                .copied()
+                .take_while(|u| *u != 0)
+                .collect()
         } else {
             let bytes = std::slice::from_raw_parts(buffer, units);
             text::utf16(bytes.split(|b| *b == 0).next().unwrap_or_default())
         }
     };
-    ManagedCall::new().obj(builder.get()).int(0).invoke(m.builder_set_length)?;
+    ManagedCall::new()
+        .obj(builder.get())
+        .int(0)
+        .invoke(m.builder_set_length)?;
     let s = crate::strings::new_string_utf16(thread, &contents)?;
     ManagedCall::new().obj(builder.get()).obj(s).invoke(m.builder_append)?;
     Ok(())

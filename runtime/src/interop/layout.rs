@@ -56,7 +56,10 @@ impl NativeLayout {
             size: self.size,
             align: self.align,
             is_value_type: true,
-            fields: flat.into_iter().map(|(offset, kind)| FlatField { offset, kind }).collect(),
+            fields: flat
+                .into_iter()
+                .map(|(offset, kind)| FlatField { offset, kind })
+                .collect(),
             has_gc_pointers: false,
             vector_size: None,
             nullable_of: None,
@@ -139,7 +142,10 @@ pub fn of(mt: &'static MethodTable) -> VmResult<&'static NativeLayout> {
 
 fn field_error(f: &'static FieldDesc, e: Raise) -> Raise {
     match e {
-        Raise::New { kind: ExceptionKind::MarshalDirective, message } => Raise::new(
+        Raise::New {
+            kind: ExceptionKind::MarshalDirective,
+            message,
+        } => Raise::new(
             ExceptionKind::TypeLoad,
             format!(
                 "Cannot marshal field '{}' of type '{}': {}",
@@ -162,7 +168,13 @@ pub(super) struct FieldForm {
 
 /// Where the fields of one type go. `base` is the native size of the base class. Gives the offsets, the total size and the
 /// alignment (the base's excluded).
-pub(super) fn place(fields: &[FieldForm], base: u32, pack: u32, class_size: u32, base_align: u32) -> (Vec<u32>, u32, u32) {
+pub(super) fn place(
+    fields: &[FieldForm],
+    base: u32,
+    pack: u32,
+    class_size: u32,
+    base_align: u32,
+) -> (Vec<u32>, u32, u32) {
     let pack = if pack == 0 { 8 } else { pack };
     let mut end = base;
     let mut align = base_align.max(1);
@@ -200,7 +212,10 @@ fn compute(mt: &'static MethodTable) -> VmResult<NativeLayout> {
     }
     let charset = charset_of(mt);
     let metadata = mt.module().metadata();
-    let row = mt.class().definition().and_then(|d| metadata.class_layout_of(d.token().rid()));
+    let row = mt
+        .class()
+        .definition()
+        .and_then(|d| metadata.class_layout_of(d.token().rid()));
     let (pack, class_size) = row.map_or((0, 0), |r| (u32::from(r.packing_size), r.class_size));
     let explicit = mt.class().attributes() & TypeAttributes::LAYOUT_MASK == TypeAttributes::EXPLICIT_LAYOUT;
     let mut own = Vec::new();
@@ -210,7 +225,11 @@ fn compute(mt: &'static MethodTable) -> VmResult<NativeLayout> {
         forms.push(FieldForm {
             size: marshaler.native_size(),
             align: marshaler.native_align(),
-            explicit: if explicit { Some(metadata.field_offset(f.token().rid()).unwrap_or(0)) } else { None },
+            explicit: if explicit {
+                Some(metadata.field_offset(f.token().rid()).unwrap_or(0))
+            } else {
+                None
+            },
         });
         own.push((f, marshaler));
     }
@@ -219,11 +238,24 @@ fn compute(mt: &'static MethodTable) -> VmResult<NativeLayout> {
         size = form.size.saturating_mul(n);
     }
     for ((field, marshaler), native_offset) in own.into_iter().zip(offsets) {
-        fields.push(NativeField { field, managed_offset: field.offset(), native_offset, marshaler });
+        fields.push(NativeField {
+            field,
+            managed_offset: field.offset(),
+            native_offset,
+            marshaler,
+        });
     }
-    let blittable = fields.iter().all(|f| f.marshaler.is_blittable() && f.managed_offset == f.native_offset)
+    let blittable = fields
+        .iter()
+        .all(|f| f.marshaler.is_blittable() && f.managed_offset == f.native_offset)
         && (!mt.is_value_type() || size == mt.value_size());
-    Ok(NativeLayout { ty: mt, size, align, fields, blittable })
+    Ok(NativeLayout {
+        ty: mt,
+        size,
+        align,
+        fields,
+        blittable,
+    })
 }
 
 /// The fields of a base class again (marshalers are not shared).
@@ -232,7 +264,12 @@ fn fields_of(mt: &'static MethodTable, l: &'static NativeLayout) -> VmResult<Vec
     for f in &l.fields {
         let charset = charset_of(f.field.owner());
         let marshaler = field_marshaler(f.field, charset).map_err(|e| field_error(f.field, e))?;
-        out.push(NativeField { field: f.field, managed_offset: f.managed_offset, native_offset: f.native_offset, marshaler });
+        out.push(NativeField {
+            field: f.field,
+            managed_offset: f.managed_offset,
+            native_offset: f.native_offset,
+            marshaler,
+        });
     }
     debug_assert_eq!(mt.address(), l.ty.address());
     Ok(out)
@@ -253,20 +290,27 @@ fn field_marshaler(f: &'static FieldDesc, charset: CharSet) -> VmResult<Marshale
 /// ArgumentException for types without native form.
 pub fn size_of(t: TypeHandle) -> VmResult<u32> {
     let Some(mt) = t.as_method_table() else {
-        return if t.is_pointer() || t.is_function_pointer() { Ok(8) } else { Err(cannot_marshal(t)) };
+        return if t.is_pointer() || t.is_function_pointer() {
+            Ok(8)
+        } else {
+            Err(cannot_marshal(t))
+        };
     };
     if t.is_enum() || t.is_array() || mt.is_string() || t.is_nullable() || t.is_interface() {
         return Err(cannot_marshal(t));
     }
     match choose(t, None, CharSet::Ansi, Position::Field) {
         Ok(m) if t.is_value_type() => Ok(m.native_size()),
-        Ok(_) | Err(Raise::New { kind: ExceptionKind::MarshalDirective | ExceptionKind::Argument, .. })
-            if !has_layout(mt) =>
-        {
-            Err(cannot_marshal(t))
-        }
+        Ok(_)
+        | Err(Raise::New {
+            kind: ExceptionKind::MarshalDirective | ExceptionKind::Argument,
+            ..
+        }) if !has_layout(mt) => Err(cannot_marshal(t)),
         Ok(_) => Ok(of(mt)?.size),
-        Err(Raise::New { kind: ExceptionKind::MarshalDirective | ExceptionKind::TypeLoad, .. }) => Err(cannot_marshal(t)),
+        Err(Raise::New {
+            kind: ExceptionKind::MarshalDirective | ExceptionKind::TypeLoad,
+            ..
+        }) => Err(cannot_marshal(t)),
         Err(e) => Err(e),
     }
 }
@@ -276,7 +320,11 @@ mod tests {
     use super::*;
 
     fn form(size: u32, align: u32) -> FieldForm {
-        FieldForm { size, align, explicit: None }
+        FieldForm {
+            size,
+            align,
+            explicit: None,
+        }
     }
 
     #[test]
@@ -300,8 +348,18 @@ mod tests {
 
     #[test]
     fn explicit_offsets_round_up_at_the_end() {
-        let at = |size, align, o| FieldForm { size, align, explicit: Some(o) };
-        let (offsets, size, _) = place(&[at(4, 4, 0), at(1, 1, 0), at(2, 2, 2), at(8, 8, 12), at(1, 1, 3)], 0, 0, 0, 1);
+        let at = |size, align, o| FieldForm {
+            size,
+            align,
+            explicit: Some(o),
+        };
+        let (offsets, size, _) = place(
+            &[at(4, 4, 0), at(1, 1, 0), at(2, 2, 2), at(8, 8, 12), at(1, 1, 3)],
+            0,
+            0,
+            0,
+            1,
+        );
         assert_eq!((offsets, size), (vec![0, 0, 2, 12, 3], 24));
     }
 

@@ -33,18 +33,35 @@ pub enum Position {
 #[derive(Debug)]
 pub enum Marshaler {
     /// Same bits on both sides (numbers, pointers, blittable structs).
-    Copy { ty: TypeHandle, size: u32, align: u32 },
+    Copy {
+        ty: TypeHandle,
+        size: u32,
+        align: u32,
+    },
     /// `bool` as an integer of that many bytes; `true` is all ones for VARIANT_BOOL, else 1.
-    Bool { width: u32, variant: bool },
+    Bool {
+        width: u32,
+        variant: bool,
+    },
     /// `char` as one byte.
     AnsiChar,
     /// String behind a pointer.
     Text(TextKind),
     /// String inside a structure: that many characters with the terminator.
-    FixedText { wide: bool, count: u32 },
-    StringBuilder { wide: bool },
+    FixedText {
+        wide: bool,
+        count: u32,
+    },
+    StringBuilder {
+        wide: bool,
+    },
     /// Array inside a structure.
-    FixedArray { array: &'static MethodTable, element: Box<Marshaler>, element_size: u32, count: u32 },
+    FixedArray {
+        array: &'static MethodTable,
+        element: Box<Marshaler>,
+        element_size: u32,
+        count: u32,
+    },
     /// Pointer to the elements.
     Array(ArrayMarshaler),
     /// Value type, or class inside a structure, with a native layout of its own.
@@ -54,13 +71,17 @@ pub enum Marshaler {
     /// Class with layout behind a pointer.
     LayoutClass(&'static NativeLayout),
     /// Value type behind a pointer (`LPStruct`).
-    PointerTo { layout: Box<Marshaler> },
+    PointerTo {
+        layout: Box<Marshaler>,
+    },
     /// Delegate as a function pointer.
     Delegate(&'static MethodTable),
     SafeHandle(&'static MethodTable),
     CriticalHandle(&'static MethodTable),
     /// The handle word of a HandleRef at that offset.
-    HandleRef { offset: u32 },
+    HandleRef {
+        offset: u32,
+    },
     /// DateTime as an OLE automation date.
     Date,
     Custom(&'static CustomMarshaler),
@@ -147,7 +168,9 @@ fn bad_combination<T>(ty: TypeHandle, spec: Option<&NativeType>) -> VmResult<T> 
 pub fn choose(ty: TypeHandle, spec: Option<&NativeType>, charset: CharSet, position: Position) -> VmResult<Marshaler> {
     if let Some(NativeType::Custom { type_name, cookie }) = spec {
         if position == Position::Field {
-            return Err(marshal_error("Custom marshalers are only allowed on classes, strings and arrays passed as parameters."));
+            return Err(marshal_error(
+                "Custom marshalers are only allowed on classes, strings and arrays passed as parameters.",
+            ));
         }
         return Ok(Marshaler::Custom(CustomMarshaler::find(type_name, cookie)?));
     }
@@ -160,9 +183,18 @@ pub fn choose(ty: TypeHandle, spec: Option<&NativeType>, charset: CharSet, posit
     use NativeType as N;
     match ty.internal_element_type() {
         ElementType::Boolean => match spec {
-            None | Some(N::Bool | N::I4 | N::U4 | N::Error) => Ok(Marshaler::Bool { width: 4, variant: false }),
-            Some(N::I1 | N::U1) => Ok(Marshaler::Bool { width: 1, variant: false }),
-            Some(N::VariantBool) => Ok(Marshaler::Bool { width: 2, variant: true }),
+            None | Some(N::Bool | N::I4 | N::U4 | N::Error) => Ok(Marshaler::Bool {
+                width: 4,
+                variant: false,
+            }),
+            Some(N::I1 | N::U1) => Ok(Marshaler::Bool {
+                width: 1,
+                variant: false,
+            }),
+            Some(N::VariantBool) => Ok(Marshaler::Bool {
+                width: 2,
+                variant: true,
+            }),
             s => bad_combination(ty, s),
         },
         ElementType::Char => match spec {
@@ -187,7 +219,9 @@ pub fn choose(ty: TypeHandle, spec: Option<&NativeType>, charset: CharSet, posit
 }
 
 fn value_type(ty: TypeHandle, spec: Option<&NativeType>, position: Position) -> VmResult<Marshaler> {
-    let Some(mt) = ty.as_method_table() else { return bad_combination(ty, spec) };
+    let Some(mt) = ty.as_method_table() else {
+        return bad_combination(ty, spec);
+    };
     let k = known()?;
     if ty.is_nullable() {
         return Err(marshal_error("Generic types cannot be marshaled."));
@@ -205,10 +239,16 @@ fn value_type(ty: TypeHandle, spec: Option<&NativeType>, position: Position) -> 
         return bad_combination(ty, spec);
     }
     if mt == k.guid || mt == k.decimal {
-        let value = Marshaler::Copy { ty, size: 16, align: if mt == k.guid { 4 } else { 8 } };
+        let value = Marshaler::Copy {
+            ty,
+            size: 16,
+            align: if mt == k.guid { 4 } else { 8 },
+        };
         return match spec {
             None | Some(NativeType::Struct) => Ok(value),
-            Some(NativeType::LpStruct) => Ok(Marshaler::PointerTo { layout: Box::new(value) }),
+            Some(NativeType::LpStruct) => Ok(Marshaler::PointerTo {
+                layout: Box::new(value),
+            }),
             s => bad_combination(ty, s),
         };
     }
@@ -218,7 +258,11 @@ fn value_type(ty: TypeHandle, spec: Option<&NativeType>, position: Position) -> 
     }
     let native = layout::of(mt)?;
     if native.blittable {
-        return Ok(Marshaler::Copy { ty, size: native.size, align: native.align });
+        return Ok(Marshaler::Copy {
+            ty,
+            size: native.size,
+            align: native.align,
+        });
     }
     Ok(Marshaler::Struct(native))
 }
@@ -236,21 +280,37 @@ fn array(ty: TypeHandle, spec: Option<&NativeType>, charset: CharSet, position: 
         (Position::Field, Some(NativeType::ByValArray { count, .. })) => {
             let element = match nested(Position::Field)? {
                 // `char[]` follows the character set of the structure; other elements are converted like fields.
-                m @ (Marshaler::Copy { .. } | Marshaler::Bool { .. } | Marshaler::AnsiChar | Marshaler::Struct(_) | Marshaler::Text(_)) => m,
+                m @ (Marshaler::Copy { .. }
+                | Marshaler::Bool { .. }
+                | Marshaler::AnsiChar
+                | Marshaler::Struct(_)
+                | Marshaler::Text(_)) => m,
                 _ => return bad_combination(ty, spec),
             };
-            Ok(Marshaler::FixedArray { array, element: Box::new(element), element_size: element_type.size_in_field(), count: *count })
+            Ok(Marshaler::FixedArray {
+                array,
+                element: Box::new(element),
+                element_size: element_type.size_in_field(),
+                count: *count,
+            })
         }
         (Position::Parameter, None | Some(NativeType::LpArray { .. })) => {
             let element = nested(Position::Element)?;
             if !matches!(
                 element,
-                Marshaler::Copy { .. } | Marshaler::Bool { .. } | Marshaler::AnsiChar | Marshaler::Struct(_) | Marshaler::Text(_) | Marshaler::Date
+                Marshaler::Copy { .. }
+                    | Marshaler::Bool { .. }
+                    | Marshaler::AnsiChar
+                    | Marshaler::Struct(_)
+                    | Marshaler::Text(_)
+                    | Marshaler::Date
             ) {
                 return bad_combination(ty, spec);
             }
             let (size_param, size_const) = match spec {
-                Some(NativeType::LpArray { size_param, size_const, .. }) => (*size_param, *size_const),
+                Some(NativeType::LpArray {
+                    size_param, size_const, ..
+                }) => (*size_param, *size_const),
                 _ => (None, None),
             };
             let native_size = element.native_size();
@@ -268,13 +328,18 @@ fn array(ty: TypeHandle, spec: Option<&NativeType>, charset: CharSet, position: 
 }
 
 fn class(ty: TypeHandle, spec: Option<&NativeType>, charset: CharSet, position: Position) -> VmResult<Marshaler> {
-    let Some(mt) = ty.as_method_table() else { return bad_combination(ty, spec) };
+    let Some(mt) = ty.as_method_table() else {
+        return bad_combination(ty, spec);
+    };
     let k = known()?;
     if mt.is_string() {
         if position == Position::Field
             && let Some(NativeType::ByValTStr { count }) = spec
         {
-            return Ok(Marshaler::FixedText { wide: charset == CharSet::Unicode, count: *count });
+            return Ok(Marshaler::FixedText {
+                wide: charset == CharSet::Unicode,
+                count: *count,
+            });
         }
         return match text_kind(spec, charset) {
             Some(kind) => Ok(Marshaler::Text(kind)),
@@ -287,7 +352,11 @@ fn class(ty: TypeHandle, spec: Option<&NativeType>, charset: CharSet, position: 
             Some(TextKind::Utf8) => false,
             _ => return bad_combination(ty, spec),
         };
-        return if position == Position::Parameter { Ok(Marshaler::StringBuilder { wide }) } else { bad_combination(ty, spec) };
+        return if position == Position::Parameter {
+            Ok(Marshaler::StringBuilder { wide })
+        } else {
+            bad_combination(ty, spec)
+        };
     }
     let delegate_base = mt == WellKnown::get().delegate || mt == WellKnown::get().multicast_delegate;
     if ty.is_delegate() || delegate_base {
@@ -297,7 +366,11 @@ fn class(ty: TypeHandle, spec: Option<&NativeType>, charset: CharSet, position: 
         };
     }
     if mt.is_or_derives_from(k.safe_handle) {
-        return if spec.is_none() && position != Position::Element { Ok(Marshaler::SafeHandle(mt)) } else { bad_combination(ty, spec) };
+        return if spec.is_none() && position != Position::Element {
+            Ok(Marshaler::SafeHandle(mt))
+        } else {
+            bad_combination(ty, spec)
+        };
     }
     if mt.is_or_derives_from(k.critical_handle) {
         return if spec.is_none() && position != Position::Element {
@@ -342,7 +415,13 @@ impl Marshaler {
             Marshaler::Copy { align, .. } => *align,
             Marshaler::Bool { width, .. } => *width,
             Marshaler::AnsiChar => 1,
-            Marshaler::FixedText { wide, .. } => if *wide { 2 } else { 1 },
+            Marshaler::FixedText { wide, .. } => {
+                if *wide {
+                    2
+                } else {
+                    1
+                }
+            }
             Marshaler::FixedArray { element, .. } => element.native_align(),
             Marshaler::Struct(l) | Marshaler::EmbeddedClass(l) => l.align,
             _ => 8,
@@ -371,7 +450,9 @@ impl Marshaler {
     pub fn flatten(&self, offset: u32, out: &mut Vec<(u32, TypeKind)>) -> VmResult<()> {
         let kind = match self {
             Marshaler::Copy { ty, .. } => {
-                let info = crate::engine::compiler_host().type_info(type_id(*ty)).map_err(crate::stubs::host_error)?;
+                let info = crate::engine::compiler_host()
+                    .type_info(type_id(*ty))
+                    .map_err(crate::stubs::host_error)?;
                 if info.kind == TypeKind::Struct {
                     out.extend(info.fields.iter().map(|f| (offset + f.offset, f.kind)));
                     return Ok(());

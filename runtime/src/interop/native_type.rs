@@ -28,9 +28,14 @@ pub enum NativeType {
     LpTStr,
     LpUtf8Str,
     /// Characters inside the structure, with the terminator.
-    ByValTStr { count: u32 },
+    ByValTStr {
+        count: u32,
+    },
     /// Elements inside the structure.
-    ByValArray { count: u32, element: Option<Box<NativeType>> },
+    ByValArray {
+        count: u32,
+        element: Option<Box<NativeType>>,
+    },
     LpArray {
         element: Option<Box<NativeType>>,
         /// Zero-based parameter that holds the number of elements.
@@ -43,7 +48,10 @@ pub enum NativeType {
     FunctionPtr,
     /// HRESULT.
     Error,
-    Custom { type_name: String, cookie: String },
+    Custom {
+        type_name: String,
+        cookie: String,
+    },
     /// Known by name only: COM and Windows types.
     Unsupported(&'static str),
 }
@@ -110,7 +118,10 @@ impl Reader<'_> {
             0x1D => NativeType::Unsupported("SafeArray"),
             0x1E => {
                 let count = self.number().unwrap_or(1);
-                NativeType::ByValArray { count, element: self.element() }
+                NativeType::ByValArray {
+                    count,
+                    element: self.element(),
+                }
             }
             0x1F => NativeType::SysInt,
             0x20 => NativeType::SysUInt,
@@ -126,13 +137,20 @@ impl Reader<'_> {
                 let size = self.number();
                 // The flags word tells whether the parameter index was given; old compilers leave it out.
                 let has_param = self.number().is_none_or(|flags| flags & 1 != 0);
-                NativeType::LpArray { element, size_param: param.filter(|_| has_param), size_const: size }
+                NativeType::LpArray {
+                    element,
+                    size_param: param.filter(|_| has_param),
+                    size_const: size,
+                }
             }
             0x2B => NativeType::LpStruct,
             0x2C => {
                 let _guid = self.text()?;
                 let _native_name = self.text()?;
-                NativeType::Custom { type_name: self.text()?, cookie: self.text()? }
+                NativeType::Custom {
+                    type_name: self.text()?,
+                    cookie: self.text()?,
+                }
             }
             0x2D => NativeType::Error,
             0x2E => NativeType::Unsupported("IInspectable"),
@@ -148,7 +166,9 @@ impl Reader<'_> {
 /// # Errors
 /// MarshalDirectiveException if it is malformed.
 pub fn parse(blob: &[u8]) -> VmResult<NativeType> {
-    Reader(blob).native().ok_or_else(|| marshal_error("Invalid marshalling descriptor."))
+    Reader(blob)
+        .native()
+        .ok_or_else(|| marshal_error("Invalid marshalling descriptor."))
 }
 
 #[cfg(test)]
@@ -159,14 +179,37 @@ mod tests {
     fn descriptors_of_the_compiler_parse() {
         assert_eq!(parse(&[0x14]).unwrap(), NativeType::LpStr);
         assert_eq!(parse(&[0x17, 8]).unwrap(), NativeType::ByValTStr { count: 8 });
-        assert_eq!(parse(&[0x1E, 6]).unwrap(), NativeType::ByValArray { count: 6, element: None });
+        assert_eq!(
+            parse(&[0x1E, 6]).unwrap(),
+            NativeType::ByValArray {
+                count: 6,
+                element: None
+            }
+        );
         assert_eq!(
             parse(&[0x2A, 0x14, 1, 0, 1]).unwrap(),
-            NativeType::LpArray { element: Some(Box::new(NativeType::LpStr)), size_param: Some(1), size_const: Some(0) }
+            NativeType::LpArray {
+                element: Some(Box::new(NativeType::LpStr)),
+                size_param: Some(1),
+                size_const: Some(0)
+            }
         );
-        assert_eq!(parse(&[0x2A, 0x50]).unwrap(), NativeType::LpArray { element: None, size_param: None, size_const: None });
+        assert_eq!(
+            parse(&[0x2A, 0x50]).unwrap(),
+            NativeType::LpArray {
+                element: None,
+                size_param: None,
+                size_const: None
+            }
+        );
         let custom = [&[0x2C, 0, 0, 3][..], b"A,B", &[1], b"c"].concat();
-        assert_eq!(parse(&custom).unwrap(), NativeType::Custom { type_name: "A,B".into(), cookie: "c".into() });
+        assert_eq!(
+            parse(&custom).unwrap(),
+            NativeType::Custom {
+                type_name: "A,B".into(),
+                cookie: "c".into()
+            }
+        );
         assert!(parse(&[]).is_err());
         assert!(parse(&[0x17]).is_err());
     }

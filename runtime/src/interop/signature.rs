@@ -109,7 +109,9 @@ struct Settings {
 fn settings(md: &'static MethodDesc) -> VmResult<Settings> {
     let metadata = md.module().metadata();
     if md.is_pinvoke() {
-        let flags = metadata.impl_map_of(md.token().rid()).map_or(PInvokeAttributes::empty(), |m| m.mapping_flags);
+        let flags = metadata
+            .impl_map_of(md.token().rid())
+            .map_or(PInvokeAttributes::empty(), |m| m.mapping_flags);
         let unicode = flags & PInvokeAttributes::CHAR_SET_MASK == PInvokeAttributes::CHAR_SET_UNICODE;
         return Ok(Settings {
             charset: if unicode { CharSet::Unicode } else { CharSet::Ansi },
@@ -117,16 +119,18 @@ fn settings(md: &'static MethodDesc) -> VmResult<Settings> {
             set_last_error: flags.contains(PInvokeAttributes::SUPPORTS_LAST_ERROR),
         });
     }
-    let mut s = Settings { charset: CharSet::Ansi, preserve_sig: true, set_last_error: false };
+    let mut s = Settings {
+        charset: CharSet::Ansi,
+        preserve_sig: true,
+        set_last_error: false,
+    };
     let attribute = metadata.find_attribute(
         md.owner().class().typedef(),
         "System.Runtime.InteropServices",
         "UnmanagedFunctionPointerAttribute",
     );
     let value = attribute.and_then(|rid| {
-        let mut resolve = |which: EnumRef<'_>| {
-            metadata.resolve_local_enum(which).or(Some(Primitive::I4))
-        };
+        let mut resolve = |which: EnumRef<'_>| metadata.resolve_local_enum(which).or(Some(Primitive::I4));
         metadata.custom_attribute_value(rid, &mut resolve).ok()
     });
     if let Some(value) = &value {
@@ -147,8 +151,12 @@ struct Declared {
 
 /// Attributes of the parameters by sequence number (0 = result).
 fn declared(md: &'static MethodDesc, count: usize) -> VmResult<Vec<Declared>> {
-    let mut out: Vec<Declared> =
-        (0..=count).map(|_| Declared { flags: ParamAttributes::empty(), spec: None }).collect();
+    let mut out: Vec<Declared> = (0..=count)
+        .map(|_| Declared {
+            flags: ParamAttributes::empty(),
+            spec: None,
+        })
+        .collect();
     if md.token().is_nil() {
         return Ok(out);
     }
@@ -168,8 +176,15 @@ fn declared(md: &'static MethodDesc, count: usize) -> VmResult<Vec<Declared>> {
 
 fn name_parameter(position: usize, e: Raise) -> Raise {
     match e {
-        Raise::New { kind: ExceptionKind::MarshalDirective | ExceptionKind::Argument, message } => {
-            let what = if position == 0 { "return value".to_string() } else { format!("parameter #{position}") };
+        Raise::New {
+            kind: ExceptionKind::MarshalDirective | ExceptionKind::Argument,
+            message,
+        } => {
+            let what = if position == 0 {
+                "return value".to_string()
+            } else {
+                format!("parameter #{position}")
+            };
             marshal_error(format!("Cannot marshal '{what}': {}", message.unwrap_or_default()))
         }
         other => other,
@@ -188,19 +203,29 @@ pub fn plan(md: &'static MethodDesc, direction: Direction) -> VmResult<Plan> {
     handles::prepare()?;
     let sig = md.signature()?;
     if sig.calling_convention == CallingConvention::VarArg {
-        return Err(marshal_error(format!("{}: calls of native functions with variable arguments are not supported.", md.display_name())));
+        return Err(marshal_error(format!(
+            "{}: calls of native functions with variable arguments are not supported.",
+            md.display_name()
+        )));
     }
     let settings = settings(md)?;
     let declared = declared(md, sig.params.len())?;
     let disabled = marshalling_disabled(md);
     let make = |i: usize, ty: TypeHandle, d: &Declared| {
-        custom::in_module(md.module(), || param(ty, d, settings.charset, i == 0, direction, disabled)).map_err(|e| name_parameter(i, e))
+        custom::in_module(md.module(), || {
+            param(ty, d, settings.charset, i == 0, direction, disabled)
+        })
+        .map_err(|e| name_parameter(i, e))
     };
     let mut params = Vec::with_capacity(sig.params.len());
     for (i, ty) in sig.params.iter().enumerate() {
         params.push(make(i + 1, *ty, &declared[i + 1])?);
     }
-    let mut ret = if sig.ret.is_void() { None } else { Some(make(0, sig.ret, &declared[0])?) };
+    let mut ret = if sig.ret.is_void() {
+        None
+    } else {
+        Some(make(0, sig.ret, &declared[0])?)
+    };
     let mut next = area::VALUES + 8 * (2 * params.len() as u32 + 2);
     let mut take = |size: u32| {
         let at = next;
@@ -209,9 +234,16 @@ pub fn plan(md: &'static MethodDesc, direction: Direction) -> VmResult<Plan> {
     };
     for p in params.iter_mut().chain(ret.as_mut()) {
         p.slot = take(if p.byref { 8 } else { p.marshaler.native_size() });
-        p.storage = if p.byref || !settings.preserve_sig { take(p.marshaler.native_size()) } else { 0 };
+        p.storage = if p.byref || !settings.preserve_sig {
+            take(p.marshaler.native_size())
+        } else {
+            0
+        };
     }
-    let converts = params.iter().chain(ret.as_ref()).any(|p| matches!(p.pass, Pass::Convert))
+    let converts = params
+        .iter()
+        .chain(ret.as_ref())
+        .any(|p| matches!(p.pass, Pass::Convert))
         || (!settings.preserve_sig && ret.is_some());
     Ok(Plan {
         params,
@@ -223,7 +255,14 @@ pub fn plan(md: &'static MethodDesc, direction: Direction) -> VmResult<Plan> {
     })
 }
 
-fn param(ty: TypeHandle, d: &Declared, charset: CharSet, is_ret: bool, direction: Direction, disabled: bool) -> VmResult<ParamPlan> {
+fn param(
+    ty: TypeHandle,
+    d: &Declared,
+    charset: CharSet,
+    is_ret: bool,
+    direction: Direction,
+    disabled: bool,
+) -> VmResult<ParamPlan> {
     let byref = ty.is_byref();
     let value = if byref { ty.element_type().unwrap_or(ty) } else { ty };
     let marshaler = if disabled {
@@ -233,11 +272,18 @@ fn param(ty: TypeHandle, d: &Declared, charset: CharSet, is_ret: bool, direction
                 value.display_name()
             )));
         }
-        Marshaler::Copy { ty: value, size: value.size_in_field(), align: value.align() }
+        Marshaler::Copy {
+            ty: value,
+            size: value.size_in_field(),
+            align: value.align(),
+        }
     } else {
         choose(value, d.spec.as_ref(), charset, Position::Parameter)?
     };
-    let (flag_in, flag_out) = (d.flags.contains(ParamAttributes::IN), d.flags.contains(ParamAttributes::OUT));
+    let (flag_in, flag_out) = (
+        d.flags.contains(ParamAttributes::IN),
+        d.flags.contains(ParamAttributes::OUT),
+    );
     let (is_in, is_out) = match (flag_in, flag_out) {
         _ if is_ret => (false, true),
         (false, false) if byref => (true, true),
@@ -245,20 +291,31 @@ fn param(ty: TypeHandle, d: &Declared, charset: CharSet, is_ret: bool, direction
         both => both,
     };
     if byref && is_ret && !marshaler.is_blittable() {
-        return Err(marshal_error("A managed pointer to a type with a native form of its own cannot be returned."));
+        return Err(marshal_error(
+            "A managed pointer to a type with a native form of its own cannot be returned.",
+        ));
     }
     let unsupported = match &marshaler {
-        Marshaler::StringBuilder { .. } | Marshaler::HandleRef { .. } => byref || is_ret || direction == Direction::Reverse,
+        Marshaler::StringBuilder { .. } | Marshaler::HandleRef { .. } => {
+            byref || is_ret || direction == Direction::Reverse
+        }
         Marshaler::LayoutClass(_) => byref && !is_in,
         Marshaler::SafeHandle(_) | Marshaler::CriticalHandle(_) => direction == Direction::Reverse,
         Marshaler::PointerTo { .. } => byref,
         _ => false,
     };
     if unsupported {
-        return Err(marshal_error(format!("'{}' is not supported in this position.", ty.display_name())));
+        return Err(marshal_error(format!(
+            "'{}' is not supported in this position.",
+            ty.display_name()
+        )));
     }
     let pass = if byref {
-        if marshaler.is_blittable() { Pass::PinByRef } else { Pass::Convert }
+        if marshaler.is_blittable() {
+            Pass::PinByRef
+        } else {
+            Pass::Convert
+        }
     } else if direction == Direction::Reverse || is_ret {
         match marshaler {
             Marshaler::Copy { .. } => Pass::Direct,
@@ -270,7 +327,9 @@ fn param(ty: TypeHandle, d: &Declared, charset: CharSet, is_ret: bool, direction
             Marshaler::Copy { .. } => Pass::Direct,
             Marshaler::Bool { .. } => Pass::Bool,
             Marshaler::Text(kind) if convert::can_pin(*kind) => Pass::PinObject { offset: 12 },
-            Marshaler::Array(a) if a.element.is_blittable() => Pass::PinObject { offset: a.array.base_size() - 8 },
+            Marshaler::Array(a) if a.element.is_blittable() => Pass::PinObject {
+                offset: a.array.base_size() - 8,
+            },
             Marshaler::LayoutClass(l) if l.blittable => Pass::PinObject { offset: 8 },
             _ => Pass::Convert,
         }
@@ -279,5 +338,15 @@ fn param(ty: TypeHandle, d: &Declared, charset: CharSet, is_ret: bool, direction
     if let Pass::Direct = pass {
         debug_assert_eq!(native, type_id(ty));
     }
-    Ok(ParamPlan { managed: ty, marshaler, byref, is_in, is_out, pass, native, slot: 0, storage: 0 })
+    Ok(ParamPlan {
+        managed: ty,
+        marshaler,
+        byref,
+        is_in,
+        is_out,
+        pass,
+        native,
+        slot: 0,
+        storage: 0,
+    })
 }

@@ -26,7 +26,11 @@ const BSTR_PREFIX: usize = 8;
 pub fn allocate(bytes: usize) -> VmResult<*mut u8> {
     // SAFETY: calloc has no preconditions.
     let p = unsafe { libc::calloc(bytes.max(1), 1) };
-    if p.is_null() { Err(Raise::of(ExceptionKind::OutOfMemory)) } else { Ok(p.cast()) }
+    if p.is_null() {
+        Err(Raise::of(ExceptionKind::OutOfMemory))
+    } else {
+        Ok(p.cast())
+    }
 }
 
 /// Frees memory of [`allocate`] (null allowed).
@@ -43,7 +47,11 @@ pub fn utf8(units: &[u16]) -> Vec<u8> {
     let mut out = Vec::with_capacity(units.len() + 8);
     let mut buffer = [0; 4];
     for c in char::decode_utf16(units.iter().copied()) {
-        out.extend_from_slice(c.unwrap_or(char::REPLACEMENT_CHARACTER).encode_utf8(&mut buffer).as_bytes());
+        out.extend_from_slice(
+            c.unwrap_or(char::REPLACEMENT_CHARACTER)
+                .encode_utf8(&mut buffer)
+                .as_bytes(),
+        );
     }
     out
 }
@@ -101,7 +109,9 @@ pub unsafe fn read(kind: TextKind, p: *const u8) -> Option<Vec<u16>> {
             }
             TextKind::BStr => {
                 let bytes = p.sub(4).cast::<u32>().read_unaligned() as usize;
-                (0..bytes / 2).map(|i| p.cast::<u16>().add(i).read_unaligned()).collect()
+                (0..bytes / 2)
+                    .map(|i| p.cast::<u16>().add(i).read_unaligned())
+                    .collect()
             }
             TextKind::AnsiBStr => {
                 let bytes = p.sub(4).cast::<u32>().read_unaligned() as usize;

@@ -1,14 +1,12 @@
 //! Methods as the compiler sees them.
 
 use super::{EngineHost, method_id, type_id};
+use crate::icalls::reflection::dynamic_method;
 use corten_gc_hooks::object::MethodTableHeader;
 use corten_jit::host_api::*;
 use corten_jit::ids::TypeId;
 use corten_loader::{MethodDesc, MethodKind};
-use corten_metadata::{EhKind, MethodBody, MethodImplAttributes, Token, TypeAttributes};
-
-/// Token by which the synthetic body of an array accessor names the accessor itself.
-pub(super) const ACCESSOR_SELF: Token = Token(0x0A00_0000);
+use corten_metadata::{EhKind, MethodBody, MethodImplAttributes, TypeAttributes};
 
 impl EngineHost {
     pub(super) fn make_method_info(&self, m: &'static MethodDesc) -> HostResult<MethodInfo> {
@@ -94,43 +92,23 @@ impl EngineHost {
     }
 
     pub(super) fn il_body(&self, m: &'static MethodDesc) -> HostResult<MethodBody<'static>> {
-        if matches!(
-            m.kind(),
-            MethodKind::ArrayGet | MethodKind::ArraySet | MethodKind::ArrayAddress
-        ) {
-            return self.array_accessor_body(m);
+        if dynamic_method::is_dynamic(m) {
+            return dynamic_method::method_body(m).map_err(|e| self.defer_raise(e));
         }
         match m.body() {
             Ok(Some(b)) => Ok(b),
-            Ok(None) => Err(HostError::InvalidProgram(format!(
-                "{} has no IL body",
-                m.display_name()
-            ))),
+            Ok(None) => self
+                .synthetic_body(m)?
+                .ok_or_else(|| HostError::InvalidProgram(format!("{} has no IL body", m.display_name()))),
             Err(e) => Err(HostError::InvalidProgram(e.to_string())),
         }
     }
 
-    /// Body of an array accessor as a callable method (reflection, delegates): loads its arguments and calls itself, which the
-    /// compiler expands at the call.
-    fn array_accessor_body(&self, m: &'static MethodDesc) -> HostResult<MethodBody<'static>> {
-        let count = self.load(m.signature())?.params.len() + 1;
-        let mut code = Vec::new();
-        for i in 0..count {
-            code.extend_from_slice(&[0x0E, i as u8]); // ldarg.s
-        }
-        code.push(0x28); // call
-        code.extend_from_slice(&ACCESSOR_SELF.0.to_le_bytes());
-        code.push(0x2A); // ret
-        Ok(MethodBody {
-            max_stack: count as u16,
-            init_locals: false,
-            local_var_sig: None,
-            code: Vec::leak(code),
-            clauses: Vec::new(),
-        })
-    }
-
     pub(super) fn make_local_types(&self, m: &'static MethodDesc) -> HostResult<Vec<(TypeId, bool)>> {
+        if dynamic_method::is_dynamic(m) {
+            let body = dynamic_method::body(m).map_err(|e| self.defer_raise(e))?;
+            return Ok(body.locals.iter().map(|(t, pinned)| (type_id(*t), *pinned)).collect());
+        }
         let body = self.il_body(m)?;
         let Some(token) = body.local_var_sig else {
             return Ok(Vec::new());

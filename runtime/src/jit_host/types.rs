@@ -1,6 +1,7 @@
 //! Types and fields as the compiler sees them.
 
 use super::{EngineHost, field_id, method_id, type_handle, type_id};
+use crate::error::{ExceptionKind, Raise};
 use corten_jit::host_api::*;
 use corten_jit::ids::TypeId;
 use corten_loader::{
@@ -172,9 +173,9 @@ impl EngineHost {
                 address: self.load(corten_loader::statics::static_field_address(f))? as u64,
             },
             FieldKind::Literal => {
-                return Err(HostError::InvalidProgram(format!(
-                    "literal field {} has no storage",
-                    f.name()
+                return Err(self.defer_raise(Raise::new(
+                    ExceptionKind::MissingField,
+                    format!("Field not found: '{}.{}'.", owner.handle(), f.name()),
                 )));
             }
         };

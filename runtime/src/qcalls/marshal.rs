@@ -58,7 +58,11 @@ pub fn create_for_hresult(hr: i32) -> VmResult<ObjPtr> {
     let text = format!("Exception from HRESULT: 0x{hr:08X}");
     let message = scope.root(crate::strings::new_string(thread, &text)?);
     let object = scope.root(create::allocate(thread, mt)?);
-    ManagedCall::new().obj(object.get()).obj(message.get()).int(hr as u32 as u64).invoke(constructor)?;
+    ManagedCall::new()
+        .obj(object.get())
+        .obj(message.get())
+        .int(hr as u32 as u64)
+        .invoke(constructor)?;
     Ok(object.get())
 }
 
@@ -103,7 +107,9 @@ fn describe_dispatch(target: usize, interface: usize, method: usize) -> (String,
     // SAFETY: managed code passes MethodTables and a MethodDesc of the loader, or null.
     unsafe {
         let name = |raw| TypeHandle::from_raw(raw).map_or_else(String::new, |t| t.display_name());
-        let method = (method as *const corten_loader::MethodDesc).as_ref().map_or_else(String::new, |m| format_method(m));
+        let method = (method as *const corten_loader::MethodDesc)
+            .as_ref()
+            .map_or_else(String::new, |m| format_method(m));
         (name(target), name(interface), method)
     }
 }

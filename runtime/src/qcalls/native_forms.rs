@@ -47,9 +47,15 @@ extern "C" fn try_get_struct_marshal_stub(handle: usize, stub: *mut usize, size:
             // Primitives and enums as they are; `bool` and `char` have no stub of their own either.
             (0, t.size_in_field())
         } else {
-            let Some(mt) = t.as_method_table().filter(|m| layout::has_layout(m)) else { return Ok(0) };
+            let Some(mt) = t.as_method_table().filter(|m| layout::has_layout(m)) else {
+                return Ok(0);
+            };
             let native = layout::of(mt)?;
-            let code = if native.blittable { 0 } else { crate::stubs::marshal::struct_stub(native)? };
+            let code = if native.blittable {
+                0
+            } else {
+                crate::stubs::marshal::struct_stub(native)?
+            };
             (code, native.size)
         };
         // SAFETY: out parameters.
@@ -79,9 +85,15 @@ extern "C" fn function_pointer_for_delegate(delegate: *mut ObjPtr) -> usize {
 extern "C" fn delegate_for_function_pointer(pointer: usize, _local: usize, handle: usize, result: *mut ObjPtr) {
     qcall_body(|thread| {
         let t = type_argument(handle)?;
-        let mt = t.as_method_table().filter(|m| m.handle().is_delegate()).ok_or_else(|| {
-            Raise::new(ExceptionKind::Argument, "Type must derive from Delegate or MulticastDelegate.")
-        })?;
+        let mt = t
+            .as_method_table()
+            .filter(|m| m.handle().is_delegate())
+            .ok_or_else(|| {
+                Raise::new(
+                    ExceptionKind::Argument,
+                    "Type must derive from Delegate or MulticastDelegate.",
+                )
+            })?;
         let delegate = delegates::from_function_pointer(thread, pointer, mt)?;
         // SAFETY: a managed local.
         unsafe { *result = delegate };

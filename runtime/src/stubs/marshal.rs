@@ -49,7 +49,12 @@ pub(super) fn memory_type(t: TypeId) -> VmResult<MemTy> {
 pub(super) fn zeroed_local(b: &mut FuncBuilder, t: TypeId) -> VmResult<Local> {
     let info = crate::engine::compiler_host().type_info(t).map_err(host_error)?;
     let ty = stack_ty(info.kind, t).ok_or_else(|| crate::interop::marshal_error("A value of type void."))?;
-    Ok(b.push_local(LocalData { ty, type_id: t, pinned: false, zero_init: true }))
+    Ok(b.push_local(LocalData {
+        ty,
+        type_id: t,
+        pinned: false,
+        zero_init: true,
+    }))
 }
 
 /// The area on the stub's frame.
@@ -98,14 +103,23 @@ pub(super) fn boolean(b: &mut FuncBuilder, v: Value, to_native: bool, m: &Marsha
 }
 
 fn pinned(b: &mut FuncBuilder, arg: Local) -> Local {
-    let data = LocalData { pinned: true, ..b.func.locals[arg].clone() };
+    let data = LocalData {
+        pinned: true,
+        ..b.func.locals[arg].clone()
+    };
     let pin = b.push_local(data);
     let v = b.get(arg);
     b.set(pin, v);
     pin
 }
 
-fn native_argument(b: &mut FuncBuilder, p: &ParamPlan, arg: Local, pin: Option<Local>, area: Option<&Area>) -> VmResult<Value> {
+fn native_argument(
+    b: &mut FuncBuilder,
+    p: &ParamPlan,
+    arg: Local,
+    pin: Option<Local>,
+    area: Option<&Area>,
+) -> VmResult<Value> {
     let source = b.get(pin.unwrap_or(arg));
     Ok(match (&p.pass, area) {
         (Pass::Direct, _) => source,
@@ -116,7 +130,14 @@ fn native_argument(b: &mut FuncBuilder, p: &ParamPlan, arg: Local, pin: Option<L
             let data = b.ptr_add_const(object, i64::from(*offset));
             let zero = b.iconst64(0);
             let is_null = b.cmp(Cond::Eq, object, zero);
-            b.emit(Op::Select { cond: is_null, if_true: zero, if_false: data }, Ty::I64)
+            b.emit(
+                Op::Select {
+                    cond: is_null,
+                    if_true: zero,
+                    if_false: data,
+                },
+                Ty::I64,
+            )
         }
         (Pass::Convert, Some(area)) => {
             let base = area.address(b);
@@ -183,9 +204,20 @@ fn build(mut b: FuncBuilder, plan: Plan, first: usize, target: Target, transitio
     }
     if plan.set_last_error {
         let clear = b.address(calls::clear_errno as *const () as u64);
-        b.call(Callee::Native { target: clear }, words(WellKnownType::Void, 0), vec![], None, false);
+        b.call(
+            Callee::Native { target: clear },
+            words(WellKnownType::Void, 0),
+            vec![],
+            None,
+            false,
+        );
     }
-    let native_sig = Signature { has_this: false, ret: native_ret, params: params.into(), convention: Convention::Unmanaged };
+    let native_sig = Signature {
+        has_this: false,
+        ret: native_ret,
+        params: params.into(),
+        convention: Convention::Unmanaged,
+    };
     let ret_info = host.type_info(native_ret).map_err(host_error)?;
     let ret_ty = stack_ty(ret_info.kind, native_ret);
     let result = b.call(Callee::Native { target: address }, native_sig, args, ret_ty, false);
@@ -197,7 +229,13 @@ fn build(mut b: FuncBuilder, plan: Plan, first: usize, target: Target, transitio
     });
     if plan.set_last_error {
         let save = b.address(calls::save_errno as *const () as u64);
-        b.call(Callee::Native { target: save }, words(WellKnownType::Void, 0), vec![], None, false);
+        b.call(
+            Callee::Native { target: save },
+            words(WellKnownType::Void, 0),
+            vec![],
+            None,
+            false,
+        );
     }
     if transition {
         b.helper_void(Helper::LeavePreemptive, vec![]);
@@ -266,7 +304,11 @@ pub fn delegate_stub(invoke: &'static MethodDesc) -> VmResult<usize> {
     let name = format!("NativeFunction({})", invoke.display_name());
     let b = FuncBuilder::new(host, name, None, info.sig.clone(), Some(&owner)).map_err(host_error)?;
     let code = build(b, plan, 1, Target::Delegate, true)?;
-    Ok(*DELEGATE_STUBS.lock().get_or_insert_default().entry(invoke.address()).or_insert(code))
+    Ok(*DELEGATE_STUBS
+        .lock()
+        .get_or_insert_default()
+        .entry(invoke.address())
+        .or_insert(code))
 }
 
 static STRUCT_STUBS: StubTable = Mutex::new(None);
@@ -302,8 +344,18 @@ pub fn struct_stub(layout: &'static crate::interop::layout::NativeLayout) -> VmR
     let operation = b.get(operation);
     let operation = b.conv(ConvOp::ZextI64, operation, Ty::I64);
     let args = vec![layout_word, slot, native, operation];
-    b.call(Callee::Pointer { target }, words(WellKnownType::Void, 4), args, None, false);
+    b.call(
+        Callee::Pointer { target },
+        words(WellKnownType::Void, 4),
+        args,
+        None,
+        false,
+    );
     b.ret(None);
     let code = crate::engine::compile_stub(&b.finish())?;
-    Ok(*STRUCT_STUBS.lock().get_or_insert_default().entry(layout.ty.address()).or_insert(code))
+    Ok(*STRUCT_STUBS
+        .lock()
+        .get_or_insert_default()
+        .entry(layout.ty.address())
+        .or_insert(code))
 }

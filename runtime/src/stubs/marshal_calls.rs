@@ -74,7 +74,11 @@ impl Frame {
     }
     /// The managed value of a by-reference or by-value parameter.
     fn place(self, p: &ParamPlan, i: usize) -> Place {
-        if p.byref { Place::through(self.value(i).cast(), 0) } else { Place::fixed(self.value(i)) }
+        if p.byref {
+            Place::through(self.value(i).cast(), 0)
+        } else {
+            Place::fixed(self.value(i))
+        }
     }
     /// Clears everything but the addresses of the managed values.
     fn clear(self, plan: &Plan) {
@@ -88,7 +92,11 @@ impl Frame {
         let p = self.get(area::KEPT) as *mut Kept;
         self.set(area::KEPT, 0);
         // SAFETY: null or stored by `put_kept`.
-        if p.is_null() { Box::default() } else { unsafe { Box::from_raw(p) } }
+        if p.is_null() {
+            Box::default()
+        } else {
+            unsafe { Box::from_raw(p) }
+        }
     }
     fn put_kept(self, kept: Box<Kept>) {
         if !kept.is_empty() {
@@ -100,7 +108,9 @@ impl Frame {
 /// Value of an integer parameter that holds an array's length.
 fn length_parameter(plan: &Plan, frame: Frame, a: &ArrayMarshaler) -> usize {
     let constant = a.size_const.unwrap_or(0) as usize;
-    let Some(i) = a.size_param.map(|i| i as usize) else { return constant };
+    let Some(i) = a.size_param.map(|i| i as usize) else {
+        return constant;
+    };
     let Some(p) = plan.params.get(i) else { return constant };
     let mut value = 0u64;
     let size = p.marshaler.native_size().min(8) as usize;
@@ -124,7 +134,10 @@ fn clean_up(cx: &mut Conversion<'_>, plan: &Plan, frame: Frame, done: usize, wit
     if let (Some(r), true) = (&plan.ret, with_ret)
         && (matches!(r.pass, Pass::Convert) || !plan.preserve_sig)
     {
-        cx.free(&r.marshaler, frame.at(if plan.preserve_sig { r.slot } else { r.storage }));
+        cx.free(
+            &r.marshaler,
+            frame.at(if plan.preserve_sig { r.slot } else { r.storage }),
+        );
     }
     cx.release_kept()
 }
@@ -134,7 +147,12 @@ extern "C" fn marshal_in(plan: &'static Plan, frame: *mut u8) {
     icall_body(|thread| {
         frame.clear(plan);
         let mut kept: Box<Kept> = Box::default();
-        let mut cx = Conversion { thread, kept: &mut kept, count: 0, copy_in: true };
+        let mut cx = Conversion {
+            thread,
+            kept: &mut kept,
+            count: 0,
+            copy_in: true,
+        };
         let mut result = Ok(());
         let mut done = 0;
         for (i, p) in plan.params.iter().enumerate() {
@@ -149,7 +167,11 @@ extern "C" fn marshal_in(plan: &'static Plan, frame: *mut u8) {
                     continue;
                 }
                 frame.set(p.slot, frame.at(p.storage) as usize);
-                if p.is_in { cx.to_native(&p.marshaler, frame.place(p, i), frame.at(p.storage)) } else { Ok(()) }
+                if p.is_in {
+                    cx.to_native(&p.marshaler, frame.place(p, i), frame.at(p.storage))
+                } else {
+                    Ok(())
+                }
             } else {
                 cx.to_native(&p.marshaler, frame.place(p, i), frame.at(p.slot))
             };
@@ -219,8 +241,17 @@ extern "C" fn marshal_out(plan: &'static Plan, frame: *mut u8, hresult: i64) {
     let frame = Frame { base: frame };
     icall_body(|thread| {
         let mut kept = frame.take_kept();
-        let mut cx = Conversion { thread, kept: &mut kept, count: 0, copy_in: true };
-        let result = if hresult < 0 { Err(hresult_error(hresult as i32)) } else { results(&mut cx, plan, frame) };
+        let mut cx = Conversion {
+            thread,
+            kept: &mut kept,
+            count: 0,
+            copy_in: true,
+        };
+        let result = if hresult < 0 {
+            Err(hresult_error(hresult as i32))
+        } else {
+            results(&mut cx, plan, frame)
+        };
         if result.is_err() {
             keep_error(&mut cx, |cx| clean_up(cx, plan, frame, plan.params.len(), true));
             return result;
@@ -245,7 +276,12 @@ extern "C" fn reverse_in(plan: &'static Plan, frame: *mut u8) {
     icall_body(|thread| {
         frame.set(area::KEPT, 0);
         let mut kept = Kept::new();
-        let mut cx = Conversion { thread, kept: &mut kept, count: 0, copy_in: true };
+        let mut cx = Conversion {
+            thread,
+            kept: &mut kept,
+            count: 0,
+            copy_in: true,
+        };
         for (i, p) in plan.params.iter().enumerate() {
             if !matches!(p.pass, Pass::Convert) {
                 continue;
@@ -267,8 +303,14 @@ extern "C" fn reverse_in(plan: &'static Plan, frame: *mut u8) {
 /// As [`length_parameter`], from the native arguments of a callback: all of them are in their slots.
 fn native_length(plan: &Plan, frame: Frame, a: &ArrayMarshaler) -> usize {
     let constant = a.size_const.unwrap_or(0) as usize;
-    let Some(p) = a.size_param.and_then(|i| plan.params.get(i as usize)) else { return constant };
-    let at = if p.byref { frame.get(p.slot) as *const u8 } else { frame.at(p.slot).cast_const() };
+    let Some(p) = a.size_param.and_then(|i| plan.params.get(i as usize)) else {
+        return constant;
+    };
+    let at = if p.byref {
+        frame.get(p.slot) as *const u8
+    } else {
+        frame.at(p.slot).cast_const()
+    };
     if at.is_null() {
         return constant;
     }
@@ -282,7 +324,12 @@ extern "C" fn reverse_out(plan: &'static Plan, frame: *mut u8) {
     let frame = Frame { base: frame };
     icall_body(|thread| {
         let mut kept = Kept::new();
-        let mut cx = Conversion { thread, kept: &mut kept, count: 0, copy_in: true };
+        let mut cx = Conversion {
+            thread,
+            kept: &mut kept,
+            count: 0,
+            copy_in: true,
+        };
         for (i, p) in plan.params.iter().enumerate() {
             if !matches!(p.pass, Pass::Convert) || !p.is_out {
                 continue;
@@ -305,7 +352,11 @@ extern "C" fn reverse_out(plan: &'static Plan, frame: *mut u8) {
         {
             // SAFETY: the result's slot.
             unsafe { std::ptr::write_bytes(frame.at(r.slot), 0, r.marshaler.native_size() as usize) };
-            cx.to_native(&r.marshaler, Place::fixed(frame.value(plan.params.len())), frame.at(r.slot))?;
+            cx.to_native(
+                &r.marshaler,
+                Place::fixed(frame.value(plan.params.len())),
+                frame.at(r.slot),
+            )?;
         }
         Ok(())
     });
@@ -327,7 +378,12 @@ mod operation {
 extern "C" fn struct_marshal(layout: &'static NativeLayout, managed: *const *mut u8, native: *mut u8, op: usize) {
     icall_body(|thread| {
         let mut kept = Kept::new();
-        let mut cx = Conversion { thread, kept: &mut kept, count: 0, copy_in: true };
+        let mut cx = Conversion {
+            thread,
+            kept: &mut kept,
+            count: 0,
+            copy_in: true,
+        };
         let place = Place::through(managed, 0);
         match op {
             operation::TO_NATIVE => {
@@ -351,7 +407,10 @@ extern "C" fn struct_marshal(layout: &'static NativeLayout, managed: *const *mut
                 cx.free_fields(layout, native);
                 Ok(())
             }
-            other => Err(Raise::new(ExceptionKind::Argument, format!("Marshalling operation {other}."))),
+            other => Err(Raise::new(
+                ExceptionKind::Argument,
+                format!("Marshalling operation {other}."),
+            )),
         }
     });
 }

@@ -32,14 +32,23 @@ pub fn build(invoke: &'static MethodDesc) -> VmResult<(usize, usize)> {
     let object = host.well_known(WellKnownType::Object);
     let delegate = b.temp(Ty::Ref, object);
     let get = b.address(calls::callback_target_stub() as u64);
-    let none = Signature { has_this: false, ret: object, params: [].into(), convention: Convention::Managed };
+    let none = Signature {
+        has_this: false,
+        ret: object,
+        params: [].into(),
+        convention: Convention::Managed,
+    };
     if let Some(v) = b.call(Callee::Pointer { target: get }, none, vec![], Some(Ty::Ref), false) {
         b.set(delegate, v);
     }
     let area = plan.converts.then(|| Area::new(&mut b, plan.area));
     let mut locals = Vec::with_capacity(plan.params.len());
     for (i, p) in plan.params.iter().enumerate() {
-        let value = if p.byref { p.managed.element_type().unwrap_or(p.managed) } else { p.managed };
+        let value = if p.byref {
+            p.managed.element_type().unwrap_or(p.managed)
+        } else {
+            p.managed
+        };
         let local = match (&p.pass, &area) {
             (Pass::Convert, Some(area)) => {
                 let local = zeroed_local(&mut b, type_id(value))?;

@@ -65,7 +65,11 @@ pub fn delegate_stub(mt: &'static MethodTable) -> VmResult<(usize, usize)> {
         return Ok(s);
     }
     let made = super::marshal_reverse::build(super::delegate::invoke_method(mt)?)?;
-    Ok(*DELEGATE_STUBS.lock().get_or_insert_default().entry(mt.address()).or_insert(made))
+    Ok(*DELEGATE_STUBS
+        .lock()
+        .get_or_insert_default()
+        .entry(mt.address())
+        .or_insert(made))
 }
 
 /// Makes a thunk for a target that is never freed.
@@ -86,11 +90,16 @@ pub unsafe fn delegate_of_frame(frame: *const ReverseFrame) -> ObjPtr {
     // SAFETY: the caller's promise; targets are never freed.
     let (delegate, owner) = unsafe {
         let callee = &*(*frame).callee;
-        (Heap::get().handles().get(callee.delegate), TypeHandle::from_raw(callee.owner))
+        (
+            Heap::get().handles().get(callee.delegate),
+            TypeHandle::from_raw(callee.owner),
+        )
     };
     if delegate.is_null() {
         let name = owner.map_or_else(String::new, |t| t.display_name());
-        crate::engine::fatal(&format!("A callback was made on a garbage collected delegate of type '{name}'."));
+        crate::engine::fatal(&format!(
+            "A callback was made on a garbage collected delegate of type '{name}'."
+        ));
     }
     delegate
 }
