@@ -171,10 +171,31 @@ extern "C" fn internal_load(
         match loaded {
             Ok(assembly) => result.set(assembly_object(assembly)?),
             Err(LoadError::FileNotFound { .. }) if throw_on_file_not_found == 0 => result.set(std::ptr::null_mut()),
+            // A load by name that finds only a lower version finds nothing.
+            Err(LoadError::FileLoad { name, .. }) if is_lower_version(&name, id) => {
+                if throw_on_file_not_found != 0 {
+                    return Err(LoadError::FileNotFound {
+                        name,
+                        probed: Vec::new(),
+                    }
+                    .into());
+                }
+                result.set(std::ptr::null_mut());
+            }
             Err(e) => return Err(e.into()),
         }
         Ok(())
     });
+}
+
+/// Whether an assembly of that name is loaded in a version lower than the one asked for.
+fn is_lower_version(display_name: &str, context: u64) -> bool {
+    let wanted = AssemblyName::parse(display_name);
+    let loaded = binder().ok().and_then(|b| {
+        b.find_loaded(context, &wanted.name)
+            .or_else(|| b.find_loaded(0, &wanted.name))
+    });
+    loaded.is_some_and(|a| wanted.version.is_some_and(|v| a.version() < v))
 }
 
 extern "C" fn get_executing_assembly(stack_mark: *const i32, result: ObjectHandle) {

@@ -250,7 +250,35 @@ impl ResolveHook for ManagedResolver {
         }
     }
 
-    fn loaded(&self, _assembly: &'static Assembly) {}
+    fn loaded(&self, assembly: &'static Assembly) {
+        // Nobody listens before the class exists; a failing handler does not fail the load.
+        if let Err(Raise::Pending) = raise_assembly_load(assembly) {
+            Thread::current().header.pending_exception = std::ptr::null_mut();
+        }
+    }
+}
+
+/// The `AppDomain.AssemblyLoad` event, if anybody listens.
+fn raise_assembly_load(assembly: &'static Assembly) -> VmResult<()> {
+    if crate::startup::entry_assembly().is_none() || Thread::current_ptr().is_null() {
+        return Ok(());
+    }
+    let mt = table_of(corelib("System.Runtime.Loader", "AssemblyLoadContext")?)?;
+    let Some(field) = mt.find_field("AssemblyLoad").filter(|_| mt.class().is_initialized()) else {
+        return Ok(());
+    };
+    let slot = corten_loader::static_field_address(field)?.cast::<ObjPtr>();
+    let thread = Thread::current();
+    let _cooperative = crate::transitions::enter_cooperative(thread);
+    // SAFETY: the address of a static reference field.
+    if unsafe { slot.read() }.is_null() {
+        return Ok(());
+    }
+    let object = assembly_object(assembly)?;
+    ManagedCall::new()
+        .obj(object)
+        .invoke(context_method("OnAssemblyLoad", 1)?)?;
+    Ok(())
 }
 
 /// Class and message of an exception object.

@@ -55,12 +55,6 @@ fn instantiable(t: TypeHandle) -> VmResult<&'static MethodTable> {
             "Cannot create an instance of a type for which ContainsGenericParameters is true.",
         );
     }
-    if mt.is_string() {
-        return raise(
-            ExceptionKind::Argument,
-            "Cannot create uninitialized instances of types requiring managed activation.",
-        );
-    }
     if mt.is_byref_like() {
         return raise(ExceptionKind::NotSupported, "Cannot create boxed ByRef-like values.");
     }
@@ -135,21 +129,21 @@ fn ensure_initialized_for_allocation(mt: &'static MethodTable) -> VmResult<()> {
     }
 }
 
+/// Strings have no object without its characters.
+fn reject_string(mt: &'static MethodTable) -> VmResult<()> {
+    if mt.is_string() {
+        return Err(Raise::new(
+            ExceptionKind::Argument,
+            "Cannot create uninitialized instances of types requiring managed activation.",
+        ));
+    }
+    Ok(())
+}
+
 extern "C" fn get_create_uninitialized_info(ty: QCallType, allocate: *mut usize, argument: *mut usize) {
     qcall_body(|_| {
-        let mut mt = match instantiable(ty.ty()?) {
-            Err(Raise::New {
-                kind: ExceptionKind::MissingMethod,
-                message,
-            }) => {
-                // GetUninitializedObject reports abstract types in this way.
-                return Err(Raise::New {
-                    kind: ExceptionKind::MissingMethod,
-                    message,
-                });
-            }
-            other => other?,
-        };
+        let mut mt = instantiable(ty.ty()?)?;
+        reject_string(mt)?;
         if let Some(inner) = mt.nullable_argument() {
             mt = table_of(inner)?;
         }
