@@ -167,7 +167,7 @@ impl Binder {
     /// Binds a reference made in `context` by `requesting`.
     ///
     /// # Errors
-    /// FileNotFound, FileLoad (version too low), BadImageFormat, or what the hook reports.
+    /// FileNotFound (also for a version that is too low), BadImageFormat, or what the hook reports.
     pub fn load_by_name(
         &self,
         name: &AssemblyName,
@@ -175,8 +175,9 @@ impl Binder {
         requesting: Option<&'static Assembly>,
     ) -> Result<&'static Assembly> {
         let key = load_key(&name.name, &name.culture);
-        if let Some(a) = self.find_key(context, &key) {
-            return check_version(a, name);
+        // An assembly of a lower version than asked for counts as not found, as in the reference.
+        if let Some(a) = self.find_key(context, &key).filter(|a| satisfies_version(a, name)) {
+            return Ok(a);
         }
         let is_core = name.name.eq_ignore_ascii_case(CORE_LIBRARY);
         if context != 0
@@ -187,9 +188,9 @@ impl Binder {
             return Ok(a);
         }
         if context != 0
-            && let Some(a) = self.find_key(0, &key)
+            && let Some(a) = self.find_key(0, &key).filter(|a| satisfies_version(a, name))
         {
-            return check_version(a, name);
+            return Ok(a);
         }
         let mut probed = Vec::new();
         let candidates: Vec<PathBuf> = if name.culture.is_empty() {
@@ -212,8 +213,8 @@ impl Binder {
         for path in candidates {
             if path.exists() {
                 let a = self.load_from_path(&path, 0)?;
-                if a.name.name.eq_ignore_ascii_case(&name.name) {
-                    return check_version(a, name);
+                if a.name.name.eq_ignore_ascii_case(&name.name) && satisfies_version(a, name) {
+                    return Ok(a);
                 }
             }
             probed.push(path.display().to_string());
@@ -322,16 +323,10 @@ fn load_key(name: &str, culture: &str) -> String {
     key
 }
 
-fn check_version(a: &'static Assembly, wanted: &AssemblyName) -> Result<&'static Assembly> {
+fn satisfies_version(a: &Assembly, wanted: &AssemblyName) -> bool {
     match (a.name.version, wanted.version) {
-        (Some(have), Some(want)) if have < want => Err(LoadError::FileLoad {
-            name: wanted.to_string(),
-            reason: format!(
-                "The located assembly's manifest definition does not match the assembly reference: found version {}.{}.{}.{}.",
-                have.0, have.1, have.2, have.3
-            ),
-        }),
-        _ => Ok(a),
+        (Some(have), Some(want)) => have >= want,
+        _ => true,
     }
 }
 

@@ -68,7 +68,9 @@ pub fn resolve_interface(mt: &'static MethodTable, decl: &'static MethodDesc) ->
         Some(r) => r,
         None => {
             let r = find(mt, definition);
-            write(&cache.found).insert(definition.address(), r.clone());
+            if !r.as_ref().is_err_and(LoadError::is_transient) {
+                write(&cache.found).insert(definition.address(), r.clone());
+            }
             r
         }
     }?;
@@ -203,7 +205,10 @@ pub(crate) fn exact_impls(mt: &'static MethodTable) -> Result<&'static [ExactImp
     let r = match cell.get() {
         Some(r) => r,
         None => {
-            let computed = compute_impls(mt);
+            let computed = match compute_impls(mt) {
+                Err(e) if e.is_transient() => return Err(e),
+                settled => settled,
+            };
             cell.get_or_init(|| computed)
         }
     };
@@ -283,7 +288,9 @@ pub fn resolve_static_virtual(mt: &'static MethodTable, decl: &'static MethodDes
         Some(r) => r?,
         None => {
             let r = find_static(mt, definition);
-            write(&cache.found).insert(definition.address(), r.clone());
+            if !r.as_ref().is_err_and(LoadError::is_transient) {
+                write(&cache.found).insert(definition.address(), r.clone());
+            }
             r?
         }
     };

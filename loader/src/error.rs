@@ -129,6 +129,12 @@ impl fmt::Display for TypeLoadMessage<'_> {
 }
 
 impl LoadError {
+    /// Whether the failure may go away (an assembly that a resolve handler installed later provides), so that it must
+    /// not be remembered.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::FileNotFound { .. } | Self::FileLoad { .. })
+    }
+
     /// Full name of the .NET exception type that reports this error.
     pub fn exception_type(&self) -> (&'static str, &'static str) {
         match self {

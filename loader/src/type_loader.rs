@@ -161,7 +161,9 @@ pub fn ensure(mt: &'static MethodTable, target: LoadLevel) -> Result<()> {
                 if matches!(&e, LoadError::TypeLoad { reason, .. } if reason == RECURSIVE) {
                     e = type_load(mt.handle(), RECURSIVE);
                 }
-                let _ = class.failure.set(e.clone());
+                if !e.is_transient() {
+                    let _ = class.failure.set(e.clone());
+                }
                 return Err(e);
             }
         }

@@ -53,7 +53,10 @@ impl TypeDefInfo {
         if let Some(s) = self.shape.get() {
             return s.as_ref().map_err(Clone::clone);
         }
-        let computed = compute(self);
+        let computed = match compute(self) {
+            Err(e) if e.is_transient() => return Err(e),
+            settled => settled,
+        };
         self.shape.get_or_init(|| computed).as_ref().map_err(Clone::clone)
     }
 }
