@@ -3,6 +3,9 @@
 //! Offsets are those of the class library's fields (contract/layouts.md) and of CoreCLR's auto layout; tests pin them. A view
 //! is a raw pointer cast: it is good only until the next safepoint. References are stored with [`store`], never directly.
 
+// Fields are named after the class library's.
+#![allow(missing_docs)]
+
 use crate::error::{ExceptionKind, Raise, VmResult};
 use crate::thread::Thread;
 use corten_gc_hooks::heap::{AllocFlags, Heap};
@@ -201,6 +204,7 @@ pub fn new_array(thread: &mut Thread, element: TypeHandle, length: usize) -> VmR
 
 /// The loader's view of a live object's type.
 #[inline]
+#[allow(clippy::not_unsafe_ptr_arg_deref)] // every ObjPtr of the engine is null or live
 pub fn method_table_of(obj: ObjPtr) -> &'static MethodTable {
     // SAFETY: word 0 of an object is the address of a MethodTable of the loader, never freed.
     unsafe { &*(*obj).mt.cast::<MethodTable>() }

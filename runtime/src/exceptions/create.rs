@@ -228,3 +228,14 @@ pub fn wrap_pending_in_type_initialization(mt: &'static MethodTable) -> VmResult
     thread.header.pending_exception = wrapper.get();
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn file_names_are_found_in_messages() {
+        assert_eq!(quoted("Could not load file or assembly 'A, Version=1.0'. Reason."), Some("A, Version=1.0"));
+        assert_eq!(quoted("no quotes"), None);
+    }
+}

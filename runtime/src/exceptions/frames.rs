@@ -25,13 +25,16 @@ fn lookup_return(pc: usize) -> Option<&'static CodeInfo> {
 pub struct Frame {
     /// Return address in the frame's code.
     pub pc: usize,
+    /// Frame pointer.
     pub fp: usize,
+    /// What is known of its code.
     pub code: &'static CodeInfo,
 }
 
 /// A clause whose landing pad is listed at a call site.
 #[derive(Clone, Copy, Debug)]
 pub struct Handler {
+    /// Index in the method's EH table.
     pub clause: u32,
     /// Address of the landing pad.
     pub pad: usize,
@@ -51,6 +54,7 @@ pub enum HandlerKind {
 /// One step of a stack walk.
 #[derive(Debug)]
 pub enum Step {
+    /// A frame of generated code.
     Managed(Frame),
     /// The segment ends at this native-to-managed call.
     Entry(*mut EntryFrame),

@@ -21,7 +21,12 @@ use corten_loader::LoadError;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Target {
     /// The handler of a clause of the frame with that frame pointer.
-    Clause { fp: usize, clause: u32 },
+    Clause {
+        /// Frame pointer.
+        fp: usize,
+        /// Index in the method's EH table.
+        clause: u32,
+    },
     /// The exceptional exit of an entry frame.
     Entry(*mut EntryFrame),
 }
@@ -30,6 +35,7 @@ pub enum Target {
 /// address of this record and passes it back to `resume`. The exception object itself travels in the handler's frame.
 #[derive(Debug)]
 pub struct DispatchRecord {
+    /// Where it ends.
     pub target: Target,
     /// Frame whose handler runs.
     pub current_fp: usize,

@@ -5,6 +5,9 @@
 //! (low 32 bits) with flags (high 32 bits). The array is replaced when it is full and never shrinks; `GetFrozenStackTrace`
 //! copies it, so what was captured does not change.
 
+// Object and mark arguments come from managed code, which passes live objects and addresses of its locals.
+#![allow(clippy::not_unsafe_ptr_arg_deref)]
+
 use super::frames::{Frame, Step, Walk};
 use crate::error::{VmResult, icall_body};
 use crate::icall_table;
@@ -27,11 +30,15 @@ pub const OFFSET_UNKNOWN: u32 = u32::MAX;
 /// One recorded frame.
 #[derive(Clone, Copy, Debug)]
 pub struct TraceFrame {
+    /// The method.
     pub method: &'static MethodDesc,
     /// Return address.
     pub pc: usize,
+    /// Byte offset of the return address in the code.
     pub native_offset: u32,
+    /// IL offset of the call, or [`OFFSET_UNKNOWN`].
     pub il_offset: u32,
+    /// [`FLAG_FOREIGN`] or 0.
     pub flags: u32,
 }
 
@@ -331,7 +338,8 @@ fn fill_file_info(thread: &mut Thread, helper: &Local<'_>, frames: &[TraceFrame]
     let w = WellKnown::get();
     let n = frames.len();
     let assembly_class = corten_loader::corelib_type("System.Reflection", "Assembly")?.handle();
-    let layout: [(TypeHandle, fn(&mut Helper) -> &mut ObjPtr); 11] = [
+    type Field = fn(&mut Helper) -> &mut ObjPtr;
+    let layout: [(TypeHandle, Field); 11] = [
         (w.string.handle(), |h| &mut h.assembly_paths),
         (assembly_class, |h| &mut h.assemblies),
         (w.intptr.handle(), |h| &mut h.loaded_pe_addresses),

@@ -114,3 +114,16 @@ pub mod index {
         all
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn methods_are_implemented_once() {
+        let mut seen = std::collections::HashSet::new();
+        for call in super::tables().into_iter().flatten() {
+            assert!(seen.insert((call.class, call.method)), "{}::{} twice", call.class, call.method);
+        }
+        assert!(super::find("System.Math", "Sqrt", "(double)").is_some());
+        assert!(super::find("System.Math", "NoSuchMethod", "()").is_none());
+    }
+}

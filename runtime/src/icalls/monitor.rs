@@ -1,5 +1,8 @@
 //! `System.Threading.Monitor` and identity hash codes, over the collector's sync words and sync blocks.
 
+// Arguments of internal calls are live objects by the calling convention of managed code.
+#![allow(clippy::not_unsafe_ptr_arg_deref)]
+
 use super::gc::GcFrameRegistration;
 use super::threading::{Waiting, interruption_consumed};
 use crate::error::{ExceptionKind, Raise, VmResult, icall_body};

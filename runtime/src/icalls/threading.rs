@@ -62,6 +62,7 @@ pub struct InterruptState {
     pub foreign_exception_raise: bool,
     /// FirstChanceException subscribers are running.
     pub in_first_chance: bool,
+    /// What other threads see.
     pub shared: Arc<SharedState>,
     /// Weak handle to the managed object, null if there is none yet.
     weak: *mut ObjPtr,

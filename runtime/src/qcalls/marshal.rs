@@ -109,7 +109,7 @@ fn describe_dispatch(target: usize, interface: usize, method: usize) -> (String,
         let name = |raw| TypeHandle::from_raw(raw).map_or_else(String::new, |t| t.display_name());
         let method = (method as *const corten_loader::MethodDesc)
             .as_ref()
-            .map_or_else(String::new, |m| format_method(m));
+            .map_or_else(String::new, format_method);
         (name(target), name(interface), method)
     }
 }

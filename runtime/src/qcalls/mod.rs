@@ -23,6 +23,7 @@ pub mod wait;
 pub struct QCall {
     /// Entry point name.
     pub name: &'static str,
+    /// Its code.
     pub function: *const (),
 }
 // SAFETY: a code address.
@@ -92,4 +93,17 @@ pub unsafe fn utf16_argument(text: *const u16) -> Option<String> {
         std::slice::from_raw_parts(text, length)
     };
     Some(String::from_utf16_lossy(units))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn entry_points_are_unique_and_found() {
+        let mut names = super::names();
+        assert!(names.iter().all(|n| super::find(n).is_some()));
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all);
+    }
 }

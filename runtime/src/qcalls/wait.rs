@@ -17,7 +17,8 @@ pub const WAIT_TIMEOUT: i32 = 0x102;
 /// `WAIT_FAILED`.
 pub const WAIT_FAILED: i32 = -1;
 
-/// Win32 error numbers that the class library looks at.
+/// Win32 error numbers that the class library looks at, by their names in winerror.h.
+#[allow(missing_docs)]
 pub mod errors {
     pub const ERROR_SUCCESS: i32 = 0;
     pub const ERROR_FILE_NOT_FOUND: i32 = 2;
