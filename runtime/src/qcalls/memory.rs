@@ -55,19 +55,6 @@ extern "C" fn cpuid(info: *mut [i32; 4], function: i32, sub_function: i32) {
     unsafe { *info = [r.eax as i32, r.ebx as i32, r.ecx as i32, r.edx as i32] };
 }
 
-extern "C" fn equals_case_insensitive(left: *const u8, right: *const u8, length: i32) -> i32 {
-    let length = length.max(0) as usize;
-    // SAFETY: managed code passes two UTF-8 strings of that length.
-    let (left, right) = unsafe {
-        (
-            std::slice::from_raw_parts(left, length),
-            std::slice::from_raw_parts(right, length),
-        )
-    };
-    let lower = |s: &[u8]| String::from_utf8_lossy(s).to_lowercase();
-    (lower(left) == lower(right)).into()
-}
-
 qcall_table! {
     /// Memory and strings.
     TABLE:
@@ -77,5 +64,4 @@ qcall_table! {
     "String_Intern" => intern,
     "String_IsInterned" => is_interned,
     "X86BaseCpuId" => cpuid,
-    "MdUtf8String_EqualsCaseInsensitive" => equals_case_insensitive,
 }
