@@ -41,10 +41,10 @@ pub fn create(thread: &mut Thread, array: &'static MethodTable, lengths: &[i32],
         total.ok_or_else(|| Raise::new(ExceptionKind::OutOfMemory, "Array dimensions exceeded supported range."))?;
     let object = alloc_array(thread, array, total)?;
     let words = object.cast::<u8>().wrapping_add(MD_LENGTHS).cast::<i32>();
-    for i in 0..rank {
+    for (i, length) in lengths.iter().enumerate() {
         // SAFETY: an array of that rank has `rank` lengths and `rank` lower bounds at offset 16.
         unsafe {
-            words.add(i).write(lengths[i]);
+            words.add(i).write(*length);
             words.add(rank + i).write(bounds.get(i).copied().unwrap_or(0));
         }
     }

@@ -14,7 +14,7 @@ pub mod runtime_method_handle;
 pub mod runtime_type;
 pub mod runtime_type_handle;
 pub mod signature;
-pub mod support;
+pub(crate) mod support;
 pub mod type_names;
 
 use super::ICall;

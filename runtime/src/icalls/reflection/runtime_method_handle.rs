@@ -3,8 +3,8 @@
 use super::boxing::{rebox_from_nullable, rebox_to_nullable};
 use super::invoke::{self, Receiver};
 use super::support::{
-    alloc_object, alloc_sz_array, byte_array, corelib, ensure_initialized, method_arg, method_info_arg, null_argument,
-    raw_type, read, set_element, table_of, type_arg, write, write_ref,
+    alloc_object, alloc_sz_array, byte_array, corelib, ensure_initialized, is_other_instantiation, method_arg,
+    method_info_arg, null_argument, raw_type, read, set_element, table_of, type_arg, write, write_ref,
 };
 use crate::error::{ExceptionKind, Raise, VmResult, icall_body};
 use crate::icall_table;
@@ -185,12 +185,12 @@ pub fn associated_method(
     arguments: &[TypeHandle],
 ) -> VmResult<&'static MethodDesc> {
     let mut result = method;
-    if let Some(owner) = declaring.and_then(|t| t.as_method_table()) {
-        if owner != method.owner() && owner.class().typedef() == method.owner().class().typedef() {
-            result = method.on_owner(owner)?;
-            if method.has_method_instantiation() && !method.is_generic_method_definition() && arguments.is_empty() {
-                result = result.instantiate(method.instantiation())?;
-            }
+    if let Some(owner) = declaring.and_then(TypeHandle::as_method_table)
+        && is_other_instantiation(owner, method.owner())
+    {
+        result = method.on_owner(owner)?;
+        if method.has_method_instantiation() && !method.is_generic_method_definition() && arguments.is_empty() {
+            result = result.instantiate(method.instantiation())?;
         }
     }
     if !arguments.is_empty() {

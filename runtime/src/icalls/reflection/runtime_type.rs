@@ -146,10 +146,9 @@ fn overrides(stream: ObjPtr, names: [&str; 2]) -> crate::error::VmResult<bool> {
     let base = table_of(super::support::corelib("System.IO", "Stream")?)?;
     for name in names {
         for method in base.methods().iter().filter(|m| m.name() == name) {
-            if let Some(slot) = method.slot() {
-                if mt.vtable_method(slot).is_some_and(|m| m.owner() != base) {
-                    return Ok(true);
-                }
+            let current = method.slot().and_then(|slot| mt.vtable_method(slot));
+            if current.is_some_and(|m| m.owner() != base) {
+                return Ok(true);
             }
         }
     }

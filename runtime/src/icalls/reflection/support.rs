@@ -83,6 +83,14 @@ pub fn raw_type(raw: usize) -> VmResult<TypeHandle> {
     unsafe { TypeHandle::from_raw(raw) }.ok_or_else(null_argument)
 }
 
+/// Whether two types are different instantiations of one definition.
+pub fn is_other_instantiation(a: &'static MethodTable, b: &'static MethodTable) -> bool {
+    a != b
+        && a.class()
+            .definition()
+            .is_some_and(|x| b.class().definition().is_some_and(|y| std::ptr::eq(x, y)))
+}
+
 /// The MethodTable of a type that must have one.
 pub fn table_of(t: TypeHandle) -> VmResult<&'static MethodTable> {
     t.as_method_table().ok_or_else(|| {

@@ -237,10 +237,7 @@ extern "C" fn get_loaded_assemblies(result: ObjectHandle) {
 }
 
 fn find_type(assembly: &'static Assembly, parts: &[String]) -> VmResult<Option<TypeHandle>> {
-    match type_names::find_in_assembly(assembly, parts) {
-        Ok(t) => Ok(t),
-        Err(e) => Err(e),
-    }
+    type_names::find_in_assembly(assembly, parts)
 }
 
 extern "C" fn get_type_core(
@@ -331,10 +328,10 @@ extern "C" fn get_type_core_ignore_case(
             std::iter::once(utf16(name)).chain(nested).collect()
         };
         let assembly = assembly.assembly()?;
-        if let Some(exact) = spelled(assembly, &parts)? {
-            if let Some(t) = find_type(assembly, &exact)? {
-                result.set(type_object(t));
-            }
+        if let Some(exact) = spelled(assembly, &parts)?
+            && let Some(t) = find_type(assembly, &exact)?
+        {
+            result.set(type_object(t));
         }
         Ok(())
     });

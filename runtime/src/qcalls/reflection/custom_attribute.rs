@@ -5,8 +5,8 @@ use crate::error::{ExceptionKind, Raise, VmResult, qcall_body};
 use crate::icalls::reflection::boxing::primitive_size;
 use crate::icalls::reflection::invoke;
 use crate::icalls::reflection::support::{
-    alloc_object, alloc_sz_array, corelib, ensure_initialized, method_info_arg, object_data, object_type, set_element,
-    string_type, table_of, type_arg,
+    alloc_object, alloc_sz_array, corelib, ensure_initialized, is_other_instantiation, method_info_arg, object_data,
+    object_type, set_element, string_type, table_of, type_arg,
 };
 use crate::icalls::reflection::type_names;
 use crate::qcall_table;
@@ -234,10 +234,10 @@ pub fn first_string(blob: &[u8]) -> Option<String> {
 /// # Safety
 /// They delimit readable memory.
 unsafe fn slice<'a>(start: usize, end: usize) -> &'a [u8] {
-    // SAFETY: the caller's promise.
     if start == 0 || end < start {
         &[]
     } else {
+        // SAFETY: the caller's promise.
         unsafe { std::slice::from_raw_parts(start as *const u8, end - start) }
     }
 }
@@ -255,17 +255,14 @@ extern "C" fn create_custom_attribute_instance(
         let module = module.module()?;
         let owner = table_of(type_arg(attribute_type.get())?)?;
         let mut ctor = method_info_arg(ctor.get())?;
-        if ctor.owner() != owner && ctor.owner().class().typedef() == owner.class().typedef() {
+        if is_other_instantiation(owner, ctor.owner()) {
             ctor = ctor.on_owner(owner)?;
         }
         // SAFETY: managed code passes the limits of a blob in mapped metadata.
         let start = unsafe { blob_start.read() };
         // SAFETY: as above.
-        let mut blob = Blob {
-            data: unsafe { slice(start, blob_end) },
-            at: 0,
-            module,
-        };
+        let data = unsafe { slice(start, blob_end) };
+        let mut blob = Blob { data, at: 0, module };
         if !blob.data.is_empty() && blob.u16()? != 1 {
             return Err(malformed());
         }
@@ -308,11 +305,8 @@ extern "C" fn create_property_or_field_data(
         // SAFETY: managed code passes the limits of a blob in mapped metadata.
         let start = unsafe { blob_start.read() };
         // SAFETY: as above.
-        let mut blob = Blob {
-            data: unsafe { slice(start, blob_end) },
-            at: 0,
-            module,
-        };
+        let data = unsafe { slice(start, blob_end) };
+        let mut blob = Blob { data, at: 0, module };
         match blob.byte()? {
             code::FIELD => put(is_property, 0),
             code::PROPERTY => put(is_property, 1),

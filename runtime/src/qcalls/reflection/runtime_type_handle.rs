@@ -6,7 +6,7 @@ use crate::icalls::reflection::boxing::nullable_value_offset;
 use crate::icalls::reflection::invoke::{self};
 use crate::icalls::reflection::runtime_type_handle::num_virtuals;
 use crate::icalls::reflection::support::{
-    ensure_initialized, method_arg, raw_type, raw_types, table_of, type_arg, type_array,
+    ensure_initialized, is_other_instantiation, method_arg, raw_type, raw_types, table_of, type_arg, type_array,
 };
 use crate::qcall_table;
 use crate::type_objects::type_object;
@@ -384,7 +384,7 @@ extern "C" fn get_interface_method_implementation(ty: QCallType, interface: QCal
         let mt = ty.table()?;
         let mut method = method_arg(method)?;
         let owner = interface.table()?;
-        if owner != method.owner() && owner.class().typedef() == method.owner().class().typedef() {
+        if is_other_instantiation(owner, method.owner()) {
             method = method.on_owner(owner)?;
         }
         if method.is_static() {

@@ -148,11 +148,7 @@ pub fn can_compare_bits(mt: &'static MethodTable) -> VmResult<bool> {
         let ty = field.field_type()?;
         match ty.internal_element_type() {
             ElementType::R4 | ElementType::R8 => return Ok(false),
-            ElementType::ValueType => {
-                if !can_compare_bits(table_of(ty)?)? {
-                    return Ok(false);
-                }
-            }
+            ElementType::ValueType if !can_compare_bits(table_of(ty)?)? => return Ok(false),
             _ => {}
         }
     }
