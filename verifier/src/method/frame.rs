@@ -5,7 +5,7 @@ use corten_metadata::{ParamAttributes, TableId, Token};
 
 use super::stack::{Kind, StackValue};
 use super::{Check, MethodVerifier};
-use crate::types::MethodRef;
+use crate::types::{MethodInfo, MethodRef};
 
 const NAMESPACE: &str = "System.Runtime.CompilerServices";
 
@@ -55,9 +55,26 @@ impl<'u> MethodVerifier<'_, 'u> {
 
     /// Whether a method of a value type may return a reference into its receiver.
     pub(super) fn this_escapes(&self, method: &MethodRef<'u>) -> bool {
-        let Some(info) = &method.info else { return false };
+        method.info.as_ref().is_some_and(|info| self.is_unscoped(info))
+    }
+
+    /// Whether the current method, of a value type, may return references into `this`.
+    pub(super) fn returns_this(&self) -> bool {
+        self.is_unscoped(&self.method)
+    }
+
+    /// Whether the method, or the property it reads or writes, is marked with `UnscopedRef`.
+    fn is_unscoped(&self, info: &MethodInfo<'u>) -> bool {
         let image = self.types.universe.module(info.id.module);
-        let has = |token| image.has_attribute(token, "System.Diagnostics.CodeAnalysis", "UnscopedRefAttribute");
-        has(Token::new(TableId::MethodDef, info.id.rid))
+        let marked = |token| image.has_attribute(token, "System.Diagnostics.CodeAnalysis", "UnscopedRefAttribute");
+        if marked(Token::new(TableId::MethodDef, info.id.rid)) {
+            return true;
+        }
+        image.properties_of(info.owner.rid).any(|rid| {
+            let property = Token::new(TableId::Property, rid);
+            let mut accessors = image.semantics_of(property);
+            let is_accessor = |rid| image.method_semantics(rid).is_ok_and(|row| row.method == info.id.rid);
+            accessors.any(is_accessor) && marked(property)
+        })
     }
 }

@@ -138,6 +138,10 @@ impl MethodVerifier<'_, '_> {
             Member::Type(_) => WellKnown::RuntimeTypeHandle,
             Member::Method(_) => WellKnown::RuntimeMethodHandle,
             Member::Field(_) => WellKnown::RuntimeFieldHandle,
+            Member::Other => {
+                self.report(Code::TokenResolve);
+                return Err(super::Stop::Reported);
+            }
         };
         self.push(StackValue::value(self.known(handle)))
     }

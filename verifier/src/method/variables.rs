@@ -46,11 +46,12 @@ impl MethodVerifier<'_, '_> {
         let ty = self.argument(index)?;
         self.expect_no_pointer(ty)?;
         let mut value = self.value_of(ty)?;
-        if value.kind == Kind::ByRef {
+        let is_this = self.is_this(index);
+        if value.kind == Kind::ByRef && (!is_this || self.returns_this()) {
             // What a caller points to lives at least as long as the call.
             value.flags.set(Flags::PERMANENT);
         }
-        if self.is_this(index) {
+        if is_this {
             value.flags.set(Flags::THIS);
         }
         self.push(value)

@@ -46,6 +46,8 @@ pub(crate) enum Member<'u> {
     Type(Ty),
     Method(MethodRef<'u>),
     Field(FieldRef<'u>),
+    /// Something else that exists: a string, a signature, an assembly.
+    Other,
 }
 
 /// Where a MemberRef leads: how many base types up, and the row there.
@@ -81,10 +83,13 @@ impl MethodRef<'_> {
 }
 
 impl<'u> TypeSystem<'u> {
-    /// What a token names. None if it is no token of a type, method or field at all or its row does not exist.
+    /// What a token names. None if it names nothing that code can refer to, or nothing that exists.
     pub fn resolve_token(&mut self, context: &Context, token: Token) -> TypeResult<Option<Member<'u>>> {
         let module = context.module;
         let image = self.universe.module(module);
+        if token.is_user_string() {
+            return Ok(image.user_string(token).is_ok().then_some(Member::Other));
+        }
         if !image.has_row(token) {
             return Ok(None);
         }
@@ -106,6 +111,7 @@ impl<'u> TypeSystem<'u> {
             }
             Some(TableId::MemberRef) => return self.member_ref(context, row).map(Some),
             Some(TableId::MethodSpec) => return self.method_spec(context, row).map(|m| m.map(Member::Method)),
+            Some(TableId::StandAloneSig | TableId::AssemblyRef | TableId::ModuleRef) => Member::Other,
             _ => return Ok(None),
         }))
     }
