@@ -21,6 +21,7 @@ pub mod dynamic;
 pub mod element_type;
 pub mod error;
 pub mod field_desc;
+pub mod friends;
 pub mod generics;
 mod intern;
 mod layout;

@@ -5,6 +5,7 @@ use corten_metadata::{MethodAttributes, TableId, Token, sig};
 
 use crate::{
     error::Result,
+    friends,
     method_desc::NO_SLOT,
     resolve::walk_bases,
     sig_compare::{self, Subst},
@@ -131,11 +132,12 @@ fn find_overridden(def: &'static TypeDefInfo, index: usize) -> Result<Option<u16
                 continue;
             }
             if sig_compare::method_blobs_equal(def.module(), m.signature, None, base.module(), b.signature, subst)? {
-                // A method that only its own assembly can see is not overridden from elsewhere.
-                let internal = access == MethodAttributes::ASSEM
-                    || access == MethodAttributes::FAM_AND_ASSEM
-                    || access == MethodAttributes::PRIVATE;
-                if internal && base.module() != def.module() && b.attributes.contains(MethodAttributes::STRICT) {
+                // A method that asks for it is overridden only where it can be seen.
+                let internal = access == MethodAttributes::ASSEM || access == MethodAttributes::FAM_AND_ASSEM;
+                if b.attributes.contains(MethodAttributes::STRICT)
+                    && (internal && !friends::sees_internals(base.module(), def.module())
+                        || access == MethodAttributes::PRIVATE && base.module() != def.module())
+                {
                     continue;
                 }
                 if b.attributes.contains(MethodAttributes::FINAL) {
