@@ -102,11 +102,10 @@ impl Conversion<'_> {
                 // SAFETY: both sides have `size` bytes; no safepoint between.
                 unsafe { std::ptr::copy_nonoverlapping(managed.address(), native, *size as usize) };
             }
-            Marshaler::Bool { width, variant } => {
+            Marshaler::Bool { width } => {
                 let set = managed.read::<u8>() != 0;
-                match (width, variant) {
-                    (1, _) => save(native, u8::from(set)),
-                    (2, _) => save(native, if set { -1i16 } else { 0 }),
+                match width {
+                    1 => save(native, u8::from(set)),
                     _ => save(native, i32::from(set)),
                 }
             }
@@ -199,10 +198,9 @@ impl Conversion<'_> {
                 // SAFETY: both sides have `size` bytes and hold no references.
                 unsafe { std::ptr::copy_nonoverlapping(native, managed.address(), *size as usize) };
             }
-            Marshaler::Bool { width, .. } => {
+            Marshaler::Bool { width } => {
                 let set = match width {
                     1 => load::<u8>(native) != 0,
-                    2 => load::<u16>(native) != 0,
                     _ => load::<u32>(native) != 0,
                 };
                 managed.write(u8::from(set));
@@ -221,10 +219,14 @@ impl Conversion<'_> {
                 let s = crate::strings::new_string_utf16(self.thread, &units)?;
                 managed.set_reference(s);
             }
-            Marshaler::StringBuilder { .. } => {
-                return Err(super::marshal_error(
-                    "StringBuilder cannot be marshaled from native code.",
-                ));
+            Marshaler::StringBuilder { wide } => {
+                let kind = if *wide { TextKind::Wide } else { TextKind::Utf8 };
+                // SAFETY: native code gives a string of that kind or null.
+                let builder = match unsafe { text::read(kind, load(native)) } {
+                    Some(units) => handles::new_string_builder(self.thread, &units)?,
+                    None => std::ptr::null_mut(),
+                };
+                managed.set_reference(builder);
             }
             Marshaler::FixedArray {
                 array,

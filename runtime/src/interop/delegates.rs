@@ -23,7 +23,7 @@ use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 
 /// `_invocationCount` of a delegate around a native function pointer.
-const UNMANAGED_MARKER: isize = -1;
+pub const UNMANAGED_MARKER: isize = -1;
 
 #[derive(Clone, Copy)]
 struct Thunk {
@@ -137,6 +137,12 @@ pub fn function_pointer(thread: &mut Thread, place: Place) -> VmResult<usize> {
         return Ok(code);
     }
     let mt = method_table_of(delegate);
+    if mt.has_instantiation() {
+        return Err(Raise::new(
+            ExceptionKind::Argument,
+            "The specified Type must not be a generic type. (Parameter 'delegate')",
+        ));
+    }
     let (code, stack_words) = {
         let _preemptive = crate::transitions::enter_preemptive(thread);
         reverse::delegate_stub(mt)?
@@ -175,8 +181,8 @@ pub fn from_function_pointer(thread: &mut Thread, pointer: usize, mt: &'static M
                     ExceptionKind::InvalidCast,
                     format!(
                         "Unable to cast object of type '{}' to type '{}'.",
-                        method_table_of(delegate).handle().display_name(),
-                        mt.handle().display_name()
+                        method_table_of(delegate).class().name(),
+                        mt.class().name()
                     ),
                 ));
             }

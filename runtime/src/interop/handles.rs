@@ -22,6 +22,7 @@ struct Methods {
     builder_capacity: &'static MethodDesc,
     builder_set_length: &'static MethodDesc,
     builder_append: &'static MethodDesc,
+    builder_new: &'static MethodDesc,
 }
 
 fn method(mt: &'static MethodTable, name: &str, params: usize) -> VmResult<&'static MethodDesc> {
@@ -58,6 +59,7 @@ fn methods() -> VmResult<&'static Methods> {
         builder_capacity: method(builder, "get_Capacity", 0)?,
         builder_set_length: method(builder, "set_Length", 1)?,
         builder_append: append,
+        builder_new: crate::exceptions::create::constructor(builder, &[string])?,
     };
     Ok(METHODS.get_or_init(|| m))
 }
@@ -227,4 +229,18 @@ pub fn string_builder_from_native(
     let s = crate::strings::new_string_utf16(thread, &contents)?;
     ManagedCall::new().obj(builder.get()).obj(s).invoke(m.builder_append)?;
     Ok(())
+}
+
+/// A new StringBuilder with these contents.
+///
+/// # Errors
+/// What its constructor raises.
+pub fn new_string_builder(thread: &mut Thread, units: &[u16]) -> VmResult<ObjPtr> {
+    let m = methods()?;
+    let scope = HandleScope::new(&mut thread.header);
+    let contents = scope.root(crate::strings::new_string_utf16(thread, units)?);
+    let mt = m.builder_new.owner();
+    let builder = scope.root(Heap::get().alloc_object(&mut thread.header, mt.as_gc_ptr())?);
+    ManagedCall::new().obj(builder.get()).obj(contents.get()).invoke(m.builder_new)?;
+    Ok(builder.get())
 }

@@ -299,16 +299,13 @@ pub fn size_of(t: TypeHandle) -> VmResult<u32> {
     if t.is_enum() || t.is_array() || mt.is_string() || t.is_nullable() || t.is_interface() {
         return Err(cannot_marshal(t));
     }
-    match choose(t, None, CharSet::Ansi, Position::Field) {
-        Ok(m) if t.is_value_type() => Ok(m.native_size()),
-        Ok(_)
-        | Err(Raise::New {
-            kind: ExceptionKind::MarshalDirective | ExceptionKind::Argument,
-            ..
-        }) if !has_layout(mt) => Err(cannot_marshal(t)),
-        Ok(_) => Ok(of(mt)?.size),
+    if t.is_value_type() && t.internal_element_type().primitive_size().is_some() {
+        return Ok(choose(t, None, CharSet::Ansi, Position::Field)?.native_size());
+    }
+    match of(mt) {
+        Ok(l) => Ok(l.size),
         Err(Raise::New {
-            kind: ExceptionKind::MarshalDirective | ExceptionKind::TypeLoad,
+            kind: ExceptionKind::MarshalDirective | ExceptionKind::TypeLoad | ExceptionKind::Argument,
             ..
         }) => Err(cannot_marshal(t)),
         Err(e) => Err(e),

@@ -38,11 +38,8 @@ pub enum Marshaler {
         size: u32,
         align: u32,
     },
-    /// `bool` as an integer of that many bytes; `true` is all ones for VARIANT_BOOL, else 1.
-    Bool {
-        width: u32,
-        variant: bool,
-    },
+    /// `bool` as an integer of 1 or 4 bytes, 0 or 1. (VARIANT_BOOL belongs to COM.)
+    Bool { width: u32 },
     /// `char` as one byte.
     AnsiChar,
     /// String behind a pointer.
@@ -107,6 +104,8 @@ struct Known {
     date_time: &'static MethodTable,
     guid: &'static MethodTable,
     decimal: &'static MethodTable,
+    int128: &'static MethodTable,
+    uint128: &'static MethodTable,
 }
 
 fn known() -> VmResult<&'static Known> {
@@ -123,6 +122,8 @@ fn known() -> VmResult<&'static Known> {
         date_time: corelib_type("System", "DateTime")?,
         guid: corelib_type("System", "Guid")?,
         decimal: corelib_type("System", "Decimal")?,
+        int128: corelib_type("System", "Int128")?,
+        uint128: corelib_type("System", "UInt128")?,
     };
     Ok(KNOWN.get_or_init(|| k))
 }
@@ -147,18 +148,37 @@ fn text_kind(spec: Option<&NativeType>, charset: CharSet) -> Option<TextKind> {
 
 const COMBINATION: &str = "Invalid managed/unmanaged type combination";
 
+fn bad<T>(why: &str) -> VmResult<T> {
+    Err(marshal_error(format!("{COMBINATION} ({why}).")))
+}
+
 fn bad_combination<T>(ty: TypeHandle, spec: Option<&NativeType>) -> VmResult<T> {
-    let asked = match spec {
-        Some(NativeType::Unsupported(name)) => {
+    let why = match (ty.internal_element_type(), spec) {
+        (ElementType::I1 | ElementType::U1, _) => "SByte/Byte must be paired with I1 or U1",
+        (ElementType::I2 | ElementType::U2, _) => "Int16/UInt16 must be paired with I2 or U2",
+        (ElementType::I4 | ElementType::U4, _) => "Int32/UInt32 must be paired with I4 or U4",
+        (ElementType::I8 | ElementType::U8, _) => "Int64/UInt64 must be paired with I8 or U8",
+        (ElementType::R4, _) => "Single must be paired with R4",
+        (ElementType::R8, _) => "Double must be paired with R8",
+        (_, Some(NativeType::Unsupported(name))) => {
             return Err(marshal_error(format!(
                 "{} as UnmanagedType.{name}: COM and Windows types are not supported on this platform.",
                 ty.display_name()
             )));
         }
-        Some(s) => format!(" ({} as {s:?})", ty.display_name()),
-        None => format!(" ({})", ty.display_name()),
+        (_, Some(s)) => return bad(&format!("{} as {s:?}", ty.display_name())),
+        (_, None) if ty.as_method_table() == Some(WellKnown::get().object) => {
+            "Marshaling to and from COM VARIANTs isn't supported"
+        }
+        (ElementType::Class | ElementType::Object, None) => "Marshaling to and from COM interface pointers isn't supported",
+        (_, None) => return bad(&ty.display_name()),
     };
-    Err(marshal_error(format!("{COMBINATION}{asked}.")))
+    bad(why)
+}
+
+/// Instantiated types can only be passed if both forms are the same.
+fn generic<T>() -> VmResult<T> {
+    Err(marshal_error("Non-blittable generic types cannot be marshaled."))
 }
 
 /// Chooses the conversion of a value of type `ty` (never a byref).
@@ -183,19 +203,9 @@ pub fn choose(ty: TypeHandle, spec: Option<&NativeType>, charset: CharSet, posit
     use NativeType as N;
     match ty.internal_element_type() {
         ElementType::Boolean => match spec {
-            None | Some(N::Bool | N::I4 | N::U4 | N::Error) => Ok(Marshaler::Bool {
-                width: 4,
-                variant: false,
-            }),
-            Some(N::I1 | N::U1) => Ok(Marshaler::Bool {
-                width: 1,
-                variant: false,
-            }),
-            Some(N::VariantBool) => Ok(Marshaler::Bool {
-                width: 2,
-                variant: true,
-            }),
-            s => bad_combination(ty, s),
+            None | Some(N::Bool | N::I4 | N::U4 | N::Error) => Ok(Marshaler::Bool { width: 4 }),
+            Some(N::I1 | N::U1) => Ok(Marshaler::Bool { width: 1 }),
+            Some(_) => bad("booleans must be paired with I1, U1, or Bool"),
         },
         ElementType::Char => match spec {
             None if charset == CharSet::Ansi => Ok(Marshaler::AnsiChar),
@@ -224,7 +234,17 @@ fn value_type(ty: TypeHandle, spec: Option<&NativeType>, position: Position) -> 
     };
     let k = known()?;
     if ty.is_nullable() {
-        return Err(marshal_error("Generic types cannot be marshaled."));
+        return generic();
+    }
+    if mt.has_instantiation() {
+        // Blittable ones are passed as they are.
+        return match layout::of(mt) {
+            Ok(l) if l.blittable => Ok(Marshaler::Copy { ty, size: l.size, align: l.align }),
+            _ => generic(),
+        };
+    }
+    if mt == k.int128 || mt == k.uint128 {
+        return Err(marshal_error("System.Int128 and System.UInt128 cannot be passed by value to unmanaged."));
     }
     if mt == k.date_time {
         return Ok(Marshaler::Date);
@@ -236,7 +256,7 @@ fn value_type(ty: TypeHandle, spec: Option<&NativeType>, position: Position) -> 
         };
     }
     if mt == WellKnown::get().typed_reference {
-        return bad_combination(ty, spec);
+        return Err(marshal_error("There is no marshaling support for this type."));
     }
     if mt == k.guid || mt == k.decimal {
         let value = Marshaler::Copy {
@@ -271,6 +291,9 @@ fn array(ty: TypeHandle, spec: Option<&NativeType>, charset: CharSet, position: 
     let (Some(array), Some(element_type)) = (ty.as_method_table(), ty.element_type()) else {
         return bad_combination(ty, spec);
     };
+    if element_type.is_array() {
+        return Err(marshal_error("There is no marshaling support for nested arrays."));
+    }
     let element_spec = match spec {
         Some(NativeType::ByValArray { element, .. } | NativeType::LpArray { element, .. }) => element.as_deref(),
         _ => None,
@@ -295,6 +318,9 @@ fn array(ty: TypeHandle, spec: Option<&NativeType>, charset: CharSet, position: 
             })
         }
         (Position::Parameter, None | Some(NativeType::LpArray { .. })) => {
+            if element_type.as_method_table() == Some(WellKnown::get().object) {
+                return Err(marshal_error("Signature is not Interop compatible."));
+            }
             let element = nested(Position::Element)?;
             if !matches!(
                 element,
@@ -323,7 +349,8 @@ fn array(ty: TypeHandle, spec: Option<&NativeType>, charset: CharSet, position: 
                 size_const,
             }))
         }
-        _ => bad_combination(ty, spec),
+        (Position::Field, _) => bad("Array fields must be paired with ByValArray"),
+        _ => bad("Arrays can only be marshaled as LPArray or ByValArray"),
     }
 }
 
@@ -332,6 +359,9 @@ fn class(ty: TypeHandle, spec: Option<&NativeType>, charset: CharSet, position: 
         return bad_combination(ty, spec);
     };
     let k = known()?;
+    if mt.has_instantiation() {
+        return generic();
+    }
     if mt.is_string() {
         if position == Position::Field
             && let Some(NativeType::ByValTStr { count }) = spec
@@ -343,7 +373,10 @@ fn class(ty: TypeHandle, spec: Option<&NativeType>, charset: CharSet, position: 
         }
         return match text_kind(spec, charset) {
             Some(kind) => Ok(Marshaler::Text(kind)),
-            None => bad_combination(ty, spec),
+            None if position == Position::Field => {
+                bad("String fields must be paired with LPStr, LPTStr, LPWStr, BStr, or ByValTStr")
+            }
+            None => bad("String parameters and return types must be paired with LPStr, LPWStr, or LPTStr"),
         };
     }
     if mt == k.string_builder {
@@ -432,8 +465,7 @@ impl Marshaler {
     pub fn native_type_id(&self) -> TypeId {
         match self {
             Marshaler::Copy { ty, .. } => type_id(*ty),
-            Marshaler::Bool { width: 1, .. } | Marshaler::AnsiChar => well_known(WellKnownType::Byte),
-            Marshaler::Bool { width: 2, .. } => well_known(WellKnownType::Int16),
+            Marshaler::Bool { width: 1 } | Marshaler::AnsiChar => well_known(WellKnownType::Byte),
             Marshaler::Bool { .. } => well_known(WellKnownType::Int32),
             Marshaler::Struct(l) | Marshaler::EmbeddedClass(l) => l.type_id(),
             Marshaler::Date => well_known(WellKnownType::Double),
@@ -459,8 +491,7 @@ impl Marshaler {
                 }
                 info.kind
             }
-            Marshaler::Bool { width: 1, .. } | Marshaler::AnsiChar => TypeKind::U1,
-            Marshaler::Bool { width: 2, .. } => TypeKind::I2,
+            Marshaler::Bool { width: 1 } | Marshaler::AnsiChar => TypeKind::U1,
             Marshaler::Bool { .. } => TypeKind::I4,
             Marshaler::FixedText { wide, count } => {
                 let (kind, size) = if *wide { (TypeKind::U2, 2) } else { (TypeKind::U1, 1) };

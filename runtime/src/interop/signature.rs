@@ -203,10 +203,7 @@ pub fn plan(md: &'static MethodDesc, direction: Direction) -> VmResult<Plan> {
     handles::prepare()?;
     let sig = md.signature()?;
     if sig.calling_convention == CallingConvention::VarArg {
-        return Err(marshal_error(format!(
-            "{}: calls of native functions with variable arguments are not supported.",
-            md.display_name()
-        )));
+        return Err(Raise::new(ExceptionKind::InvalidProgram, "Vararg calling convention not supported."));
     }
     let settings = settings(md)?;
     let declared = declared(md, sig.params.len())?;
@@ -244,7 +241,7 @@ pub fn plan(md: &'static MethodDesc, direction: Direction) -> VmResult<Plan> {
         .iter()
         .chain(ret.as_ref())
         .any(|p| matches!(p.pass, Pass::Convert))
-        || (!settings.preserve_sig && ret.is_some());
+        || !settings.preserve_sig;
     Ok(Plan {
         params,
         ret,
@@ -295,10 +292,12 @@ fn param(
             "A managed pointer to a type with a native form of its own cannot be returned.",
         ));
     }
+    if is_ret && matches!(marshaler, Marshaler::Array(_)) {
+        return Err(marshal_error("Invalid managed/unmanaged type combination."));
+    }
     let unsupported = match &marshaler {
-        Marshaler::StringBuilder { .. } | Marshaler::HandleRef { .. } => {
-            byref || is_ret || direction == Direction::Reverse
-        }
+        Marshaler::StringBuilder { .. } => direction == Direction::Reverse,
+        Marshaler::HandleRef { .. } => byref || is_ret || direction == Direction::Reverse,
         Marshaler::LayoutClass(_) => byref && !is_in,
         Marshaler::SafeHandle(_) | Marshaler::CriticalHandle(_) => direction == Direction::Reverse,
         Marshaler::PointerTo { .. } => byref,

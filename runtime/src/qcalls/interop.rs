@@ -8,20 +8,10 @@ use crate::qcall_table;
 use corten_loader::Assembly;
 use std::path::Path;
 
-/// DllNotFoundException with the loader's own explanation, as CoreCLR words it on Linux.
-fn not_found(name: &str, details: &str) -> Raise {
-    Raise::new(
-        ExceptionKind::DllNotFound,
-        format!(
-            "Unable to load shared library '{name}' or one of its dependencies. In order to help diagnose loading problems, consider using a tool like strace. If you're using glibc, consider setting the LD_DEBUG environment variable: \n{details}\n"
-        ),
-    )
-}
-
 fn load(name: &str, throw: bool, open: impl FnOnce() -> Option<usize>) -> VmResult<usize> {
     match open() {
         Some(handle) => Ok(handle),
-        None if throw => Err(not_found(name, &interop::last_error())),
+        None if throw => Err(interop::not_found(name)),
         None => Ok(0),
     }
 }

@@ -3,41 +3,58 @@
 use crate::error::{ExceptionKind, Raise, VmResult, qcall_body};
 use crate::exceptions::{create, frames, trace};
 use crate::managed::ManagedCall;
+use crate::objects::{ExceptionObject, view};
 use crate::qcall_table;
 use crate::thread::Thread;
 use corten_gc_hooks::HandleScope;
 use corten_gc_hooks::object::ObjPtr;
 use corten_loader::{TypeHandle, WellKnown, corelib_type, format_method};
 
-/// The exception class that CoreCLR associates with an HRESULT.
-fn kind_of_hresult(hr: i32) -> Option<ExceptionKind> {
-    use ExceptionKind as K;
+/// The exception class that stands for an HRESULT: namespace and name.
+fn class_of_hresult(hr: i32) -> Option<(&'static str, &'static str)> {
     Some(match hr as u32 {
-        0x8000_4001 => K::NotImplemented,
-        0x8000_4002 => K::InvalidCast,
-        0x8000_4003 => K::NullReference,
-        0x8007_000E => K::OutOfMemory,
-        0x8007_0057 => K::Argument,
-        0x8007_0002 => K::FileNotFound,
-        0x8007_000B => K::BadImageFormat,
-        0x8002_0012 => K::DivideByZero,
-        0x8013_1500 => K::Exception,
-        0x8013_1501 => K::SystemException,
-        0x8013_1502 => K::ArgumentOutOfRange,
-        0x8013_1503 => K::ArrayTypeMismatch,
-        0x8013_1506 => K::ExecutionEngine,
-        0x8013_1508 => K::IndexOutOfRange,
-        0x8013_1509 => K::InvalidOperation,
-        0x8013_1511 => K::MissingField,
-        0x8013_1513 => K::MissingMethod,
-        0x8013_1515 => K::NotSupported,
-        0x8013_1516 => K::Overflow,
-        0x8013_1518 => K::SynchronizationLock,
-        0x8013_1522 => K::TypeLoad,
-        0x8013_1523 => K::EntryPointNotFound,
-        0x8013_1524 => K::DllNotFound,
-        0x8013_1539 => K::PlatformNotSupported,
-        0x8013_153A => K::InvalidProgram,
+        0x8000_4001 => ("System", "NotImplementedException"),
+        0x8000_4002 => ("System", "InvalidCastException"),
+        0x8000_4003 => ("System", "NullReferenceException"),
+        0x8007_0002 => ("System.IO", "FileNotFoundException"),
+        0x8007_0003 => ("System.IO", "DirectoryNotFoundException"),
+        0x8007_0005 => ("System", "UnauthorizedAccessException"),
+        0x8007_000B => ("System", "BadImageFormatException"),
+        0x8007_000E => ("System", "OutOfMemoryException"),
+        0x8007_0057 => ("System", "ArgumentException"),
+        0x8007_00CE => ("System.IO", "PathTooLongException"),
+        0x8007_03E9 => ("System", "StackOverflowException"),
+        0x8002_0012 => ("System", "DivideByZeroException"),
+        0x8013_1430 => ("System.Security.Cryptography", "CryptographicException"),
+        0x8013_1500 => ("System", "Exception"),
+        0x8013_1501 => ("System", "SystemException"),
+        0x8013_1502 => ("System", "ArgumentOutOfRangeException"),
+        0x8013_1503 => ("System", "ArrayTypeMismatchException"),
+        0x8013_1506 => ("System", "ExecutionEngineException"),
+        0x8013_1508 => ("System", "IndexOutOfRangeException"),
+        0x8013_1509 => ("System", "InvalidOperationException"),
+        0x8013_150A => ("System.Security", "SecurityException"),
+        0x8013_150C => ("System.Runtime.Serialization", "SerializationException"),
+        0x8013_1511 => ("System", "MissingFieldException"),
+        0x8013_1512 => ("System", "MissingMemberException"),
+        0x8013_1513 => ("System", "MissingMethodException"),
+        0x8013_1515 => ("System", "NotSupportedException"),
+        0x8013_1516 => ("System", "OverflowException"),
+        0x8013_1517 => ("System", "RankException"),
+        0x8013_1518 => ("System.Threading", "SynchronizationLockException"),
+        0x8013_1519 => ("System.Threading", "ThreadInterruptedException"),
+        0x8013_1520 => ("System.Threading", "ThreadStateException"),
+        0x8013_1522 => ("System", "TypeLoadException"),
+        0x8013_1523 => ("System", "EntryPointNotFoundException"),
+        0x8013_1524 => ("System", "DllNotFoundException"),
+        0x8013_1537 => ("System", "FormatException"),
+        0x8013_1539 => ("System", "PlatformNotSupportedException"),
+        0x8013_153A => ("System", "InvalidProgramException"),
+        0x8013_153B => ("System", "OperationCanceledException"),
+        0x8013_1541 => ("System", "DataMisalignedException"),
+        0x8013_1543 => ("System", "TypeAccessException"),
+        0x8013_1620 => ("System.IO", "IOException"),
+        0x8013_1621 => ("System.IO", "FileLoadException"),
         _ => return None,
     })
 }
@@ -47,22 +64,25 @@ fn kind_of_hresult(hr: i32) -> Option<ExceptionKind> {
 /// # Errors
 /// What its creation raises.
 pub fn create_for_hresult(hr: i32) -> VmResult<ObjPtr> {
-    if let Some(kind) = kind_of_hresult(hr) {
-        return create::create(kind, None);
-    }
     let thread = Thread::current();
-    let mt = corelib_type("System.Runtime.InteropServices", "COMException")?;
     let w = WellKnown::get();
-    let constructor = create::constructor(mt, &[w.string.handle(), w.int32.handle()])?;
+    // A class that this class library does not have is reported like an unknown number.
+    let known = class_of_hresult(hr).and_then(|(namespace, name)| corelib_type(namespace, name).ok());
     let scope = HandleScope::new(&mut thread.header);
-    let text = format!("Exception from HRESULT: 0x{hr:08X}");
+    if let Some(mt) = known {
+        let constructor = create::constructor(mt, &[])?;
+        let object = scope.root(create::allocate(thread, mt)?);
+        ManagedCall::new().obj(object.get()).invoke(constructor)?;
+        // SAFETY: a live exception; no safepoint meanwhile.
+        unsafe { view::<ExceptionObject>(object.get()).hresult = hr };
+        return Ok(object.get());
+    }
+    let mt = corelib_type("System.Runtime.InteropServices", "COMException")?;
+    let constructor = create::constructor(mt, &[w.string.handle(), w.int32.handle()])?;
+    let text = format!("Error {} (0x{hr:08X})", hr as u32);
     let message = scope.root(crate::strings::new_string(thread, &text)?);
     let object = scope.root(create::allocate(thread, mt)?);
-    ManagedCall::new()
-        .obj(object.get())
-        .obj(message.get())
-        .int(hr as u32 as u64)
-        .invoke(constructor)?;
+    ManagedCall::new().obj(object.get()).obj(message.get()).int(u64::from(hr as u32)).invoke(constructor)?;
     Ok(object.get())
 }
 

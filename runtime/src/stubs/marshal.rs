@@ -7,13 +7,12 @@
 use super::marshal_calls as calls;
 use super::{host_error, result_ty};
 use crate::error::VmResult;
-use crate::interop::marshaler::Marshaler;
 use crate::interop::signature::{self, Direction, ParamPlan, Pass, Plan};
 use crate::jit_host::{method_id, type_id};
 use corten_jit::builder::{FuncBuilder, mem_ty, stack_ty};
 use corten_jit::host_api::{Convention, Signature, WellKnownType};
 use corten_jit::ids::TypeId;
-use corten_jit::ir::{Barrier, BinOp, Callee, Cond, ConvOp, Helper, Local, LocalData, MemTy, Op, Ty, Value};
+use corten_jit::ir::{Barrier, Callee, Cond, ConvOp, Helper, Local, LocalData, MemTy, Op, Ty, Value};
 use corten_loader::MethodDesc;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
@@ -91,15 +90,10 @@ impl Area {
     }
 }
 
-/// 0/1 of a managed or native boolean, or 0/-1 for VARIANT_BOOL on the way to native code.
-pub(super) fn boolean(b: &mut FuncBuilder, v: Value, to_native: bool, m: &Marshaler) -> Value {
+/// 0 or 1 of a managed or native boolean.
+pub(super) fn boolean(b: &mut FuncBuilder, v: Value) -> Value {
     let zero = b.iconst32(0);
-    let set = b.cmp(Cond::Ne, v, zero);
-    if to_native && matches!(m, Marshaler::Bool { variant: true, .. }) {
-        let zero = b.iconst32(0);
-        return b.bin(BinOp::Sub, zero, set);
-    }
-    set
+    b.cmp(Cond::Ne, v, zero)
 }
 
 fn pinned(b: &mut FuncBuilder, arg: Local) -> Local {
@@ -123,7 +117,7 @@ fn native_argument(
     let source = b.get(pin.unwrap_or(arg));
     Ok(match (&p.pass, area) {
         (Pass::Direct, _) => source,
-        (Pass::Bool, _) => boolean(b, source, true, &p.marshaler),
+        (Pass::Bool, _) => boolean(b, source),
         (Pass::PinByRef, _) => b.conv(ConvOp::RefToInt, source, Ty::I64),
         (Pass::PinObject { offset }, _) => {
             let object = b.conv(ConvOp::RefToInt, source, Ty::I64);
@@ -245,7 +239,7 @@ fn build(mut b: FuncBuilder, plan: Plan, first: usize, target: Target, transitio
         match (&r.pass, &area) {
             (Pass::Direct, _) => b.set(local, v),
             (Pass::Bool, _) => {
-                let v = boolean(&mut b, v, false, &r.marshaler);
+                let v = boolean(&mut b, v);
                 b.set(local, v);
             }
             (Pass::PinByRef | Pass::PinObject { .. }, _) => {

@@ -77,7 +77,7 @@ pub fn build(invoke: &'static MethodDesc) -> VmResult<(usize, usize)> {
                 let arg = b.arg(i);
                 let v = b.get(arg);
                 match p.pass {
-                    Pass::Bool => boolean(&mut b, v, false, &p.marshaler),
+                    Pass::Bool => boolean(&mut b, v),
                     Pass::PinByRef => b.conv(ConvOp::IntToByRef, v, Ty::ByRef),
                     _ => v,
                 }
@@ -110,7 +110,7 @@ pub fn build(invoke: &'static MethodDesc) -> VmResult<(usize, usize)> {
             }
             (Pass::Bool, _) => {
                 let v = b.get(local);
-                boolean(&mut b, v, true, &r.marshaler)
+                boolean(&mut b, v)
             }
             (Pass::PinByRef | Pass::PinObject { .. }, _) => {
                 let v = b.get(local);

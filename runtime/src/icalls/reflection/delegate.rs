@@ -85,12 +85,16 @@ extern "C" fn delegate_construct(this: ObjPtr, target: ObjPtr, code: usize) {
 /// `d` is a live delegate.
 pub unsafe fn method_of_delegate(d: ObjPtr) -> VmResult<&'static MethodDesc> {
     // SAFETY: a delegate's fields.
-    let (code, aux) = unsafe {
+    let (code, aux, count) = unsafe {
         (
             read::<usize>(d, offsets::METHOD_PTR),
             read::<usize>(d, offsets::METHOD_PTR_AUX),
+            read::<isize>(d, offsets::INVOCATION_COUNT),
         )
     };
+    if count == crate::interop::delegates::UNMANAGED_MARKER {
+        return delegate::invoke_method(crate::objects::method_table_of(d));
+    }
     let entry = if aux != 0 { aux } else { code };
     corten_loader::precode::method_of_precode(entry).ok_or_else(|| {
         Raise::new(
