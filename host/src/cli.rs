@@ -11,7 +11,9 @@ use crate::app::{self, LaunchOptions};
 use crate::error::HostError;
 use crate::framework::{self, Framework};
 use crate::inspect;
+use crate::jit_all;
 use crate::output;
+use crate::verify;
 
 /// Runs .NET assemblies.
 #[derive(Parser, Debug)]
@@ -47,6 +49,10 @@ enum Command {
     },
     /// Show what an assembly contains
     Inspect(inspect::InspectArgs),
+    /// Judge the type safety of assemblies without running them
+    Verify(verify::VerifyArgs),
+    /// Compile every method of assemblies without running them; shows what the compiler rejects
+    JitAll(jit_all::JitAllArgs),
     /// The application and its arguments.
     #[command(external_subcommand)]
     Run(Vec<OsString>),
@@ -74,6 +80,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode, HostEr
     match cli.command {
         Some(Command::Framework { action }) => framework_command(action, cli.framework.as_deref()),
         Some(Command::Inspect(args)) => inspect::run(&args),
+        Some(Command::Verify(args)) => verify::run(&args, cli.framework.as_deref()),
+        Some(Command::JitAll(args)) => jit_all::run(&args, cli.framework.as_deref()),
         Some(Command::Run(words)) => {
             let mut words = words.into_iter();
             let Some(path) = words.next() else {

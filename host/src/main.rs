@@ -6,7 +6,9 @@ mod cli;
 mod error;
 mod framework;
 mod inspect;
+mod jit_all;
 mod output;
+mod verify;
 
 use std::process::ExitCode;
 

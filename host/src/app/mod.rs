@@ -58,6 +58,22 @@ pub fn run(options: LaunchOptions) -> Result<ExitCode, HostError> {
     Ok(ExitCode::from(low))
 }
 
+/// What the engine needs to load and compile assemblies, of which `first` is one, without running a program.
+///
+/// # Errors
+/// No framework, or unreadable folders.
+pub fn configure_without_entry(first: &Path, framework: Option<&Path>) -> Result<RuntimeConfig, HostError> {
+    let app_dir = first.parent().unwrap_or(Path::new("/"));
+    let framework = find_framework(framework, None, app_dir)?;
+    let probed = probing::probe(first, app_dir, None, &framework.dir)?;
+    Ok(RuntimeConfig {
+        app: first.to_owned(),
+        tpa: probed.tpa,
+        native_search_dirs: probed.native_dirs,
+        ..RuntimeConfig::default()
+    })
+}
+
 fn missing_reference(launch: &Launch, missing: &MissingReference) -> HostError {
     let (a, b, c, d) = missing.version;
     let (name, app) = (&missing.name, &launch.config.app);

@@ -6,3 +6,4 @@ mod bad_input;
 mod framework;
 mod inspect;
 mod support;
+mod verify;
