@@ -260,6 +260,11 @@ pub trait CompilerHost: Sync {
     /// Address of a helper's entry stub, callable with rel32 or absolute from generated code.
     fn helper_address(&self, helper: Helper) -> u64;
     /// Native function pointer cell of a P/Invoke/QCall/FCall is resolved by the stub builder, not here.
+    /// Offsets from the thread register of the two words that [`Helper::TailCall`] reads: target address, and bytes of stack
+    /// arguments (low half: of the callee; high half: of the caller). `None`: `tail.` calls are ordinary calls.
+    fn tail_call_fields(&self) -> Option<(i32, i32)> {
+        None
+    }
     /// Instruction sets that code may assume.
     fn cpu(&self) -> CpuFeatures;
 }

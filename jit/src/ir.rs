@@ -267,6 +267,10 @@ pub enum Helper {
     ThrowInvalidProgram,
     /// (cookie): raise the exception the host described. Never returns.
     ThrowDeferred,
+    /// Entry of a `tail.` call: target and stack argument bytes are in the thread (see
+    /// [`CompilerHost::tail_call_fields`](crate::host_api::CompilerHost::tail_call_fields)), the arguments where the callee
+    /// expects them; replaces the caller's frame by the callee's.
+    TailCall,
     /// (): safepoint. GC.
     Poll,
     /// (dst, ref): store with barrier. Leaf: no GC.

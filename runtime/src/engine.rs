@@ -84,6 +84,14 @@ pub fn code_at(pc: usize) -> Option<&'static corten_jit::code_map::CodeInfo> {
     ENGINE.get()?.jit.map().lookup(pc)
 }
 
+/// Copies a stub that keeps an rbp frame of its own into the code heap; stack walks step over it.
+pub fn install_frame_stub(name: &str, code: &[u8]) -> usize {
+    match engine().jit.install_stub(name, code, Some(0)) {
+        Ok(info) => info.start,
+        Err(e) => fatal(&e.to_string()),
+    }
+}
+
 /// Copies position-independent stub code into the code heap.
 pub fn install_stub(code: &[u8]) -> usize {
     match engine().jit.install_stub("stub", code, None) {

@@ -98,6 +98,7 @@ pub(crate) fn init(config: &RuntimeConfig) -> Result<(), StartError> {
         trusted_assemblies: config.tpa.iter().map(|(_, path)| path.clone()).collect(),
         ..BinderConfig::default()
     });
+    crate::qcalls::reflection::load_context::install().map_err(|e| StartError::Engine(e.to_string()))?;
     binder()?.load_core_library()?;
     WellKnown::init()?;
     crate::engine::init().map_err(StartError::Engine)?;
@@ -135,18 +136,7 @@ fn utf16z(s: &str) -> Vec<u16> {
     s.encode_utf16().chain(std::iter::once(0)).collect()
 }
 
-/// `String.Empty` has no initialiser in IL: the VM sets it.
-fn init_string_empty() -> VmResult<()> {
-    if let Some(field) = WellKnown::get().string.find_field("Empty") {
-        let empty = crate::strings::literal(&[])?;
-        // SAFETY: a static field of type String in registered static storage; the object is frozen.
-        unsafe { *corten_loader::statics::static_field_address(field)?.cast::<ObjPtr>() = empty };
-    }
-    Ok(())
-}
-
 fn execute(config: &RuntimeConfig, app: &'static Assembly, entry: &'static MethodDesc) -> VmResult<i32> {
-    init_string_empty()?;
     init_cast_cache()?;
     // 1. AppContext.Setup(char** names, char** values, int count)
     let names: Vec<Vec<u16>> = config.properties.iter().map(|(k, _)| utf16z(k)).collect();

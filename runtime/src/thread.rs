@@ -52,6 +52,10 @@ pub struct PrestubFrame {
 #[repr(C)]
 pub struct Thread {
     pub header: ThreadHeader,
+    /// Address that the tail call stub jumps to.
+    pub tail_target: usize,
+    /// Bytes of stack arguments of that call (low half) and of the calling method itself (high half).
+    pub tail_stack_bytes: usize,
     /// Stack pointer at the innermost managed-to-native transition: address of the return address into managed code.
     pub transition_sp: usize,
     /// Original return address when a native helper asked for an exception to be raised at its return.
@@ -80,6 +84,8 @@ pub mod offsets {
     pub const TRANSITION_PC: usize = offset_of!(Thread, header) + offset_of!(ThreadHeader, transition_pc);
     pub const TRANSITION_FP: usize = offset_of!(Thread, header) + offset_of!(ThreadHeader, transition_fp);
     pub const ENTRY_FRAME: usize = offset_of!(Thread, header) + offset_of!(ThreadHeader, entry_frame);
+    pub const TAIL_TARGET: usize = offset_of!(Thread, tail_target);
+    pub const TAIL_STACK_BYTES: usize = offset_of!(Thread, tail_stack_bytes);
     pub const TRANSITION_SP: usize = offset_of!(Thread, transition_sp);
     pub const HIJACKED_PC: usize = offset_of!(Thread, hijacked_pc);
 }

@@ -173,7 +173,8 @@ impl Importer<'_, '_> {
     }
 
     /// `calli`
-    pub fn calli(&mut self, token: Token) -> Step<()> {
+    pub fn calli(&mut self, token: Token, index: usize) -> Step<()> {
+        let tail = self.is_tail_call(index);
         let sig = self.host.resolve_signature(self.method, token)?;
         let function = self.pop()?;
         let target = self.coerce(function, Ty::I64)?;
@@ -185,7 +186,7 @@ impl Importer<'_, '_> {
         }
         match sig.convention {
             Convention::VarArg => Err(Stop::Unsupported("calli with variable arguments".to_string())),
-            Convention::Managed => self.emit_call(Callee::Pointer { target }, &sig, args, false),
+            Convention::Managed => self.emit_call(Callee::Pointer { target }, &sig, args, tail),
             Convention::Unmanaged | Convention::UnmanagedSuppressGc => self.call_native(target, &sig, args),
         }
     }

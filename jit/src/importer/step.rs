@@ -257,7 +257,7 @@ impl Importer<'_, '_> {
             // --- calls
             O::Call => return self.call(token(ins)?, false, index),
             O::Callvirt => return self.call(token(ins)?, true, index),
-            O::Calli => self.calli(token(ins)?)?,
+            O::Calli => self.calli(token(ins)?, index)?,
             O::Jmp => {
                 self.jmp(token(ins)?)?;
                 return Ok(Flow::End);

@@ -227,8 +227,33 @@ impl Lowerer<'_> {
         Ok((abi, clif))
     }
 
-    pub(super) fn lower_call(&mut self, inst: &Inst, callee: &Callee, sig: &Signature, args: &[Value]) -> Result<()> {
+    /// Offsets of the thread's tail call fields if a call with this ABI, followed by a return, can replace the frame of this
+    /// function: nothing protects it, and its result goes where this function's result goes.
+    fn tail_call_fields(&self, abi: &AbiSignature, callee: &Callee) -> Option<(i32, i32)> {
+        let own = &self.own_abi;
+        let same_result = match (&abi.ret, &own.ret) {
+            (RetLoc::Pieces(a), RetLoc::Pieces(b)) => {
+                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.place == b.place && a.kind == b.kind)
+            }
+            (a, b) => a == b,
+        };
+        let possible = same_result
+            && self.func.parent_locals.is_none()
+            && self.func.protects[self.protect].is_empty()
+            && !matches!(callee, Callee::Native { .. });
+        if possible { self.host.tail_call_fields() } else { None }
+    }
+
+    pub(super) fn lower_call(
+        &mut self,
+        inst: &Inst,
+        callee: &Callee,
+        sig: &Signature,
+        args: &[Value],
+        tail: bool,
+    ) -> Result<()> {
         let (abi, clif_sig) = self.call_sig(sig)?;
+        let tail = if tail { self.tail_call_fields(&abi, callee) } else { None };
         let declared = usize::from(abi.this.is_some()) + abi.args.len();
         if args.len() != declared {
             return Err(LowerError::Malformed(format!(
@@ -280,7 +305,10 @@ impl Lowerer<'_> {
             rest = &args[1..];
         }
         if let (Some(_), Some(temp)) = (abi.ret_buffer, ret_temp) {
-            let p = self.area_addr(temp);
+            let p = match (tail, self.ret_buffer) {
+                (Some(_), Some(own)) => self.load(types::I64, Addr::Frame(own)),
+                _ => self.area_addr(temp),
+            };
             values.push(p);
         }
         for (&arg, loc) in rest.iter().zip(&abi.args) {
@@ -297,7 +325,20 @@ impl Lowerer<'_> {
                 }
             }
         }
-        let results = self.call_raw(Target::Pointer(target), clif_sig, &values)?;
+        let target = match tail {
+            None => Target::Pointer(target),
+            Some((target_field, bytes_field)) => {
+                let thread = self.cur.ins().get_pinned_reg(types::I64);
+                let own = i64::from(self.own_abi.stack_bytes);
+                let bytes = self.iconst(types::I64, own << 32 | i64::from(abi.stack_bytes));
+                self.cur.ins().store(plain(), target, thread, target_field);
+                self.cur.ins().store(plain(), bytes, thread, bytes_field);
+                let stub = self.host.helper_address(Helper::TailCall);
+                // What follows the call (taking the result, returning it) is never reached.
+                Target::Func(self.extern_func(stub, clif_sig))
+            }
+        };
+        let results = self.call_raw(target, clif_sig, &values)?;
         for (ty, temp) in loose_temps {
             let info = self.type_info(ty)?;
             self.free_temps.entry(temp_key(&info)).or_default().push(temp);

@@ -164,7 +164,12 @@ impl Lowerer<'_> {
                 Ok(())
             }
             Op::CallHelper { helper, args } => self.lower_call_helper(inst, *helper, args),
-            Op::Call { callee, sig, args, .. } => self.lower_call(inst, callee, sig, args),
+            Op::Call {
+                callee,
+                sig,
+                args,
+                tail,
+            } => self.lower_call(inst, callee, sig, args, *tail),
             Op::ClassInit { ty, flag_address } => {
                 let flag = self.iconst(types::I64, *flag_address as i64);
                 let flag = self.cur.ins().load(types::I8, super::plain(), flag, 0);

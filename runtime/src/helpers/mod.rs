@@ -68,6 +68,7 @@ fn install() {
         ),
         (H::ResolveVirtual, Transition(dispatch::resolve_virtual as *const ())),
         (H::InitDelegate, Transition(delegates::init_delegate as *const ())),
+        (H::TailCall, Direct(crate::stubs::tail_call::entry() as *const ())),
         (H::Throw, Direct(asm::throw_stub as *const ())),
         (H::Rethrow, Direct(asm::rethrow_stub as *const ())),
         (H::Resume, Direct(asm::resume_stub as *const ())),

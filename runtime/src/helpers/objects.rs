@@ -230,7 +230,14 @@ pub extern "C" fn enter_preemptive() {
 /// After a native call made by a stub: waits for a collection to end, then raises what a QCall left pending.
 pub extern "C" fn leave_preemptive() {
     icall_body(|thread| {
+        // The native function's errno is read afterwards by managed code; waiting for a collection must not change it.
+        // SAFETY: the C library's errno cell of this thread.
+        let errno = unsafe { libc::__errno_location() };
+        // SAFETY: as above.
+        let saved = unsafe { *errno };
         ThreadRegistry::get().leave_preemptive(&thread.header);
+        // SAFETY: as above.
+        unsafe { *errno = saved };
         if thread.header.pending_exception.is_null() {
             Ok(())
         } else {

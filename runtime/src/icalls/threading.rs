@@ -143,6 +143,8 @@ pub fn wait_for_foreground_threads() {
 fn new_peer() -> Box<Thread> {
     Box::new(Thread {
         header: ThreadHeader::new(),
+        tail_target: 0,
+        tail_stack_bytes: 0,
         transition_sp: 0,
         hijacked_pc: 0,
         prestub_frames: std::ptr::null_mut(),

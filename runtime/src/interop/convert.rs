@@ -377,11 +377,9 @@ impl Conversion<'_> {
                 unsafe { text::free(load(native)) };
                 save(native, 0usize);
             }
-            Marshaler::Custom(c) => {
-                // An exception of the cleanup is lost, like one of a finalizer on the way out.
-                if c.clean_native(self.thread, load(native)).is_err() {
-                    self.thread.header.pending_exception = std::ptr::null_mut();
-                }
+            // An exception of the cleanup is lost, like one of a finalizer on the way out.
+            Marshaler::Custom(c) if c.clean_native(self.thread, load(native)).is_err() => {
+                self.thread.header.pending_exception = std::ptr::null_mut();
             }
             _ => {}
         }

@@ -4,15 +4,15 @@
 //! `signature` (plans of whole signatures), `convert` (the conversions), `delegates` (function pointers). The stubs are in
 //! `stubs::marshal` and `stubs::marshal_reverse`.
 
-pub mod convert;
-pub mod custom;
-pub mod delegates;
-pub mod handles;
-pub mod layout;
-pub mod marshaler;
-pub mod native_type;
-pub mod signature;
-pub mod text;
+pub(crate) mod convert;
+pub(crate) mod custom;
+pub(crate) mod delegates;
+pub(crate) mod handles;
+pub(crate) mod layout;
+pub(crate) mod marshaler;
+pub(crate) mod native_type;
+pub(crate) mod signature;
+pub(crate) mod text;
 
 use crate::error::{ExceptionKind, Raise, VmResult};
 use corten_jit::host_api::{Signature, TypeKind};

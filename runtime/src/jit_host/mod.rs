@@ -89,6 +89,15 @@ impl EngineHost {
     pub fn deferred(&self, cookie: u64) -> Option<DeferredError> {
         self.deferred.lock().get(cookie as usize).cloned()
     }
+
+    /// All errors kept so far, each once.
+    pub fn deferred_messages(&self) -> std::collections::BTreeSet<String> {
+        let text = |d: &DeferredError| match &d.message {
+            Some(message) => format!("{:?}: {message}", d.kind),
+            None => format!("{:?}", d.kind),
+        };
+        self.deferred.lock().iter().map(text).collect()
+    }
 }
 
 impl CompilerHost for EngineHost {
@@ -196,6 +205,10 @@ impl CompilerHost for EngineHost {
     }
     fn helper_address(&self, helper: Helper) -> u64 {
         crate::helpers::address(helper)
+    }
+    fn tail_call_fields(&self) -> Option<(i32, i32)> {
+        use crate::thread::offsets::{TAIL_STACK_BYTES, TAIL_TARGET};
+        Some((TAIL_TARGET as i32, TAIL_STACK_BYTES as i32))
     }
     fn cpu(&self) -> CpuFeatures {
         crate::engine::cpu_features()

@@ -88,19 +88,18 @@ impl Frame {
         // SAFETY: the rest of the area.
         unsafe { std::ptr::write_bytes(self.at(start), 0, (plan.area - start) as usize) };
     }
-    fn take_kept(self) -> Box<Kept> {
+    fn take_kept(self) -> Kept {
         let p = self.get(area::KEPT) as *mut Kept;
         self.set(area::KEPT, 0);
-        // SAFETY: null or stored by `put_kept`.
         if p.is_null() {
-            Box::default()
-        } else {
-            unsafe { Box::from_raw(p) }
+            return Kept::new();
         }
+        // SAFETY: stored by `put_kept`, taken once.
+        *unsafe { Box::from_raw(p) }
     }
-    fn put_kept(self, kept: Box<Kept>) {
+    fn put_kept(self, kept: Kept) {
         if !kept.is_empty() {
-            self.set(area::KEPT, Box::into_raw(kept) as usize);
+            self.set(area::KEPT, Box::into_raw(Box::new(kept)) as usize);
         }
     }
 }
@@ -146,7 +145,7 @@ extern "C" fn marshal_in(plan: &'static Plan, frame: *mut u8) {
     let frame = Frame { base: frame };
     icall_body(|thread| {
         frame.clear(plan);
-        let mut kept: Box<Kept> = Box::default();
+        let mut kept = Kept::new();
         let mut cx = Conversion {
             thread,
             kept: &mut kept,

@@ -5,6 +5,7 @@ pub mod marshal;
 pub mod marshal_calls;
 mod marshal_reverse;
 pub mod reverse;
+pub mod tail_call;
 
 pub use marshal::pinvoke;
 
