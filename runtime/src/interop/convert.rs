@@ -96,7 +96,7 @@ impl Conversion<'_> {
     ///
     /// # Errors
     /// The exception of the conversion.
-    pub fn to_native(&mut self, m: &Marshaler, managed: Place, native: *mut u8) -> VmResult<()> {
+    pub fn write_native(&mut self, m: &Marshaler, managed: Place, native: *mut u8) -> VmResult<()> {
         match m {
             Marshaler::Copy { size, .. } => {
                 // SAFETY: both sides have `size` bytes; no safepoint between.
@@ -166,7 +166,7 @@ impl Conversion<'_> {
             Marshaler::PointerTo { layout } => {
                 let block = text::allocate(layout.native_size() as usize)?;
                 save(native, block);
-                self.to_native(layout, managed, block)?;
+                self.write_native(layout, managed, block)?;
             }
             Marshaler::Delegate(_) => save(native, delegates::function_pointer(self.thread, managed)?),
             Marshaler::SafeHandle(_) => {
@@ -192,7 +192,7 @@ impl Conversion<'_> {
     ///
     /// # Errors
     /// The exception of the conversion.
-    pub fn to_managed(&mut self, m: &Marshaler, native: *const u8, managed: Place) -> VmResult<()> {
+    pub fn write_managed(&mut self, m: &Marshaler, native: *const u8, managed: Place) -> VmResult<()> {
         match m {
             Marshaler::Copy { size, .. } => {
                 // SAFETY: both sides have `size` bytes and hold no references.
@@ -266,7 +266,7 @@ impl Conversion<'_> {
                 if block.is_null() {
                     return Err(Raise::of(ExceptionKind::NullReference));
                 }
-                self.to_managed(layout, block, managed)?;
+                self.write_managed(layout, block, managed)?;
             }
             Marshaler::Delegate(mt) => {
                 let d = delegates::from_function_pointer(self.thread, load(native), mt)?;
@@ -393,7 +393,7 @@ impl Conversion<'_> {
         for f in &layout.fields {
             // SAFETY: the field lies in the structure's native form.
             let at = unsafe { native.add(f.native_offset as usize) };
-            self.to_native(&f.marshaler, managed.at(f.managed_offset as usize), at)?;
+            self.write_native(&f.marshaler, managed.at(f.managed_offset as usize), at)?;
         }
         Ok(())
     }
@@ -411,7 +411,7 @@ impl Conversion<'_> {
         for f in &layout.fields {
             // SAFETY: as above.
             let at = unsafe { native.add(f.native_offset as usize) };
-            self.to_managed(&f.marshaler, at, managed.at(f.managed_offset as usize))?;
+            self.write_managed(&f.marshaler, at, managed.at(f.managed_offset as usize))?;
         }
         Ok(())
     }
@@ -463,7 +463,7 @@ impl Conversion<'_> {
         for i in 0..count {
             // SAFETY: `native` has room for `count` elements.
             let at = unsafe { native.add(i * stride) };
-            self.to_native(e, Place::through(array.cast(), data + i * managed_size as usize), at)?;
+            self.write_native(e, Place::through(array.cast(), data + i * managed_size as usize), at)?;
         }
         Ok(())
     }
@@ -481,7 +481,7 @@ impl Conversion<'_> {
         for i in 0..count {
             // SAFETY: native code promises `count` elements.
             let at = unsafe { native.add(i * stride) };
-            self.to_managed(e, at, Place::through(array.cast(), data + i * managed_size as usize))?;
+            self.write_managed(e, at, Place::through(array.cast(), data + i * managed_size as usize))?;
         }
         Ok(())
     }

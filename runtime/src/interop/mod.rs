@@ -11,14 +11,12 @@ pub(crate) mod handles;
 pub(crate) mod layout;
 pub(crate) mod marshaler;
 pub(crate) mod native_type;
+pub(crate) mod resolvers;
 pub(crate) mod signature;
 pub(crate) mod text;
 
 use crate::error::{ExceptionKind, Raise, VmResult};
 use corten_jit::host_api::{Signature, TypeKind};
-use crate::managed::ManagedCall;
-use crate::thread::Thread;
-use corten_gc_hooks::HandleScope;
 use corten_loader::MethodDesc;
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
@@ -77,14 +75,7 @@ pub fn resolve(md: &'static MethodDesc) -> VmResult<usize> {
             )
         });
     }
-    let assembly_dir = std::path::Path::new(md.module().metadata().path())
-        .parent()
-        .map(|p| p.to_path_buf());
-    let resolved = if md.module().is_core_library() { None } else { ask_resolver(md, library)? };
-    let handle = match resolved.or_else(|| load_library(library, assembly_dir.as_deref())) {
-        Some(handle) => handle,
-        None => return Err(not_found(library)),
-    };
+    let handle = resolvers::load_for_import(library, md.module().assembly())?;
     find_symbol(handle, entry).ok_or_else(|| {
         Raise::new(
             ExceptionKind::EntryPointNotFound,
@@ -102,20 +93,6 @@ pub fn not_found(name: &str) -> Raise {
             last_error()
         ),
     )
-}
-
-/// Asks the assembly's `DllImportResolver` (`NativeLibrary.SetDllImportResolver`). Preemptive mode; runs managed code.
-fn ask_resolver(md: &'static MethodDesc, library: &str) -> VmResult<Option<usize>> {
-    let Some(assembly) = md.module().assembly() else { return Ok(None) };
-    let class = corten_loader::corelib_type("System.Runtime.InteropServices", "NativeLibrary")?;
-    let Some(stub) = class.find_method("LoadLibraryCallbackStub") else { return Ok(None) };
-    let thread = Thread::current();
-    let _cooperative = crate::transitions::enter_cooperative(thread);
-    let scope = HandleScope::new(&mut thread.header);
-    let object = scope.root(crate::reflection_objects::assembly_object(assembly)?);
-    let name = crate::strings::new_string(thread, library)?;
-    let handle = ManagedCall::new().obj(name).obj(object.get()).int(0).int(0).invoke(stub)?.rax as usize;
-    Ok((handle != 0).then_some(handle))
 }
 
 /// dlsym.

@@ -6,10 +6,9 @@ use crate::icalls::threading::blocking_qcall;
 use crate::interop;
 use crate::qcall_table;
 use corten_loader::Assembly;
-use std::path::Path;
 
-fn load(name: &str, throw: bool, open: impl FnOnce() -> Option<usize>) -> VmResult<usize> {
-    match open() {
+fn load(name: &str, throw: bool, found: Option<usize>) -> VmResult<usize> {
+    match found {
         Some(handle) => Ok(handle),
         None if throw => Err(interop::not_found(name)),
         None => Ok(0),
@@ -19,7 +18,7 @@ fn load(name: &str, throw: bool, open: impl FnOnce() -> Option<usize>) -> VmResu
 extern "C" fn load_from_path(path: *const u16, throw: i32) -> usize {
     // SAFETY: managed code passes a NUL-terminated path.
     let path = unsafe { utf16_argument(path) }.unwrap_or_default();
-    blocking_qcall(|| load(&path, throw != 0, || interop::open(&path)))
+    blocking_qcall(|| load(&path, throw != 0, interop::open(&path)))
 }
 
 extern "C" fn load_by_name(
@@ -34,8 +33,7 @@ extern "C" fn load_by_name(
     let name = unsafe { utf16_argument(name) }.unwrap_or_default();
     // SAFETY: null or the address of a leaked Assembly.
     let assembly = unsafe { (assembly as *const Assembly).as_ref() };
-    let directory = assembly.and_then(|a| Path::new(a.path()).parent());
-    blocking_qcall(|| load(&name, throw != 0, || interop::load_library(&name, directory)))
+    blocking_qcall(|| load(&name, throw != 0, interop::resolvers::load_for(&name, assembly)?))
 }
 
 extern "C" fn free_lib(handle: usize) {

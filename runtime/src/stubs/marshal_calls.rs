@@ -167,12 +167,12 @@ extern "C" fn marshal_in(plan: &'static Plan, frame: *mut u8) {
                 }
                 frame.set(p.slot, frame.at(p.storage) as usize);
                 if p.is_in {
-                    cx.to_native(&p.marshaler, frame.place(p, i), frame.at(p.storage))
+                    cx.write_native(&p.marshaler, frame.place(p, i), frame.at(p.storage))
                 } else {
                     Ok(())
                 }
             } else {
-                cx.to_native(&p.marshaler, frame.place(p, i), frame.at(p.slot))
+                cx.write_native(&p.marshaler, frame.place(p, i), frame.at(p.slot))
             };
             frame.set(plan.count_word(i), cx.count);
             if result.is_err() {
@@ -205,7 +205,7 @@ fn results(cx: &mut Conversion<'_>, plan: &Plan, frame: Frame) -> VmResult<()> {
             cx.count = length_parameter(plan, frame, a);
         }
         let native = frame.at(if plan.preserve_sig { r.slot } else { r.storage });
-        cx.to_managed(&r.marshaler, native, Place::fixed(frame.value(plan.params.len())))?;
+        cx.write_managed(&r.marshaler, native, Place::fixed(frame.value(plan.params.len())))?;
     }
     for (i, p) in plan.params.iter().enumerate() {
         if !matches!(p.pass, Pass::Convert) || !p.is_out || (p.byref && frame.get(p.slot) == 0) {
@@ -231,7 +231,7 @@ fn results(cx: &mut Conversion<'_>, plan: &Plan, frame: Frame) -> VmResult<()> {
                 continue;
             }
         }
-        cx.to_managed(&p.marshaler, frame.at(p.storage), frame.place(p, i))?;
+        cx.write_managed(&p.marshaler, frame.at(p.storage), frame.place(p, i))?;
     }
     Ok(())
 }
@@ -290,9 +290,9 @@ extern "C" fn reverse_in(plan: &'static Plan, frame: *mut u8) {
             }
             let managed = Place::fixed(frame.value(i));
             if !p.byref {
-                cx.to_managed(&p.marshaler, frame.at(p.slot), managed)?;
+                cx.write_managed(&p.marshaler, frame.at(p.slot), managed)?;
             } else if p.is_in && frame.get(p.slot) != 0 {
-                cx.to_managed(&p.marshaler, frame.get(p.slot) as *const u8, managed)?;
+                cx.write_managed(&p.marshaler, frame.get(p.slot) as *const u8, managed)?;
             }
         }
         Ok(())
@@ -341,7 +341,7 @@ extern "C" fn reverse_out(plan: &'static Plan, frame: *mut u8) {
             if p.byref {
                 // SAFETY: native code passed the address of a value of that form.
                 unsafe { std::ptr::write_bytes(native, 0, p.marshaler.native_size() as usize) };
-                cx.to_native(&p.marshaler, managed, native)?;
+                cx.write_native(&p.marshaler, managed, native)?;
             } else {
                 cx.contents_to_native(&p.marshaler, managed, native)?;
             }
@@ -351,7 +351,7 @@ extern "C" fn reverse_out(plan: &'static Plan, frame: *mut u8) {
         {
             // SAFETY: the result's slot.
             unsafe { std::ptr::write_bytes(frame.at(r.slot), 0, r.marshaler.native_size() as usize) };
-            cx.to_native(
+            cx.write_native(
                 &r.marshaler,
                 Place::fixed(frame.value(plan.params.len())),
                 frame.at(r.slot),

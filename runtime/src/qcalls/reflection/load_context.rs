@@ -29,7 +29,8 @@ static NEXT: AtomicU64 = AtomicU64::new(1);
 /// Offset of `AssemblyLoadContext._nativeAssemblyLoadContext`.
 const NATIVE_CONTEXT: usize = 48;
 
-fn managed_handle(id: u64) -> usize {
+/// GCHandle of the managed object of a context, 0 if it has none yet.
+pub(crate) fn managed_handle(id: u64) -> usize {
     CONTEXTS
         .read()
         .iter()
