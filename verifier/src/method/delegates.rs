@@ -38,7 +38,7 @@ impl<'u> MethodVerifier<'_, 'u> {
         self.expect_found(is_object, Code::DelegateCtorSigO, actual_object);
         let Some(target) = target else { return Ok(()) };
         self.check_delegate_pattern(&target, actual_object)?;
-        if !self.fits_delegate(&target, constructor.owner, actual_object.ty)? {
+        if is_object && !self.fits_delegate(&target, constructor.owner, actual_object.ty)? {
             let message = format!(
                 "{}: {}::{} for {}",
                 Code::DelegateCtor.description(),

@@ -92,7 +92,7 @@ impl<'u> MethodVerifier<'_, 'u> {
         let mut value = StackValue::by_ref(field.ty);
         let instance = if is_static {
             self.expect(Self::is_static(&field), Code::ExpectedStaticField);
-            self.expect_static_init(&field);
+            // The address of an initonly field may be taken anywhere, as C# does for reading: ILVerify does not track it.
             value.flags.set(Flags::PERMANENT);
             None
         } else {

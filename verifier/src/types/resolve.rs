@@ -264,6 +264,8 @@ impl<'u> TypeSystem<'u> {
     fn find_field(&mut self, parent: Ty, name: &str, written: Ty) -> TypeResult<Found> {
         let parent_args = self.args_of(parent);
         let mut current = parent;
+        // As in ILVerify, a field of the name will do if none has the type that the reference gives.
+        let mut by_name = None;
         for levels in 0..MAX_CHAIN as u32 {
             let Some(def) = self.def_of(current) else { break };
             let args = self.args_of(current);
@@ -280,6 +282,7 @@ impl<'u> TypeSystem<'u> {
                     if same {
                         return Ok(Found { levels, row });
                     }
+                    by_name.get_or_insert(Found { levels, row });
                 }
             }
             match self.base(current)? {
@@ -287,7 +290,10 @@ impl<'u> TypeSystem<'u> {
                 None => break,
             }
         }
-        self.missing(Code::MissingField, parent, name)
+        match by_name {
+            Some(found) => Ok(found),
+            None => self.missing(Code::MissingField, parent, name),
+        }
     }
 
     fn member_method(

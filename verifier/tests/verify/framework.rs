@@ -60,7 +60,6 @@ fn the_class_library_is_verified_whole() {
         "ExpectedNumericType",
         "Unverifiable",
         "StackUnexpected",
-        "InitOnly",
         "StackByRef",
         "ReturnPtrToStack",
         "ThisMismatch",

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use corten_metadata::Module;
+use corten_metadata::{Module, TableId};
 use corten_verifier::{Options, ReferencePath, Universe, verify};
 
 use crate::support::{fixtures, framework};
@@ -19,11 +19,29 @@ impl Random {
     }
 }
 
-fn damage(original: &[u8], random: &mut Random) -> Vec<u8> {
+/// Where the code of methods lies in an image.
+fn code_ranges(original: &[u8]) -> Vec<std::ops::Range<usize>> {
+    let module = Module::from_bytes(original, "fixture").expect("the fixture");
+    let start = module.image_bytes().as_ptr() as usize;
+    let rows = 1..=module.row_count(TableId::MethodDef);
+    let bodies = rows.filter_map(|rid| module.method_body(rid).ok().flatten());
+    bodies
+        .map(|body| {
+            let at = body.code.as_ptr() as usize - start;
+            at..at + body.code.len()
+        })
+        .collect()
+}
+
+/// Changes some bytes, of these ranges if there are any.
+fn damage(original: &[u8], ranges: &[std::ops::Range<usize>], random: &mut Random) -> Vec<u8> {
     let mut bytes = original.to_vec();
-    for _ in 0..=random.next(6) {
-        // The headers are the reader's business; what lies behind them is ours too.
-        let at = 0x200 + random.next(bytes.len() - 0x200);
+    for _ in 0..=random.next(if ranges.is_empty() { 6 } else { 30 }) {
+        let at = match ranges.get(random.next(ranges.len())) {
+            Some(range) => range.start + random.next(range.len()),
+            // The headers are the reader's business; what lies behind them is ours too.
+            None => 0x200 + random.next(bytes.len() - 0x200),
+        };
         bytes[at] = match random.next(4) {
             0 => 0,
             1 => 0xff,
@@ -47,28 +65,29 @@ fn damage_is_survived() {
     let deadline = Instant::now() + Duration::from_secs(600);
     for name in ["rules.dll", "safe.dll"] {
         let original = std::fs::read(fixtures().join(name)).expect("the fixture");
-        let mut random = Random(0x9e37_79b9_7f4a_7c15);
-        for round in 0..rounds {
-            let Ok(module) = Module::from_bytes(damage(&original, &mut random), name) else {
-                continue;
-            };
-            let started = Instant::now();
-            let Ok(universe) = Universe::new(vec![module.into()], &references) else {
-                continue;
-            };
-            verify(
-                &universe,
-                &Options {
+        for ranges in [Vec::new(), code_ranges(&original)] {
+            let mut random = Random(0x9e37_79b9_7f4a_7c15);
+            for round in 0..rounds {
+                let bytes = damage(&original, &ranges, &mut random);
+                let Ok(module) = Module::from_bytes(bytes, name) else {
+                    continue;
+                };
+                let started = Instant::now();
+                let Ok(universe) = Universe::new(vec![module.into()], &references) else {
+                    continue;
+                };
+                let options = Options {
                     threads,
                     ..Options::default()
-                },
-            );
-            let took = started.elapsed();
-            assert!(took < Duration::from_secs(20), "round {round} of {name} took {took:?}");
-            assert!(
-                Instant::now() < deadline,
-                "only {round} rounds of {name} in ten minutes"
-            );
+                };
+                verify(&universe, &options);
+                let took = started.elapsed();
+                assert!(took < Duration::from_secs(20), "round {round} of {name} took {took:?}");
+                assert!(
+                    Instant::now() < deadline,
+                    "only {round} rounds of {name} in ten minutes"
+                );
+            }
         }
     }
 }
