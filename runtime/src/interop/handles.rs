@@ -241,6 +241,9 @@ pub fn new_string_builder(thread: &mut Thread, units: &[u16]) -> VmResult<ObjPtr
     let contents = scope.root(crate::strings::new_string_utf16(thread, units)?);
     let mt = m.builder_new.owner();
     let builder = scope.root(Heap::get().alloc_object(&mut thread.header, mt.as_gc_ptr())?);
-    ManagedCall::new().obj(builder.get()).obj(contents.get()).invoke(m.builder_new)?;
+    ManagedCall::new()
+        .obj(builder.get())
+        .obj(contents.get())
+        .invoke(m.builder_new)?;
     Ok(builder.get())
 }

@@ -39,7 +39,9 @@ pub enum Marshaler {
         align: u32,
     },
     /// `bool` as an integer of 1 or 4 bytes, 0 or 1. (VARIANT_BOOL belongs to COM.)
-    Bool { width: u32 },
+    Bool {
+        width: u32,
+    },
     /// `char` as one byte.
     AnsiChar,
     /// String behind a pointer.
@@ -170,7 +172,9 @@ fn bad_combination<T>(ty: TypeHandle, spec: Option<&NativeType>) -> VmResult<T> 
         (_, None) if ty.as_method_table() == Some(WellKnown::get().object) => {
             "Marshaling to and from COM VARIANTs isn't supported"
         }
-        (ElementType::Class | ElementType::Object, None) => "Marshaling to and from COM interface pointers isn't supported",
+        (ElementType::Class | ElementType::Object, None) => {
+            "Marshaling to and from COM interface pointers isn't supported"
+        }
         (_, None) => return bad(&ty.display_name()),
     };
     bad(why)
@@ -239,12 +243,18 @@ fn value_type(ty: TypeHandle, spec: Option<&NativeType>, position: Position) -> 
     if mt.has_instantiation() {
         // Blittable ones are passed as they are.
         return match layout::of(mt) {
-            Ok(l) if l.blittable => Ok(Marshaler::Copy { ty, size: l.size, align: l.align }),
+            Ok(l) if l.blittable => Ok(Marshaler::Copy {
+                ty,
+                size: l.size,
+                align: l.align,
+            }),
             _ => generic(),
         };
     }
     if mt == k.int128 || mt == k.uint128 {
-        return Err(marshal_error("System.Int128 and System.UInt128 cannot be passed by value to unmanaged."));
+        return Err(marshal_error(
+            "System.Int128 and System.UInt128 cannot be passed by value to unmanaged.",
+        ));
     }
     if mt == k.date_time {
         return Ok(Marshaler::Date);

@@ -19,7 +19,9 @@ fn ask(
     assembly: &'static Assembly,
     arrange: impl FnOnce(ManagedCall, ObjPtr, ObjPtr) -> ManagedCall,
 ) -> VmResult<Option<usize>> {
-    let Some(method) = class.find_method(method) else { return Ok(None) };
+    let Some(method) = class.find_method(method) else {
+        return Ok(None);
+    };
     let thread = Thread::current();
     let _cooperative = crate::transitions::enter_cooperative(thread);
     let scope = HandleScope::new(&mut thread.header);
@@ -32,9 +34,13 @@ fn ask(
 /// The assembly's `DllImportResolver`.
 fn import_resolver(library: &str, assembly: &'static Assembly) -> VmResult<Option<usize>> {
     let class = corelib_type("System.Runtime.InteropServices", "NativeLibrary")?;
-    ask(class, "LoadLibraryCallbackStub", library, assembly, |call, name, object| {
-        call.obj(name).obj(object).int(0).int(0)
-    })
+    ask(
+        class,
+        "LoadLibraryCallbackStub",
+        library,
+        assembly,
+        |call, name, object| call.obj(name).obj(object).int(0).int(0),
+    )
 }
 
 /// Loads a native library for an assembly, by the assembly load context's rules and then the platform's.
@@ -43,11 +49,15 @@ fn import_resolver(library: &str, assembly: &'static Assembly) -> VmResult<Optio
 /// What the context's managed code raises.
 pub fn load_for(library: &str, assembly: Option<&'static Assembly>) -> VmResult<Option<usize>> {
     let directory = assembly.and_then(|a| Path::new(a.path()).parent());
-    let Some(assembly) = assembly.filter(|a| !a.is_core_library()) else { return Ok(load_library(library, directory)) };
+    let Some(assembly) = assembly.filter(|a| !a.is_core_library()) else {
+        return Ok(load_library(library, directory));
+    };
     let context = managed_handle(assembly.context());
     let class = corelib_type("System.Runtime.Loader", "AssemblyLoadContext")?;
     if assembly.context() != 0 && context != 0 {
-        let found = ask(class, "ResolveUnmanagedDll", library, assembly, |call, name, _| call.obj(name).int(context as u64))?;
+        let found = ask(class, "ResolveUnmanagedDll", library, assembly, |call, name, _| {
+            call.obj(name).int(context as u64)
+        })?;
         if found.is_some() {
             return Ok(found);
         }
@@ -58,9 +68,13 @@ pub fn load_for(library: &str, assembly: Option<&'static Assembly>) -> VmResult<
     if context == 0 {
         return Ok(None);
     }
-    ask(class, "ResolveUnmanagedDllUsingEvent", library, assembly, |call, name, object| {
-        call.obj(name).obj(object).int(context as u64)
-    })
+    ask(
+        class,
+        "ResolveUnmanagedDllUsingEvent",
+        library,
+        assembly,
+        |call, name, object| call.obj(name).obj(object).int(context as u64),
+    )
 }
 
 /// The library of a P/Invoke.

@@ -203,7 +203,10 @@ pub fn plan(md: &'static MethodDesc, direction: Direction) -> VmResult<Plan> {
     handles::prepare()?;
     let sig = md.signature()?;
     if sig.calling_convention == CallingConvention::VarArg {
-        return Err(Raise::new(ExceptionKind::InvalidProgram, "Vararg calling convention not supported."));
+        return Err(Raise::new(
+            ExceptionKind::InvalidProgram,
+            "Vararg calling convention not supported.",
+        ));
     }
     let settings = settings(md)?;
     let declared = declared(md, sig.params.len())?;

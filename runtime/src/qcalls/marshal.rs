@@ -82,7 +82,11 @@ pub fn create_for_hresult(hr: i32) -> VmResult<ObjPtr> {
     let text = format!("Error {} (0x{hr:08X})", hr as u32);
     let message = scope.root(crate::strings::new_string(thread, &text)?);
     let object = scope.root(create::allocate(thread, mt)?);
-    ManagedCall::new().obj(object.get()).obj(message.get()).int(u64::from(hr as u32)).invoke(constructor)?;
+    ManagedCall::new()
+        .obj(object.get())
+        .obj(message.get())
+        .int(u64::from(hr as u32))
+        .invoke(constructor)?;
     Ok(object.get())
 }
 

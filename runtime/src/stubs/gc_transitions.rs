@@ -11,7 +11,10 @@ use corten_gc_hooks::thread::{
 };
 use std::arch::naked_asm;
 
-/// Cooperative to preemptive. Called from generated code; clobbers rax.
+/// Cooperative to preemptive. Clobbers rax.
+///
+/// # Safety
+/// Only generated code of an attached thread in cooperative mode calls it (r15 = thread, rbp = frame).
 #[unsafe(naked)]
 pub unsafe extern "C" fn enter() {
     naked_asm!(
@@ -30,8 +33,10 @@ pub unsafe extern "C" fn enter() {
         slow = sym enter_preemptive)
 }
 
-/// Preemptive to cooperative; waits for a collection to end, then raises what a QCall left pending. Called from generated
-/// code; clobbers rax.
+/// Preemptive to cooperative; waits for a collection to end, then raises what a QCall left pending. Clobbers rax.
+///
+/// # Safety
+/// Only generated code of an attached thread in preemptive mode calls it (r15 = thread, rbp = frame).
 #[unsafe(naked)]
 pub unsafe extern "C" fn leave() {
     naked_asm!(

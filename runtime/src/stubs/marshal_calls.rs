@@ -216,10 +216,13 @@ fn results(cx: &mut Conversion<'_>, plan: &Plan, frame: Frame) -> VmResult<()> {
             cx.copy_back(&p.marshaler, frame.at(p.slot), frame.place(p, i))?;
             continue;
         }
-        if let Marshaler::Array(a) = &p.marshaler
-            && (a.size_param.is_some() || a.size_const.is_some_and(|n| n != 0))
-        {
-            cx.count = length_parameter(plan, frame, a);
+        if let Marshaler::Array(a) = &p.marshaler {
+            if a.size_param.is_some() || a.size_const.is_some_and(|n| n != 0) {
+                cx.count = length_parameter(plan, frame, a);
+            } else if !p.is_in {
+                // Nothing tells the length of an array that native code made: one element.
+                cx.count = 1;
+            }
             frame.set(plan.count_word(i), cx.count);
         }
         if let Marshaler::SafeHandle(_) | Marshaler::CriticalHandle(_) = &p.marshaler
