@@ -81,7 +81,23 @@ impl<'u> TypeVerifier<'_, 'u> {
         }
         // A chain that closes on itself is found here.
         self.types.interfaces(base)?;
+        let own = self.types.own_type(self.def)?;
+        if let Some(base) = self.types.base(own)? {
+            self.check_arguments(base)?;
+        }
         Ok(true)
+    }
+
+    /// That the type arguments of a base type or interface satisfy its constraints.
+    fn check_arguments(&mut self, ty: Ty) -> TypeResult<()> {
+        if !self.types.type_constraints_hold(ty)? {
+            let name = self.types.type_name(ty);
+            self.report(
+                Code::ClassLoadGeneral,
+                format!("the type arguments of {name} break its constraints"),
+            );
+        }
+        Ok(())
     }
 
     fn check_interfaces(&mut self, info: &DefInfo<'u>, own: Ty) -> TypeResult<()> {
@@ -94,6 +110,7 @@ impl<'u> TypeVerifier<'_, 'u> {
                     format!("the interface {name} is listed twice"),
                 );
             } else {
+                self.check_arguments(interface)?;
                 distinct.push(interface);
             }
         }
