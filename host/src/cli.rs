@@ -33,6 +33,9 @@ struct Cli {
     /// Print what the engine did (methods compiled, collections, times) on stderr at exit
     #[arg(long)]
     stats: bool,
+    /// Refuse to run if code of the application's own assemblies is not verifiable
+    #[arg(long)]
+    verify: bool,
     /// Print which framework, assemblies and properties the application would get, and do not run it
     #[arg(long)]
     explain: bool,
@@ -92,6 +95,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode, HostEr
                 args: words.collect(),
                 framework: cli.framework,
                 stats: cli.stats,
+                verify: cli.verify,
                 explain: cli.explain,
             })
         }

@@ -95,6 +95,42 @@ pub fn run(args: &VerifyArgs, framework: Option<&Path>) -> Result<ExitCode, Host
     })
 }
 
+/// Checks that the application and the assemblies it brings along verify. Those of the framework are trusted.
+///
+/// # Errors
+/// One of them cannot be read or has findings; the first is told.
+pub fn require_verifiable(app: &Path, assemblies: &[(String, PathBuf)], framework: &Path) -> Result<(), HostError> {
+    let mut references = ReferencePath::new();
+    let mut files = vec![app];
+    for (_, path) in assemblies {
+        references.add(path).map_err(|error| HostError::io(path, error))?;
+        if !path.starts_with(framework) && path != app {
+            files.push(path);
+        }
+    }
+    let mut modules = Vec::new();
+    for &file in &files {
+        modules.push(image::open(file)?.into());
+    }
+    let refused = |path: &Path, reason: String| HostError::BadApp {
+        path: path.to_owned(),
+        reason,
+    };
+    let universe = Universe::new(modules, &references).map_err(|error| refused(app, error.to_string()))?;
+    let report = corten_verifier::verify(&universe, &Options::default());
+    let Some(first) = report.findings.first() else {
+        return Ok(());
+    };
+    let named = universe
+        .inputs()
+        .zip(&files)
+        .find(|(id, _)| universe.name(*id) == first.assembly);
+    let path = named.map_or(app, |(_, file)| *file);
+    let count = report.findings.len();
+    let reason = format!("is not verifiable, so --verify does not run it; {count} findings, the first: {first}");
+    Err(refused(path, reason))
+}
+
 fn filter(args: &VerifyArgs) -> Result<Filter, HostError> {
     let mut filter = Filter::new();
     let usage = |error: &dyn std::error::Error| HostError::Usage(one_line(&error.to_string()));

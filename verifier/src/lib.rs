@@ -50,9 +50,10 @@
 //! - Where paths join, a value keeps the restrictions that it has on any of them.
 //! - `calli`, `arglist` and typed references have their effect on the stack; `calli` is [`Code::Unverifiable`].
 //! - The length of a new array must be an integer that indexes arrays.
-//! - Type rules that a loader would enforce are findings with the code [`Code::ClassLoadGeneral`]: sealed base types,
-//!   overridden final methods, by-ref-like fields outside by-ref-like types, values that contain themselves, references that
-//!   share bytes with numbers.
+//! - Type rules that a loader would enforce are findings with the code [`Code::ClassLoadGeneral`]: sealed base types, base
+//!   types and interfaces whose constraints their arguments break, overridden final methods, by-ref-like fields outside
+//!   by-ref-like types, values that contain themselves, references that share bytes with numbers.
+//! - A friend assembly is recognised by its name and, if `InternalsVisibleTo` gives one, its full public key.
 //!
 //! The page `docs/framework.md` explains what is found in the class library.
 #![forbid(unsafe_code)]

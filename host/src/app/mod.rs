@@ -35,6 +35,8 @@ pub struct LaunchOptions {
     pub framework: Option<PathBuf>,
     /// `--stats`.
     pub stats: bool,
+    /// `--verify`: do not run what is not verifiable.
+    pub verify: bool,
     /// `--explain`: report and do not run.
     pub explain: bool,
 }
@@ -44,7 +46,7 @@ pub struct LaunchOptions {
 /// # Errors
 /// Everything that keeps it from starting.
 pub fn run(options: LaunchOptions) -> Result<ExitCode, HostError> {
-    let explain = options.explain;
+    let (explain, verify) = (options.explain, options.verify);
     let launch = prepare(options)?;
     if explain {
         output::print(launch)?;
@@ -52,6 +54,9 @@ pub fn run(options: LaunchOptions) -> Result<ExitCode, HostError> {
     }
     if let Some(missing) = launch.fatal_reference() {
         return Err(missing_reference(&launch, missing));
+    }
+    if verify {
+        crate::verify::require_verifiable(&launch.config.app, &launch.config.tpa, &launch.framework.dir)?;
     }
     let code = corten_runtime::run(launch.config).map_err(|e| HostError::Engine(one_line(&e.to_string())))?;
     let [low, ..] = code.to_le_bytes();

@@ -106,3 +106,21 @@ fn bad_input_is_said() {
     run(&["-g", "Nonsense", file]).fails_with(&["Nonsense"]);
     run(&["-r", "nowhere", file]).fails_with(&["nowhere"]);
 }
+
+#[test]
+fn what_does_not_verify_is_not_run() {
+    let Some(framework) = corten_metadata::testing::framework_dir() else {
+        eprintln!("skipped: no .NET class library found (set CORTEN_FRAMEWORK)");
+        return;
+    };
+    let sandbox = Sandbox::new();
+    let app = sandbox.copy(&module("unsafe_app.dll"));
+    let mut command = sandbox.corten();
+    command.arg("--framework").arg(framework).arg("--verify").arg(app);
+    let parts = [
+        "unsafe_app.dll: is not verifiable",
+        "[Unverifiable]",
+        "Program::Main +0x",
+    ];
+    Ran::of(&mut command).fails_with(&parts);
+}
