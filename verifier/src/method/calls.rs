@@ -334,8 +334,12 @@ impl<'u> MethodVerifier<'_, 'u> {
         }
         self.check_callee(&method, instance)?;
         let mut value = StackValue::primitive(Kind::NativeInt);
-        value.extra = Some(self.functions.len() as u32);
-        self.functions.push(method);
+        let functions = &mut self.functions;
+        let index = *self.function_of.entry(token).or_insert_with(|| {
+            functions.push(method);
+            functions.len() as u32 - 1
+        });
+        value.extra = Some(index);
         self.push(value)
     }
 }

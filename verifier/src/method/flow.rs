@@ -278,9 +278,7 @@ impl MethodVerifier<'_, '_> {
             self.next = decoded.next;
             self.fuel = self.fuel.saturating_sub(1);
             if self.fuel == 0 {
-                let message = "the types on the stack do not settle".to_owned();
-                self.push_finding(Code::Unverifiable, message);
-                return Err(Stop::Reported);
+                return self.give_up("the types on the stack do not settle");
             }
             match self.execute(decoded.opcode, decoded.operand)? {
                 Then::Prefix => continue,
@@ -331,6 +329,7 @@ impl MethodVerifier<'_, '_> {
             return Ok(());
         }
         self.propagate_this(next);
+        self.fuel = self.fuel.saturating_sub(self.stack.len() as u64);
         let block = &self.blocks[index(next)];
         if let Some(mut entry) = block.entry.clone() {
             let unchanged = block.errors > 0 || block.state == State::Pending;
@@ -349,6 +348,10 @@ impl MethodVerifier<'_, '_> {
                 }
             }
         } else {
+            let Some(room) = self.room.checked_sub(self.stack.len()) else {
+                return self.give_up("too many values are on the stack at the starts of blocks");
+            };
+            self.room = room;
             self.blocks[index(next)].entry = Some(self.stack.clone());
         }
         self.mark(next);

@@ -23,9 +23,12 @@ mod regions;
 mod stack;
 mod variables;
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use corten_metadata::{MethodBody, TableId, Token, sig};
+
+use rustc_hash::FxHashMap;
 
 use crate::code::Code;
 use crate::types::{Context, LoadFailure, MethodInfo, MethodRef, RowId, Ty, TypeSystem};
@@ -57,6 +60,13 @@ impl From<Box<LoadFailure>> for Stop {
 }
 
 type Check<T = ()> = Result<T, Stop>;
+
+/// Most values kept for the starts of the blocks of a method.
+const MAX_KEPT_VALUES: usize = 4 << 20;
+/// Most offsets looked at, over all branches of a method, in search of the clauses around their targets.
+const MAX_SCANS: u64 = 1 << 28;
+/// Most pairs of a block and an exception clause.
+const MAX_PAIRS: u64 = 1 << 28;
 
 /// The state of verifying one body.
 struct MethodVerifier<'a, 'u> {
@@ -92,6 +102,10 @@ struct MethodVerifier<'a, 'u> {
     current: Option<u32>,
     /// Instructions that may still be walked.
     fuel: u64,
+    /// Values that may still be kept for the starts of blocks.
+    room: usize,
+    /// Offsets that may still be looked at in search of enclosing clauses.
+    scans: Cell<u64>,
 
     stack: Vec<StackValue>,
     prefixes: Prefixes,
@@ -100,6 +114,8 @@ struct MethodVerifier<'a, 'u> {
     delegate_start: Option<u32>,
     /// Functions that values on the stack point to.
     functions: Vec<MethodRef<'u>>,
+    /// Their indices by token.
+    function_of: FxHashMap<Token, u32>,
     /// Offset of the current instruction and of the next one.
     offset: u32,
     next: u32,
@@ -187,6 +203,8 @@ impl<'a, 'u> MethodVerifier<'a, 'u> {
             max_stack: usize::from(body.max_stack),
             code: body.code,
             fuel: 64 * len as u64 + 10_000,
+            room: MAX_KEPT_VALUES,
+            scans: Cell::new(MAX_SCANS),
             types,
             context,
             method,
@@ -206,6 +224,7 @@ impl<'a, 'u> MethodVerifier<'a, 'u> {
             constrained: None,
             delegate_start: None,
             functions: Vec::new(),
+            function_of: FxHashMap::default(),
             offset: 0,
             next: 0,
             findings: Vec::new(),
@@ -214,6 +233,9 @@ impl<'a, 'u> MethodVerifier<'a, 'u> {
 
     fn run(&mut self) -> Check {
         self.find_blocks()?;
+        if self.blocks.len() as u64 * self.regions.len() as u64 > MAX_PAIRS {
+            return self.give_up("there are too many exception clauses");
+        }
         self.find_enclosing_regions();
         self.find_targets();
         self.walk()
@@ -221,6 +243,12 @@ impl<'a, 'u> MethodVerifier<'a, 'u> {
 
     fn known(&self, which: WellKnown) -> Ty {
         self.types.known(which)
+    }
+
+    /// Ends a method that is out of proportion.
+    fn give_up(&mut self, why: &str) -> Check {
+        self.push_finding(Code::InvalidProgramDefault, why.to_owned());
+        Err(Stop::Reported)
     }
 
     // Findings.

@@ -170,7 +170,10 @@ impl MethodVerifier<'_, '_> {
     /// The blocks that start in a range of offsets, the last first.
     fn blocks_between(&self, after: i64, before: u32) -> impl Iterator<Item = &Block> {
         let range = (after + 1).max(0) as usize..index(before).min(self.block_at.len());
-        let slots = self.block_at.get(range).unwrap_or(&[]);
+        // Once too much has been looked at, nothing more is: the method is out of proportion.
+        let left = self.scans.get().checked_sub(range.len() as u64);
+        self.scans.set(left.unwrap_or(0));
+        let slots = self.block_at.get(range).filter(|_| left.is_some()).unwrap_or(&[]);
         slots.iter().rev().filter_map(|slot| self.blocks.get(index((*slot)?)))
     }
 
