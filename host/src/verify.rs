@@ -27,7 +27,7 @@ pub struct VerifyArgs {
     /// Look here for referenced assemblies, before the inputs' folders and the framework: a file or a folder
     #[arg(short, long, value_name = "PATH")]
     references: Vec<PathBuf>,
-    /// Verify only members whose name, as [assembly]Namespace.Type.Method, matches one of these regular expressions
+    /// Verify only members whose name, as `[assembly]Namespace.Type.Method`, matches one of these regular expressions
     #[arg(short, long, value_name = "REGEX")]
     include: Vec<String>,
     /// Do not verify members whose name matches

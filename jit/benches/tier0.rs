@@ -1,5 +1,11 @@
 //! Tier 0 compilation speed on synthetic methods: arithmetic, fields, arrays, branches, loops, calls.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::undocumented_unsafe_blocks,
+    missing_docs,
+    reason = "a test engine of a few lines"
+)]
 
 #[path = "../tests/lower/harness.rs"]
 #[allow(dead_code)]

@@ -2,6 +2,10 @@
 //!
 //! The model is CoreCLR's `ICorJitInfo` (docs/design/coreclr/jit): the compiler owns IL semantics and code generation, the
 //! host owns types, tokens, layouts and addresses. A mock host is enough to compile and test a method without a VM.
+#![allow(
+    missing_docs,
+    reason = "fields and variants are named after the ECMA-335 property they hold; what a name does not say is documented"
+)]
 
 use crate::ids::{FieldId, MethodId, TypeId};
 use crate::ir::Helper;

@@ -8,6 +8,10 @@
 //!   `leave` and `endfinally` are already expanded by the importer into selector locals and switches, so lowering only
 //!   makes landing pads: the pad of a catch stores the exception in `exception_local` and jumps to the handler; the pad of
 //!   a finally/fault stores exception, dispatch record and selector 0, and jumps to the handler.
+#![allow(
+    missing_docs,
+    reason = "variants and their operands are named after the IL or machine operation they stand for; what a name does not say is documented"
+)]
 
 use crate::host_api::Signature;
 use crate::ids::{MethodId, TypeId};
@@ -23,9 +27,21 @@ macro_rules! entity {
 }
 entity!(Value, "v", "An SSA value.");
 entity!(Block, "block", "A basic block.");
-entity!(Local, "loc", "A local variable: IL arguments first, then IL locals, then importer temporaries.");
-entity!(ProtectId, "protect", "An interned list of clauses that protect a block, innermost first. Id 0 is the empty list.");
-entity!(ClauseId, "clause", "Index of an EH clause, in the order of the method's EH table.");
+entity!(
+    Local,
+    "loc",
+    "A local variable: IL arguments first, then IL locals, then importer temporaries."
+);
+entity!(
+    ProtectId,
+    "protect",
+    "An interned list of clauses that protect a block, innermost first. Id 0 is the empty list."
+);
+entity!(
+    ClauseId,
+    "clause",
+    "Index of an EH clause, in the order of the method's EH table."
+);
 
 /// Type of a value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -339,7 +355,11 @@ pub enum Op {
     Bin(BinOp, Value, Value),
     BinOvf(OvfOp, Value, Value),
     /// Raises DivideByZero; for signed also Overflow on MIN / -1. (dividend, divisor)
-    DivCheck { signed: bool, a: Value, b: Value },
+    DivCheck {
+        signed: bool,
+        a: Value,
+        b: Value,
+    },
     Un(UnOp, Value),
     Conv(ConvOp, Value),
     ConvOvf(ConvOvf, Value),
@@ -347,46 +367,123 @@ pub enum Op {
     Cmp(Cond, Value, Value),
     /// Raises ArithmeticException if not finite.
     CkFinite(Value),
-    Select { cond: Value, if_true: Value, if_false: Value },
-    Load { ty: MemTy, addr: Value, offset: i32, flags: MemFlags },
-    Store { ty: MemTy, addr: Value, offset: i32, value: Value, barrier: Barrier, flags: MemFlags },
+    Select {
+        cond: Value,
+        if_true: Value,
+        if_false: Value,
+    },
+    Load {
+        ty: MemTy,
+        addr: Value,
+        offset: i32,
+        flags: MemFlags,
+    },
+    Store {
+        ty: MemTy,
+        addr: Value,
+        offset: i32,
+        value: Value,
+        barrier: Barrier,
+        flags: MemFlags,
+    },
     /// Copy a value type from memory to memory (`cpobj`).
-    CopyStruct { ty: TypeId, dst: Value, src: Value, barrier: Barrier },
+    CopyStruct {
+        ty: TypeId,
+        dst: Value,
+        src: Value,
+        barrier: Barrier,
+    },
     /// Zero a value in memory (`initobj`).
-    ZeroStruct { ty: TypeId, dst: Value },
+    ZeroStruct {
+        ty: TypeId,
+        dst: Value,
+    },
     /// A struct value of zeroes (`default(T)`).
     StructZero(TypeId),
     /// Field of a struct value: byte offset.
-    StructField { value: Value, offset: u32, ty: MemTy },
+    StructField {
+        value: Value,
+        offset: u32,
+        ty: MemTy,
+    },
     /// A struct value built from pieces at byte offsets (the rest zero).
-    StructMake { ty: TypeId, parts: Vec<(u32, MemTy, Value)> },
+    StructMake {
+        ty: TypeId,
+        parts: Vec<(u32, MemTy, Value)>,
+    },
     /// Address of the temporary that holds a struct value (result ByRef).
     StructAddr(Value),
-    CopyBlock { dst: Value, src: Value, bytes: Value, flags: MemFlags },
-    InitBlock { dst: Value, byte: Value, bytes: Value, flags: MemFlags },
+    CopyBlock {
+        dst: Value,
+        src: Value,
+        bytes: Value,
+        flags: MemFlags,
+    },
+    InitBlock {
+        dst: Value,
+        byte: Value,
+        bytes: Value,
+        flags: MemFlags,
+    },
     /// Raises NullReferenceException if the value (Ref, ByRef or I64) is null. No result.
     NullCheck(Value),
     /// Raises IndexOutOfRange unless index < length, unsigned; both I32 or both I64.
-    BoundsCheck { index: Value, length: Value },
+    BoundsCheck {
+        index: Value,
+        length: Value,
+    },
     /// Length of an SZ array (I32); null-checked before.
     ArrayLen(Value),
     /// Address of an element of an SZ array: array + 16 + index*size; checked before; index I32 (zero-extended) or I64.
-    ElemAddr { array: Value, index: Value, size: u32 },
+    ElemAddr {
+        array: Value,
+        index: Value,
+        size: u32,
+    },
     /// Byref/pointer plus I64.
     PtrAdd(Value, Value),
     /// A call of a helper with the operands as arguments; result type by the instruction's result.
-    CallHelper { helper: Helper, args: Vec<Value> },
-    Call { callee: Callee, sig: Signature, args: Vec<Value>, tail: bool },
+    CallHelper {
+        helper: Helper,
+        args: Vec<Value>,
+    },
+    Call {
+        callee: Callee,
+        sig: Signature,
+        args: Vec<Value>,
+        tail: bool,
+    },
     /// Runs the class initialiser unless the flag byte is non-zero.
-    ClassInit { ty: TypeId, flag_address: u64 },
+    ClassInit {
+        ty: TypeId,
+        flag_address: u64,
+    },
     /// Native memory on the frame: bytes I64; zeroed if `zero`. Result I64; 0 bytes gives null.
-    LocAlloc { bytes: Value, zero: bool },
-    Intrinsic { op: IntrinsicOp, args: Vec<Value> },
-    AtomicRmw { op: AtomicOp, ty: MemTy, addr: Value, value: Value },
-    AtomicCas { ty: MemTy, addr: Value, expected: Value, value: Value },
+    LocAlloc {
+        bytes: Value,
+        zero: bool,
+    },
+    Intrinsic {
+        op: IntrinsicOp,
+        args: Vec<Value>,
+    },
+    AtomicRmw {
+        op: AtomicOp,
+        ty: MemTy,
+        addr: Value,
+        value: Value,
+    },
+    AtomicCas {
+        ty: MemTy,
+        addr: Value,
+        expected: Value,
+        value: Value,
+    },
     /// Address (I64) of a static area of the frame of that many bytes, 8-aligned, undefined contents, private to this
     /// instruction (dimension lists of MD arrays). Holds no references.
-    Scratch { bytes: u32 },
+    Scratch {
+        bytes: u32,
+    },
     /// The thread register.
     CurrentThread,
     /// Back-edge poll.
@@ -409,9 +506,17 @@ pub const NO_IL: u32 = u32::MAX;
 pub enum Term {
     Jump(Block),
     /// Nonzero I32/I64/Ref/ByRef: first target.
-    Branch { cond: Value, then: Block, other: Block },
+    Branch {
+        cond: Value,
+        then: Block,
+        other: Block,
+    },
     /// Index I32; out of range goes to `default`.
-    Switch { index: Value, targets: Vec<Block>, default: Block },
+    Switch {
+        index: Value,
+        targets: Vec<Block>,
+        default: Block,
+    },
     Return(Option<Value>),
     /// After a helper that does not return (throw).
     Unreachable,

@@ -94,6 +94,9 @@ pub struct PrestubRegisters {
 
 /// Target of every temporary entry point: r10 = MethodDesc. Saves the argument registers, asks
 /// [`prestub_worker`](crate::prestub::prestub_worker) for the code and jumps there.
+///
+/// # Safety
+/// Only by a jump from a temporary entry point.
 #[unsafe(naked)]
 pub unsafe extern "C" fn prestub_thunk() {
     naked_asm!(
@@ -138,6 +141,9 @@ pub struct ThrowContext {
 macro_rules! throw_entry {
     ($(#[$doc:meta])* $name:ident => $worker:path) => {
         $(#[$doc])*
+        ///
+        /// # Safety
+        /// Only by a call from managed code.
         #[unsafe(naked)]
         pub unsafe extern "C" fn $name() {
             naked_asm!(
@@ -175,6 +181,9 @@ throw_entry! {
 
 /// Reached by `jmp` with the stack as at a call from managed code, or by the hijacked return of a native helper through
 /// [`hijacked_return_stub`]: raises `Thread.pending_exception` at that call site.
+///
+/// # Safety
+/// Only by a jump, with the stack as at a call from managed code.
 #[unsafe(naked)]
 pub unsafe extern "C" fn raise_pending_stub() {
     naked_asm!(
@@ -187,6 +196,9 @@ pub unsafe extern "C" fn raise_pending_stub() {
 
 /// A native helper that wants to raise replaces its return address by this one (the original is in
 /// `Thread.hijacked_pc`).
+///
+/// # Safety
+/// Only as a return address.
 #[unsafe(naked)]
 pub unsafe extern "C" fn hijacked_return_stub() {
     naked_asm!(

@@ -5,7 +5,9 @@ use crate::jit_host::method_id;
 use crate::startup::{RuntimeConfig, StartError};
 use corten_gc_hooks::safepoint::ThreadRegistry;
 use corten_jit::importer::{self, ImportError};
-use corten_loader::{Assembly, Binder, GenericContext, MethodDesc, MethodKind, MethodTable, Module, TypeHandle, type_loader};
+use corten_loader::{
+    Assembly, Binder, GenericContext, MethodDesc, MethodKind, MethodTable, Module, TypeHandle, type_loader,
+};
 use corten_metadata::{TableId, Token};
 use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
@@ -80,7 +82,7 @@ pub fn run(config: &RuntimeConfig, assemblies: &[PathBuf]) -> Result<Report, Sta
     if let Some(host) = engine::host() {
         report.deferred = host.deferred_messages();
     }
-    report.slowest.sort_by(|a, b| b.0.cmp(&a.0));
+    report.slowest.sort_by_key(|s| std::cmp::Reverse(s.0));
     report.slowest.truncate(SLOWEST);
     report.internal_errors.sort();
     report.rejected.sort();
@@ -193,7 +195,7 @@ fn compile_one(md: &'static MethodDesc, report: &Mutex<Report>) {
     let least = r.slowest.last().map_or(Duration::ZERO, |s| s.0);
     if r.slowest.len() < SLOWEST || elapsed > least {
         r.slowest.push((elapsed, md.display_name()));
-        r.slowest.sort_by(|a, b| b.0.cmp(&a.0));
+        r.slowest.sort_by_key(|s| std::cmp::Reverse(s.0));
         r.slowest.truncate(SLOWEST);
     }
 }

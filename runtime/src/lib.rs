@@ -4,6 +4,19 @@
 //! the compiler is told) → [`helpers`] (what generated code calls) → [`asm`], [`managed`], [`transitions`], [`roots`]
 //! (borders between managed and native code, and what the collector sees) → [`exceptions`] → [`icalls`], [`qcalls`]
 //! (services of the class library).
+#![allow(
+    rustdoc::private_intra_doc_links,
+    rustdoc::redundant_explicit_links,
+    reason = "the documentation is read with private items: this crate is the engine, not a library"
+)]
+#![allow(
+    missing_docs,
+    reason = "fields of structures shared with managed or assembly code are named after their managed or machine counterpart"
+)]
+#![allow(
+    clippy::not_unsafe_ptr_arg_deref,
+    reason = "an ObjPtr argument is a live object by the managed ABI: internal calls and helpers are entered by generated code only"
+)]
 
 pub mod asm;
 pub mod class_init;

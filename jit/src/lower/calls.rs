@@ -253,7 +253,11 @@ impl Lowerer<'_> {
         tail: bool,
     ) -> Result<()> {
         let (abi, clif_sig) = self.call_sig(sig)?;
-        let tail = if tail { self.tail_call_fields(&abi, callee) } else { None };
+        let tail = if tail {
+            self.tail_call_fields(&abi, callee)
+        } else {
+            None
+        };
         let declared = usize::from(abi.this.is_some()) + abi.args.len();
         if args.len() != declared {
             return Err(LowerError::Malformed(format!(

@@ -3,7 +3,10 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::undocumented_unsafe_blocks,
-    missing_docs
+    clippy::type_complexity,
+    improper_ctypes_definitions,
+    missing_docs,
+    reason = "a test engine of a few lines"
 )]
 
 mod abi;

@@ -235,7 +235,10 @@ mod tests {
 
     #[test]
     fn file_names_are_found_in_messages() {
-        assert_eq!(quoted("Could not load file or assembly 'A, Version=1.0'. Reason."), Some("A, Version=1.0"));
+        assert_eq!(
+            quoted("Could not load file or assembly 'A, Version=1.0'. Reason."),
+            Some("A, Version=1.0")
+        );
         assert_eq!(quoted("no quotes"), None);
     }
 }

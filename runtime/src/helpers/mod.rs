@@ -7,8 +7,8 @@ mod dispatch;
 mod objects;
 pub use casting::{can_unbox, check_store, invalid_cast, is_instance, write_nullable};
 pub use dispatch::{entry_for, entry_taking_object};
-pub(crate) use objects::{enter_preemptive, leave_preemptive};
 pub use objects::{alloc_array, alloc_md_array, box_from, copy_value, method_table, nullable_value_offset};
+pub(crate) use objects::{enter_preemptive, leave_preemptive};
 mod throwing;
 
 use crate::asm;
@@ -94,8 +94,14 @@ fn install() {
         (H::Poll, Transition(objects::poll as *const ())),
         (H::MonitorEnter, Transition(objects::monitor_enter as *const ())),
         (H::MonitorExit, Transition(objects::monitor_exit as *const ())),
-        (H::EnterPreemptive, Direct(crate::stubs::gc_transitions::enter as *const ())),
-        (H::LeavePreemptive, Direct(crate::stubs::gc_transitions::leave as *const ())),
+        (
+            H::EnterPreemptive,
+            Direct(crate::stubs::gc_transitions::enter as *const ()),
+        ),
+        (
+            H::LeavePreemptive,
+            Direct(crate::stubs::gc_transitions::leave as *const ()),
+        ),
         (
             H::WriteBarrier,
             Direct(corten_gc_hooks::barrier::corten_write_barrier as *const ()),

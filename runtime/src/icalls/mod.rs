@@ -1,7 +1,7 @@
 //! Internal calls: native implementations of CoreLib methods marked `InternalCall`, in tables keyed by class and method.
 //!
 //! Each function is `extern "C"` with the managed method's exact ABI (`this` first), runs in cooperative mode and is entered
-//! through a transition stub. References arrive as raw [`ObjPtr`]s: root them in a `HandleScope` before anything that can
+//! through a transition stub. References arrive as raw [`ObjPtr`](corten_gc_hooks::object::ObjPtr)s: root them in a `HandleScope` before anything that can
 //! reach a safepoint. Fallible ones wrap their body in [`icall_body`](crate::error::icall_body).
 
 use corten_loader::{TypeHandle, TypeNameFlags, format_type};
@@ -121,7 +121,12 @@ mod tests {
     fn methods_are_implemented_once() {
         let mut seen = std::collections::HashSet::new();
         for call in super::tables().into_iter().flatten() {
-            assert!(seen.insert((call.class, call.method)), "{}::{} twice", call.class, call.method);
+            assert!(
+                seen.insert((call.class, call.method)),
+                "{}::{} twice",
+                call.class,
+                call.method
+            );
         }
         assert!(super::find("System.Math", "Sqrt", "(double)").is_some());
         assert!(super::find("System.Math", "NoSuchMethod", "()").is_none());

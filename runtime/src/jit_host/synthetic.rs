@@ -91,7 +91,7 @@ impl EngineHost {
     pub(super) fn synthetic_body(&self, m: &'static MethodDesc) -> HostResult<Option<MethodBody<'static>>> {
         let mut code = Vec::new();
         let params = self.load(m.signature())?.params.len();
-        let mut arguments = |code: &mut Vec<u8>, range: std::ops::Range<usize>| {
+        let arguments = |code: &mut Vec<u8>, range: std::ops::Range<usize>| {
             for i in range {
                 code.extend_from_slice(&[LDARG_S, i as u8]);
             }

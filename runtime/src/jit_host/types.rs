@@ -1,6 +1,6 @@
 //! Types and fields as the compiler sees them.
 
-use super::{EngineHost, field_id, method_id, type_handle, type_id};
+use super::{EngineHost, field_id, method_id, type_id};
 use crate::error::{ExceptionKind, Raise};
 use corten_jit::host_api::*;
 use corten_jit::ids::TypeId;
@@ -262,9 +262,5 @@ impl EngineHost {
     /// Exact declaring type of a method as a handle.
     pub(super) fn owner_of(&self, m: &'static MethodDesc) -> TypeHandle {
         m.owner().handle()
-    }
-    /// Underlying handle (kept here so that the other files need no import).
-    pub(super) fn handle(&self, t: TypeId) -> TypeHandle {
-        type_handle(t)
     }
 }

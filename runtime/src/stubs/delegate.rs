@@ -12,7 +12,7 @@ use corten_gc_hooks::barrier::store_ref;
 use corten_gc_hooks::object::ObjPtr;
 use corten_gc_hooks::scope::Local as Rooted;
 use corten_jit::builder::FuncBuilder;
-use corten_jit::host_api::{CompilerHost, Signature};
+use corten_jit::host_api::Signature;
 use corten_jit::ir::{BinOp, Callee, Cond, ConvOp, MemTy, Ty, Value};
 use corten_loader::{MethodDesc, MethodTable};
 use parking_lot::Mutex;

@@ -108,5 +108,9 @@ unsafe extern "C" fn prepare(pc: usize, fp: usize, registers: *mut SavedRegister
     }
     // SAFETY: a managed frame: [fp] is the caller's frame pointer, [fp + 8] the return address.
     let (outer_fp, return_pc) = unsafe { (*(fp as *const usize), *((fp + 8) as *const usize)) };
-    if return_pc == DISPATCHER_ADDRESS.load(Ordering::Acquire) + DISPATCHER_RETURN { outer_fp } else { fp }
+    if return_pc == DISPATCHER_ADDRESS.load(Ordering::Acquire) + DISPATCHER_RETURN {
+        outer_fp
+    } else {
+        fp
+    }
 }
