@@ -246,7 +246,7 @@ pub enum Helper {
     Box,
     /// (type handle, obj) -> byref to the value; raises NullReference/InvalidCast. Exact type test (enum/underlying rules).
     Unbox,
-    /// (type handle Nullable<T>, obj, dest addr): unbox.any to a Nullable.
+    /// (type handle `Nullable<T>`, obj, dest addr): unbox.any to a Nullable.
     UnboxNullable,
     /// (type handle, obj) -> obj; raises InvalidCastException.
     CastClass,
@@ -327,15 +327,15 @@ pub enum Helper {
 pub enum Callee {
     /// Through the entry slot of a method.
     Direct { method: MethodId, entry_slot: u64 },
-    /// Through the vtable: receiver is args[0] (null-checked before).
+    /// Through the vtable: receiver is `args[0]` (null-checked before).
     Vtable { method: MethodId, offset: u32 },
-    /// Through an inline cache, else `Helper::ResolveInterface`; receiver is args[0] (null-checked before).
+    /// Through an inline cache, else `Helper::ResolveInterface`; receiver is `args[0]` (null-checked before).
     Interface { method: MethodId },
     /// `calli` of a managed function pointer (first of `args` is NOT the pointer).
     Pointer { target: Value },
     /// Unmanaged function pointer or known native address; lowering does no GC transition by itself.
     Native { target: Value },
-    /// Delegate invoke: args[0] is the delegate (null-checked before); calls [d+24] with [d+8] as `this`.
+    /// Delegate invoke: `args[0]` is the delegate (null-checked before); calls `[d+24]` with `[d+8]` as `this`.
     DelegateInvoke,
 }
 
