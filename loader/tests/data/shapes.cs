@@ -1,4 +1,5 @@
-// Source of shapes.dll: type system corner cases for tests/shapes.rs. Compile as a library.
+// csc: -lib
+// Source of shapes.dll: type system corner cases for tests/shapes.rs.
 using System;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;

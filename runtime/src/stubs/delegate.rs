@@ -11,12 +11,14 @@ use crate::thread::Thread;
 use corten_gc_hooks::barrier::store_ref;
 use corten_gc_hooks::object::ObjPtr;
 use corten_gc_hooks::scope::Local as Rooted;
+use corten_jit::abi::AbiSignature;
 use corten_jit::builder::FuncBuilder;
 use corten_jit::host_api::Signature;
 use corten_jit::ir::{BinOp, Callee, Cond, ConvOp, MemTy, Ty, Value};
 use corten_loader::{MethodDesc, MethodTable};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
+use std::sync::OnceLock;
 
 /// Field offsets of Delegate and MulticastDelegate.
 pub mod offsets {
@@ -141,7 +143,16 @@ fn arguments(b: &mut FuncBuilder, from: usize) -> Vec<Value> {
         .collect()
 }
 
-/// Stub of open static delegates: drops the delegate argument and calls `_methodPtrAux`.
+/// The shuffle of every signature whose arguments are all in registers: the target's integer arguments are one register
+/// lower (the delegate was the first), the others where they are. `mov rax, [rdi + 32]; mov rdi, rsi; mov rsi, rdx;
+/// mov rdx, rcx; mov rcx, r8; mov r8, r9; jmp rax`.
+const REGISTER_SHUFFLE: [u8; 21] = [
+    0x48, 0x8B, 0x47, 0x20, 0x48, 0x89, 0xF7, 0x48, 0x89, 0xD6, 0x48, 0x89, 0xCA, 0x4C, 0x89, 0xC1, 0x4D, 0x89, 0xC8,
+    0xFF, 0xE0,
+];
+const _: () = assert!(METHOD_PTR_AUX == 0x20);
+
+/// Stub of open static delegates: drops the delegate argument and goes to `_methodPtrAux`, leaving no frame.
 ///
 /// # Errors
 /// Compilation failures.
@@ -149,13 +160,18 @@ pub fn shuffle_stub(invoke: &'static MethodDesc) -> VmResult<usize> {
     cached(0, invoke, || {
         let mut b = builder(invoke, "DelegateShuffle")?;
         let sig = b.func.sig.clone();
+        let abi = AbiSignature::of(&sig, crate::engine::compiler_host()).map_err(host_error)?;
+        if abi.stack_bytes == 0 {
+            static SHARED: OnceLock<usize> = OnceLock::new();
+            return Ok(*SHARED.get_or_init(|| crate::engine::install_stub(&REGISTER_SHUFFLE)));
+        }
         let this = b.arg(0);
         let this = b.get(this);
         let target = b.load(MemTy::I64, this, METHOD_PTR_AUX as i32);
         let args = arguments(&mut b, 1);
         let ret = result_ty(&sig)?;
         let open = Signature { has_this: false, ..sig };
-        let v = b.call(Callee::Pointer { target }, open, args, ret, false);
+        let v = b.call(Callee::Pointer { target }, open, args, ret, true);
         b.ret(v);
         crate::engine::compile_stub(&b.finish())
     })
