@@ -40,6 +40,14 @@ fn all(project: &Project, steps: &mut Steps) -> Outcome {
     })?;
     steps.step("loom models", || loom(project))?;
     steps.step("fuzzing", || fuzz::fuzz(project))?;
+    steps.step("every method compiles", || {
+        call(
+            Command::new(&corten)
+                .arg("jit-all")
+                .arg(framework.join("System.Private.CoreLib.dll"))
+                .env("CORTEN_FRAMEWORK", &framework),
+        )
+    })?;
     steps.step("samples", || samples::check(project, &corten))?;
     steps.step("fixtures", || fixtures::fixtures(project, true))
 }
