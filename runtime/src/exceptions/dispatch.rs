@@ -15,7 +15,8 @@ use crate::thread::{Boundary, Thread};
 use corten_gc_hooks::HandleScope;
 use corten_gc_hooks::object::ObjPtr;
 use corten_gc_hooks::scope::Local;
-use corten_loader::TypeHandle;
+use corten_loader::{Module, TypeHandle};
+use corten_metadata::Token;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 static THROWN: AtomicU32 = AtomicU32::new(0);
@@ -160,10 +161,12 @@ fn find_handler(thread: &mut Thread, frame: &Frame, exception: &Local<'_>, build
     for handler in frame.handlers() {
         let taken = match frame.clause(handler.clause) {
             HandlerKind::Cleanup => false,
-            HandlerKind::Catch(class) => catches(exception.get(), class),
+            HandlerKind::Catch(class) => catches(seen_by(frame, exception.get()), class),
             HandlerKind::Filter(function) => {
                 builder.flush(thread, exception);
-                run_filter(thread, function, exception, frame.locals_base())
+                let scope = HandleScope::new(&mut thread.header);
+                let seen = scope.root(seen_by(frame, exception.get()));
+                run_filter(thread, function, &seen, frame.locals_base())
             }
         };
         if taken {
@@ -190,6 +193,38 @@ fn catches(exception: ObjPtr, class: usize) -> bool {
         (Some(a), Some(c)) if !class.is_interface() => a.is_or_derives_from(c),
         _ => corten_loader::can_cast_to(actual, class),
     }
+}
+
+/// What code of the frame's module sees: an object that is not an Exception travels wrapped, and modules without
+/// `[RuntimeCompatibility(WrapNonExceptionThrows = true)]` get the object itself (ECMA-335 III.4.31).
+fn seen_by(frame: &Frame, exception: ObjPtr) -> ObjPtr {
+    /// Offset of `RuntimeWrappedException._wrappedException`.
+    const WRAPPED: usize = 112;
+    // SAFETY: a live object; nothing here reaches a safepoint.
+    let actual = unsafe { crate::type_objects::type_of(exception) };
+    let is_wrapper = actual
+        .as_method_table()
+        .and_then(|mt| mt.class().definition())
+        .is_some_and(|d| d.is_corelib_type("System.Runtime.CompilerServices", "RuntimeWrappedException"));
+    if !is_wrapper || frame.method().is_none_or(|m| wraps(m.module())) {
+        return exception;
+    }
+    // SAFETY: the field of an object of that class.
+    unsafe { *(exception as *const u8).add(WRAPPED).cast::<ObjPtr>() }
+}
+
+/// Whether a module asks for wrapped exceptions; compilers of C# always do.
+fn wraps(module: &'static Module) -> bool {
+    const PROPERTY: &[u8] = b"WrapNonExceptionThrows\x01";
+    let metadata = module.metadata();
+    metadata
+        .find_attribute(
+            Token(0x2000_0001),
+            "System.Runtime.CompilerServices",
+            "RuntimeCompatibilityAttribute",
+        )
+        .and_then(|rid| metadata.custom_attribute(rid).ok())
+        .is_some_and(|row| row.value.windows(PROPERTY.len()).any(|w| w == PROPERTY))
 }
 
 /// Runs a filter on its live frame. What it throws is swallowed: the filter says no.
@@ -227,7 +262,7 @@ fn second_pass(
                         };
                     if is_target {
                         drop_records_left(thread, frame.fp, handler.clause, record);
-                        enter(context, &frame, handler.pad, exception, 0);
+                        enter(context, &frame, handler.pad, seen_by(&frame, exception), 0);
                     }
                     if frame.clause(handler.clause) == HandlerKind::Cleanup {
                         let record = keep_record(thread, record, target, frame.fp, handler.clause);
