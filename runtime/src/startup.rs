@@ -50,6 +50,8 @@ pub enum StartError {
 /// Before managed code runs: see [`StartError`].
 pub fn run(config: RuntimeConfig) -> Result<i32, StartError> {
     init(&config)?;
+    // Managed handlers take part in resolving assemblies only when a program runs.
+    crate::qcalls::reflection::load_context::install().map_err(|e| StartError::Engine(e.to_string()))?;
     let assembly = binder()?.load_from_path(&config.app, 0)?;
     let no_entry = || StartError::NoEntryPoint {
         path: config.app.display().to_string(),
@@ -89,6 +91,7 @@ fn binder() -> Result<&'static Binder, StartError> {
     Binder::get().ok_or_else(|| StartError::Engine("no binder".to_string()))
 }
 
+/// Sets the engine up for loading and compiling; runs no managed code.
 pub(crate) fn init(config: &RuntimeConfig) -> Result<(), StartError> {
     corten_loader::precode::set_prestub(crate::asm::prestub_thunk as *const () as usize);
     Heap::init(HeapConfig::from_environment()).map_err(|e| StartError::Engine(e.to_string()))?;
@@ -98,7 +101,6 @@ pub(crate) fn init(config: &RuntimeConfig) -> Result<(), StartError> {
         trusted_assemblies: config.tpa.iter().map(|(_, path)| path.clone()).collect(),
         ..BinderConfig::default()
     });
-    crate::qcalls::reflection::load_context::install().map_err(|e| StartError::Engine(e.to_string()))?;
     binder()?.load_core_library()?;
     WellKnown::init()?;
     crate::engine::init().map_err(StartError::Engine)?;

@@ -94,7 +94,10 @@ extern "C" fn get_activation_info(
             // CreateInstance of a Nullable is null: managed code supplies the allocator.
             return Ok(());
         }
-        ensure_initialized_for_allocation(mt)?;
+        // A constructor runs the type initialiser itself, so that its failure surfaces from the constructor call.
+        if mt.class().default_constructor().is_none() {
+            ensure_initialized_for_allocation(mt)?;
+        }
         put(allocate, allocator());
         put(argument, mt.address());
         match mt.class().default_constructor() {
@@ -147,7 +150,10 @@ extern "C" fn get_create_uninitialized_info(ty: QCallType, allocate: *mut usize,
         if let Some(inner) = mt.nullable_argument() {
             mt = table_of(inner)?;
         }
-        ensure_initialized_for_allocation(mt)?;
+        // A constructor runs the type initialiser itself, so that its failure surfaces from the constructor call.
+        if mt.class().default_constructor().is_none() {
+            ensure_initialized_for_allocation(mt)?;
+        }
         put(allocate, allocator());
         put(argument, mt.address());
         Ok(())
