@@ -438,7 +438,18 @@ impl Importer<'_, '_> {
         let dispatch = match self.eh.clauses[clause].dispatch {
             Some(block) => block,
             None => {
-                let protect = self.protect_at(self.body.clauses[clause].handler_offset);
+                // What protects the handler as a whole; a try block inside may begin where the handler does.
+                let handler = &self.body.clauses[clause];
+                let (start, end) = (handler.handler_offset, handler.handler_offset + handler.handler_length);
+                let at_start = self.protect_at(start);
+                let mut around = self.b.func.protects[at_start].clone();
+                around.retain(|c| {
+                    self.body
+                        .clauses
+                        .get(c.as_u32() as usize)
+                        .is_none_or(|o| o.try_offset <= start && o.try_offset + o.try_length >= end)
+                });
+                let protect = self.b.intern_protect(around);
                 self.b.set_protect(protect);
                 let block = self.b.create_block();
                 self.eh.clauses[clause].dispatch = Some(block);
