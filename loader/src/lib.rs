@@ -18,6 +18,7 @@ pub mod class;
 pub mod constrained;
 pub mod dispatch;
 pub mod dynamic;
+pub mod dynamic_module;
 pub mod element_type;
 pub mod error;
 pub mod field_desc;

@@ -29,7 +29,7 @@ pub(crate) fn make_fields(mt: &'static MethodTable) -> Result<Box<[FieldDesc]>> 
     };
     let md = class.module.metadata();
     let mut fields = Vec::with_capacity(def.field_rids().len());
-    for (index, rid) in def.field_rids().enumerate() {
+    for (index, rid) in def.field_rids().iter().copied().enumerate() {
         let row = md.field(rid).map_err(|e| class.module.bad_image(e))?;
         let kind = if !row.flags.contains(FieldAttributes::STATIC) {
             FieldKind::Instance

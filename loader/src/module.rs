@@ -2,7 +2,7 @@
 
 use std::sync::{
     Mutex, OnceLock, RwLock,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicPtr, AtomicUsize, Ordering},
 };
 
 use corten_metadata::{TableId, Token, UserString};
@@ -11,6 +11,7 @@ use rustc_hash::FxHashMap;
 use crate::{
     assembly::{Assembly, AssemblyName},
     binder::Binder,
+    dynamic_module::{Cells, DynamicScope},
     error::{LoadError, Result},
     field_desc::FieldDesc,
     method_desc::MethodDesc,
@@ -23,13 +24,14 @@ use crate::{
 
 /// A loaded module. Leaked; compared by address.
 pub struct Module {
-    metadata: corten_metadata::Module,
+    metadata: AtomicPtr<corten_metadata::Module>,
+    pub(crate) emit: OnceLock<&'static DynamicScope>,
     is_core: bool,
     assembly: OnceLock<&'static Assembly>,
-    typedefs: Box<[OnceLock<&'static TypeDefInfo>]>,
-    typical: Box<[AtomicUsize]>,
-    typerefs: Box<[OnceLock<&'static TypeDefInfo>]>,
-    assembly_refs: Box<[OnceLock<&'static Assembly>]>,
+    typedefs: Cells<OnceLock<&'static TypeDefInfo>>,
+    pub(crate) typical: Cells<AtomicUsize>,
+    typerefs: Cells<OnceLock<&'static TypeDefInfo>>,
+    pub(crate) assembly_refs: Cells<OnceLock<&'static Assembly>>,
     pub(crate) variables: Mutex<FxHashMap<u32, &'static TypeDesc>>,
     pub(crate) closed_types: RwLock<FxHashMap<u32, TypeHandle>>,
     pub(crate) closed_methods: RwLock<FxHashMap<u32, ResolvedMethod>>,
@@ -49,22 +51,19 @@ impl PartialEq for Module {
 impl Eq for Module {}
 impl std::fmt::Debug for Module {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.metadata.path())
+        f.write_str(self.current().path())
     }
-}
-
-fn cells<T: Default>(n: u32) -> Box<[T]> {
-    (0..=n).map(|_| T::default()).collect()
 }
 
 impl Module {
     pub(crate) fn new(metadata: corten_metadata::Module, is_core: bool) -> Self {
         Self {
-            typedefs: cells(metadata.row_count(TableId::TypeDef)),
-            typical: cells(metadata.row_count(TableId::TypeDef)),
-            typerefs: cells(metadata.row_count(TableId::TypeRef)),
-            assembly_refs: cells(metadata.row_count(TableId::AssemblyRef)),
-            metadata,
+            typedefs: Cells::new(metadata.row_count(TableId::TypeDef)),
+            typical: Cells::new(metadata.row_count(TableId::TypeDef)),
+            typerefs: Cells::new(metadata.row_count(TableId::TypeRef)),
+            assembly_refs: Cells::new(metadata.row_count(TableId::AssemblyRef)),
+            metadata: AtomicPtr::new(Box::into_raw(Box::new(metadata))),
+            emit: OnceLock::new(),
             is_core,
             assembly: OnceLock::new(),
             variables: Mutex::default(),
@@ -83,7 +82,23 @@ impl Module {
 
     /// The metadata reader.
     pub fn metadata(&'static self) -> &'static corten_metadata::Module {
-        &self.metadata
+        self.current()
+    }
+
+    fn current(&self) -> &'static corten_metadata::Module {
+        // SAFETY: leaked by `new` and `replace_metadata`.
+        unsafe { &*self.metadata.load(Ordering::Acquire) }
+    }
+
+    /// Makes a later state of a dynamic module's metadata visible. The former one stays readable.
+    pub(crate) fn replace_metadata(&self, metadata: corten_metadata::Module) {
+        self.metadata
+            .store(Box::into_raw(Box::new(metadata)), Ordering::Release);
+    }
+
+    /// What reflection emit has defined, in modules made by it.
+    pub fn dynamic_scope(&self) -> Option<&'static DynamicScope> {
+        self.emit.get().copied()
     }
 
     /// The assembly (set right after construction).
@@ -94,7 +109,7 @@ impl Module {
     /// Display name of the assembly, for messages.
     pub fn assembly_display_name(&self) -> String {
         self.assembly()
-            .map_or_else(|| self.metadata.path().to_owned(), Assembly::display_name)
+            .map_or_else(|| self.current().path().to_owned(), Assembly::display_name)
     }
 
     /// Whether this is System.Private.CoreLib.
@@ -104,13 +119,13 @@ impl Module {
 
     /// Module file name from its metadata.
     pub fn name(&'static self) -> &'static str {
-        self.metadata.module_row().map_or("", |r| r.name)
+        self.current().module_row().map_or("", |r| r.name)
     }
 
     /// A BadImageFormat error about this module.
     pub fn bad_image(&self, reason: impl std::fmt::Display) -> LoadError {
         LoadError::BadImageFormat {
-            name: self.metadata.path().to_owned(),
+            name: self.current().path().to_owned(),
             reason: reason.to_string(),
         }
     }
@@ -135,6 +150,9 @@ impl Module {
         let _depth =
             crate::type_loader::Depth::enter(|| self.bad_image("base classes nest too deeply or form a cycle"))?;
         let info = TypeDefInfo::read(self, rid)?;
+        if self.dynamic_scope().is_some_and(|s| !s.is_created(rid)) {
+            return Ok(Box::leak(Box::new(info)));
+        }
         Ok(cell.get_or_init(|| Box::leak(Box::new(info))))
     }
 
@@ -154,11 +172,14 @@ impl Module {
                     return Ok(d);
                 }
                 let d = self.resolve_type_ref(token.rid(), 0)?;
+                if d.module().dynamic_scope().is_some_and(|s| !s.is_created(d.rid())) {
+                    return Ok(d);
+                }
                 Ok(cell.get_or_init(|| d))
             }
             Some(TableId::TypeSpec) => {
                 let blob = self
-                    .metadata
+                    .current()
                     .type_spec(token.rid())
                     .map_err(|e| self.bad_image(e))?
                     .signature;
@@ -172,7 +193,7 @@ impl Module {
     }
 
     fn resolve_type_ref(&'static self, rid: u32, depth: u32) -> Result<&'static TypeDefInfo> {
-        let row = self.metadata.type_ref(rid).map_err(|e| self.bad_image(e))?;
+        let row = self.current().type_ref(rid).map_err(|e| self.bad_image(e))?;
         let missing = |assembly: String| LoadError::TypeLoad {
             type_name: if row.namespace.is_empty() {
                 row.name.to_owned()
@@ -191,7 +212,7 @@ impl Module {
                 .ok_or_else(|| missing(self.assembly_display_name()));
         }
         match row.resolution_scope.table() {
-            Some(TableId::Module) => match self.metadata.find_type_def(row.namespace, row.name) {
+            Some(TableId::Module) => match self.current().find_type_def(row.namespace, row.name) {
                 Some(rid) => self.type_def(rid),
                 None => Err(missing(self.assembly_display_name())),
             },
@@ -203,7 +224,7 @@ impl Module {
             }
             Some(TableId::TypeRef) if depth < 64 => {
                 let outer_rid = row.resolution_scope.rid();
-                let outer = match self.typerefs.get(outer_rid as usize).and_then(OnceLock::get) {
+                let outer = match self.typerefs.get(outer_rid as usize).and_then(|c| c.get()) {
                     Some(d) => *d,
                     None => self.resolve_type_ref(outer_rid, depth + 1)?,
                 };
@@ -224,7 +245,7 @@ impl Module {
     /// # Errors
     /// BadImageFormat.
     pub fn find_nested(&'static self, outer: u32, name: &str) -> Result<Option<&'static TypeDefInfo>> {
-        match self.metadata.find_nested_type(outer, name) {
+        match self.current().find_nested_type(outer, name) {
             Some(rid) => self.type_def(rid).map(Some),
             None => Ok(None),
         }
@@ -235,7 +256,7 @@ impl Module {
     /// # Errors
     /// BadImageFormat.
     pub fn assembly_ref_name(&'static self, rid: u32) -> Result<AssemblyName> {
-        let row = self.metadata.assembly_ref(rid).map_err(|e| self.bad_image(e))?;
+        let row = self.current().assembly_ref(rid).map_err(|e| self.bad_image(e))?;
         let key = row.public_key_or_token;
         Ok(AssemblyName {
             name: row.name.to_owned(),
@@ -295,6 +316,9 @@ impl Module {
             return Ok(unsafe { &*(p as *const MethodTable) });
         }
         let def = self.type_def(rid)?;
+        if rid != 1 && self.dynamic_scope().is_some_and(|s| !s.is_created(rid)) {
+            return Err(def.type_load("The type has not been created yet"));
+        }
         let args = crate::generics::own_variables(self, def.token())?;
         let mt = crate::type_loader::allocate(def, args)?;
         cell.store(mt.address(), Ordering::Release);
@@ -307,7 +331,7 @@ impl Module {
     /// Any load error of the owner.
     pub fn typical_method(&'static self, rid: u32) -> Result<&'static MethodDesc> {
         let owner = self
-            .metadata
+            .current()
             .owner_of_method(rid)
             .ok_or_else(|| self.bad_image(format!("MethodDef {rid} has no owner")))?;
         let mt = self.typical_allocated(owner)?;
@@ -323,7 +347,7 @@ impl Module {
     /// # Errors
     /// BadImageFormat.
     pub fn user_string(&'static self, token: Token) -> Result<UserString<'static>> {
-        self.metadata.user_string(token).map_err(|e| self.bad_image(e))
+        self.current().user_string(token).map_err(|e| self.bad_image(e))
     }
 
     /// The global type `<Module>`.

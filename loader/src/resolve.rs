@@ -376,10 +376,10 @@ impl Module {
                     .owner_of_field(token.rid())
                     .ok_or_else(|| self.bad_image("field without owner"))?;
                 let mt = self.typical_type(owner)?;
-                let first = self.type_def(owner)?.field_rids().start;
+                let rids = self.type_def(owner)?.field_rids();
                 let f = mt
                     .fields()
-                    .get((token.rid() - first) as usize)
+                    .get(rids.iter().position(|r| *r == token.rid()).unwrap_or(usize::MAX))
                     .ok_or_else(|| self.bad_image("no such field"))?;
                 write(&self.closed_fields).insert(token.0, f);
                 return Ok(f);

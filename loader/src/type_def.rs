@@ -75,8 +75,8 @@ pub struct TypeDefInfo {
     is_byref_like: bool,
     is_intrinsic: bool,
     inline_array: Option<u32>,
-    fields: Range<u32>,
-    first_method: u32,
+    fields: Box<[u32]>,
+    method_rids: Box<[u32]>,
     methods: Box<[MethodRow]>,
     cctor: Option<u32>,
     default_ctor: Option<u32>,
@@ -91,7 +91,8 @@ impl std::fmt::Debug for TypeDefInfo {
 
 impl PartialEq for TypeDefInfo {
     fn eq(&self, other: &Self) -> bool {
-        std::ptr::eq(self, other)
+        // Not the address: the definition of a type that reflection emit has not finished is read anew each time.
+        self.rid == other.rid && self.module == other.module
     }
 }
 impl Eq for TypeDefInfo {}
@@ -163,7 +164,8 @@ impl TypeDefInfo {
 
         let mut methods = Vec::with_capacity(row.method_list.len());
         let (mut cctor, mut default_ctor) = (None, None);
-        for m in row.method_list.clone() {
+        let method_rids: Box<[u32]> = md.list_rows(TableId::MethodDef, row.method_list.clone()).collect();
+        for &m in &method_rids {
             let r = md.method_def(m).map_err(bad)?;
             if r.flags.contains(MethodAttributes::RT_SPECIAL_NAME) {
                 // A signature without parameters: convention, count 0.
@@ -200,8 +202,8 @@ impl TypeDefInfo {
             is_byref_like,
             is_intrinsic,
             inline_array,
-            fields: row.field_list,
-            first_method: row.method_list.start,
+            fields: md.list_rows(TableId::Field, row.field_list).collect(),
+            method_rids,
             methods: methods.into(),
             cctor,
             default_ctor,
@@ -290,8 +292,8 @@ impl TypeDefInfo {
         self.inline_array
     }
     /// Field rows.
-    pub fn field_rids(&self) -> Range<u32> {
-        self.fields.clone()
+    pub fn field_rids(&self) -> &[u32] {
+        &self.fields
     }
     /// Methods in metadata order.
     pub fn methods(&self) -> &[MethodRow] {
@@ -299,12 +301,16 @@ impl TypeDefInfo {
     }
     /// MethodDef row of method `index`.
     pub fn method_rid(&self, index: usize) -> u32 {
-        self.first_method + index as u32
+        self.method_rids.get(index).copied().unwrap_or(0)
     }
     /// Index of a MethodDef row among this type's methods.
     pub fn method_index(&self, rid: u32) -> Option<usize> {
-        let i = rid.checked_sub(self.first_method)? as usize;
-        (i < self.methods.len()).then_some(i)
+        // Rows of a type follow each other, except in modules of reflection emit.
+        let i = rid.checked_sub(*self.method_rids.first()?)? as usize;
+        if self.method_rids.get(i) == Some(&rid) {
+            return Some(i);
+        }
+        self.method_rids.iter().position(|r| *r == rid)
     }
     /// Row of the static constructor.
     pub fn cctor_rid(&self) -> Option<u32> {
@@ -368,7 +374,7 @@ fn read_parent(module: &'static Module, token: Token) -> Result<ParentRef> {
 
 fn enum_underlying(module: &'static Module, fields: Range<u32>) -> Result<ElementType> {
     use corten_metadata::FieldAttributes;
-    for f in fields {
+    for f in module.metadata().list_rows(TableId::Field, fields) {
         let row = module.metadata().field(f).map_err(|e| module.bad_image(e))?;
         if !row.flags.contains(FieldAttributes::STATIC) {
             let sig = corten_metadata::sig::parse_field(row.signature).map_err(|e| module.bad_image(e))?;

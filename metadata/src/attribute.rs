@@ -510,7 +510,7 @@ impl Module {
     /// Underlying type of an enum defined in this module; none for other types.
     pub fn enum_underlying_type(&self, typedef_rid: u32) -> Option<Primitive> {
         let fields = self.type_def(typedef_rid).ok()?.field_list;
-        for rid in fields {
+        for rid in self.list_rows(crate::token::TableId::Field, fields) {
             let field = self.field(rid).ok()?;
             if !field.flags.contains(FieldAttributes::STATIC) {
                 return Primitive::of(sig::parse_field(field.signature).ok()?.strip_modifiers());

@@ -65,6 +65,7 @@ pub mod tables;
 pub mod testing;
 pub mod token;
 pub mod visit;
+pub mod writer;
 
 pub use body::{EhClause, EhKind, MethodBody};
 pub use error::{Error, Fault, Result};

@@ -249,6 +249,31 @@ impl Module {
         self.event_map(map).ok().map(|r| r.parent)
     }
 
+    /// Rows of `target` at the positions of one of its lists. Positions are row numbers, except in images with
+    /// indirection tables (ECMA-335 II.22.16 and after leave these out of conforming files).
+    pub fn list_rows(&self, target: TableId, positions: Range<u32>) -> impl Iterator<Item = u32> + '_ {
+        let pointers = pointer_table(target).filter(|p| self.row_count(*p) != 0);
+        positions.map(move |at| match pointers {
+            Some(table) => self.pointer(table, at).unwrap_or(at),
+            None => at,
+        })
+    }
+
+    fn pointer(&self, table: TableId, at: u32) -> Option<u32> {
+        self.metadata
+            .tables
+            .row(self.image_bytes(), table, at)
+            .map(|r| r.cell(0))
+    }
+
+    fn list_position(&self, target: TableId, item: u32) -> Option<u32> {
+        let pointers = pointer_table(target).filter(|p| self.row_count(*p) != 0);
+        match pointers {
+            Some(table) => (1..=self.row_count(table)).find(|at| self.pointer(table, *at) == Some(item)),
+            None => Some(item),
+        }
+    }
+
     /// The row of `table` whose list `column` contains `item`.
     fn list_owner(&self, table: TableId, column: usize, item: u32) -> Option<u32> {
         let Column::List(target) = schema::columns(table)[column].1 else {
@@ -257,6 +282,7 @@ impl Module {
         if item == 0 || item > self.row_count(target) {
             return None;
         }
+        let item = self.list_position(target, item)?;
         let file = self.image_bytes();
         let start = |rid| {
             self.metadata
@@ -412,6 +438,18 @@ impl Module {
         let mut rows = self.custom_attributes(parent);
         rows.find(|rid| self.attribute_type_name(*rid).is_ok_and(|n| n == (namespace, name)))
     }
+}
+
+/// The indirection table of a list's target.
+fn pointer_table(target: TableId) -> Option<TableId> {
+    Some(match target {
+        TableId::Field => TableId::FieldPtr,
+        TableId::MethodDef => TableId::MethodPtr,
+        TableId::Param => TableId::ParamPtr,
+        TableId::Event => TableId::EventPtr,
+        TableId::Property => TableId::PropertyPtr,
+        _ => return None,
+    })
 }
 
 /// First row of `rows` for which `before` is false; `before` must be true for a prefix only.

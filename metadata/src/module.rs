@@ -31,15 +31,20 @@ impl Module {
     /// [`Error::Io`] if it cannot be mapped, [`Error::BadImage`] if its headers are malformed or it is not managed,
     /// [`Error::Unsupported`] for edit-and-continue and uncompressed images.
     pub fn open(path: &Path) -> Result<Module> {
-        Module::new(Image::open(path)?, path.display().to_string())
+        Module::new(Image::open(path)?, path.display().to_string(), false)
     }
 
     /// Opens an image in memory. `name` is what [`Module::path`] reports. Errors as for [`Module::open`].
     pub fn from_bytes(bytes: impl Into<Vec<u8>>, name: &str) -> Result<Module> {
-        Module::new(Image::Owned(bytes.into()), name.to_owned())
+        Module::new(Image::Owned(bytes.into()), name.to_owned(), false)
     }
 
-    fn new(image: Image, path: String) -> Result<Module> {
+    /// Opens an image that [`crate::writer::Writer`] made; unlike files it may have indirection tables.
+    pub(crate) fn from_writer(bytes: Vec<u8>, name: &str) -> Result<Module> {
+        Module::new(Image::Owned(bytes), name.to_owned(), true)
+    }
+
+    fn new(image: Image, path: String, indirect: bool) -> Result<Module> {
         let pe = Pe::parse(image)?;
         let dir = pe.metadata_directory();
         let header = pe.cli_header_offset() + 8;
@@ -57,7 +62,7 @@ impl Module {
             .tables
             .clone()
             .ok_or_else(|| Error::bad(Fault::MissingStream("#~"), start))?;
-        let tables = Tables::parse(file, place, &[0; TABLE_SLOTS])?;
+        let tables = Tables::parse(file, place, &[0; TABLE_SLOTS], indirect)?;
         if tables.rows(TableId::Module) != 1 {
             let fault = Fault::Value {
                 field: "rows of table Module",

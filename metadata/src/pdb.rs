@@ -90,7 +90,7 @@ impl PortablePdb {
                 at += 4;
             }
         }
-        let tables = Tables::parse(file, tables_place, &rows)?;
+        let tables = Tables::parse(file, tables_place, &rows, false)?;
         Ok(PortablePdb {
             image,
             metadata: Metadata { streams, tables },

@@ -13,13 +13,13 @@ pub(super) fn place(
 ) -> Result<(Placed, bool)> {
     let pack = if pack == 0 { 64 } else { pack };
     let md = def.module().metadata();
-    let first = def.field_rids().start;
+    let rids = def.field_rids();
     let mut offsets = Vec::with_capacity(inputs.len());
     let mut end = base;
     let mut largest = 1;
     for f in inputs {
         let declared = md
-            .field_offset(first + f.index as u32)
+            .field_offset(rids.get(usize::from(f.index)).copied().unwrap_or(0))
             .ok_or_else(|| def.type_load("a field of an explicit layout has no offset"))?;
         let at = u64::from(base) + u64::from(declared);
         if at + u64::from(f.size) > super::MAX_SIZE {

@@ -45,7 +45,7 @@ fn definition(def: &'static TypeDefInfo, args: &[u32], depth: u32) -> Result<u32
     let module = def.module();
     let md = module.metadata();
     let mut total: u32 = 0;
-    for rid in def.field_rids() {
+    for &rid in def.field_rids() {
         let row = md.field(rid).map_err(|e| module.bad_image(e))?;
         if row.flags.contains(FieldAttributes::STATIC) {
             continue;

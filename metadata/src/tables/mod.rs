@@ -148,7 +148,12 @@ pub(crate) struct Tables {
 impl Tables {
     /// Parses the stream at `place` of `file`. `foreign_rows` are row counts of another image's tables that this
     /// stream refers to (portable PDB); all zero otherwise.
-    pub(crate) fn parse(file: &[u8], place: Range<usize>, foreign_rows: &[u32; TABLE_SLOTS]) -> Result<Tables> {
+    pub(crate) fn parse(
+        file: &[u8],
+        place: Range<usize>,
+        foreign_rows: &[u32; TABLE_SLOTS],
+        indirect: bool,
+    ) -> Result<Tables> {
         let base = place.start;
         let short = |at: usize| Error::bad(Fault::Truncated("table stream"), base + at);
         let s = file.get(place).ok_or_else(|| short(0))?;
@@ -192,7 +197,7 @@ impl Tables {
                 };
                 return Err(Error::bad(fault, base + at));
             }
-            if rows != 0 {
+            if rows != 0 && !indirect {
                 reject_unsupported_table(table, base + at)?;
             }
             layouts[number].rows = rows;

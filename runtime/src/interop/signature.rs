@@ -162,7 +162,8 @@ fn declared(md: &'static MethodDesc, count: usize) -> VmResult<Vec<Declared>> {
     }
     let metadata = md.module().metadata();
     let bad = |e: corten_metadata::Error| Raise::new(ExceptionKind::BadImageFormat, e.to_string());
-    for rid in metadata.method_def(md.token().rid()).map_err(bad)?.param_list {
+    let params = metadata.method_def(md.token().rid()).map_err(bad)?.param_list;
+    for rid in metadata.list_rows(TableId::Param, params) {
         let row = metadata.param(rid).map_err(bad)?;
         if let Some(d) = out.get_mut(usize::from(row.sequence)) {
             d.flags = row.flags;

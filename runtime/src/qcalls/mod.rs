@@ -7,6 +7,7 @@
 use rustc_hash::FxHashMap;
 use std::sync::OnceLock;
 
+pub mod emit;
 pub mod environment;
 pub mod events;
 pub mod gc;
@@ -45,6 +46,8 @@ macro_rules! qcall_table {
 /// Every table.
 fn tables() -> Vec<&'static [QCall]> {
     let mut all: Vec<&'static [QCall]> = vec![
+        emit::members::TABLE,
+        emit::types::TABLE,
         environment::TABLE,
         events::TABLE,
         gc::TABLE,

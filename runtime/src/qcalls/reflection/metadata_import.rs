@@ -10,7 +10,12 @@ use corten_metadata::{Module as Metadata, TableId, Token};
 /// Tokens of `table` that belong to `parent`.
 fn children(m: &'static Metadata, table: TableId, parent: Token) -> Vec<Token> {
     let rid = parent.rid();
-    let tokens = |rids: std::ops::Range<u32>| rids.map(|r| Token::new(table, r)).collect::<Vec<_>>();
+    // Positions equal rows for tables without lists.
+    let tokens = |rids: std::ops::Range<u32>| {
+        m.list_rows(table, rids)
+            .map(|r| Token::new(table, r))
+            .collect::<Vec<_>>()
+    };
     let is_type = parent.is(TableId::TypeDef);
     match table {
         TableId::TypeDef if is_type => m.nested_types(rid).into_iter().map(|r| Token::new(table, r)).collect(),
