@@ -1,8 +1,9 @@
 //! When to compile what. Knows no IL and no code generator: it is generic over a [`Compiler`].
 //!
-//! What is here now is the first half of a method's life: many threads may ask for the code of a method at the same time,
-//! one compiles it, the others wait and get the same code ([`CodeTable`]). Call counting, patchpoints, the background
-//! queue and profiles come with tier 1.
+//! A method's first code: many threads may ask for it at the same time, one compiles it, the others wait and get the same
+//! code ([`CodeTable`]). Its second: code that was called often is queued, compiled in the background once the program has
+//! been quiet, and published ([`Promotion`], with the switches of [`Config`]). The engine does not drive [`Promotion`] yet;
+//! patchpoints and profiles do not exist.
 //!
 //! ```
 //! use corten_tiering::{CodeTable, Compiler, Tier};
@@ -22,9 +23,13 @@
 #![forbid(unsafe_code)]
 
 mod code_table;
+mod config;
+mod promotion;
 pub mod sync;
 
 pub use code_table::CodeTable;
+pub use config::Config;
+pub use promotion::{Promotion, Publisher, Reached, Step};
 
 /// How much work goes into code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]

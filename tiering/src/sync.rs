@@ -1,6 +1,6 @@
 //! The primitives of this crate: std's, or loom's in model checking builds (`--cfg loom`).
 
 #[cfg(loom)]
-pub use loom::sync::{Condvar, Mutex};
+pub use loom::sync::{Condvar, Mutex, MutexGuard};
 #[cfg(not(loom))]
-pub use std::sync::{Condvar, Mutex};
+pub use std::sync::{Condvar, Mutex, MutexGuard};

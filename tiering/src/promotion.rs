@@ -1,0 +1,279 @@
+//! From Tier 0 to Tier 1: who is queued, when the queue is served, whose code callers see.
+
+use crate::sync::{Mutex, MutexGuard};
+use crate::{Compiler, Config, Tier};
+use std::collections::{HashMap, VecDeque};
+
+/// Makes code visible to callers.
+pub trait Publisher: Compiler {
+    /// Later calls of `method` go to `code`. Called under the lock of [`Promotion`]: must not call back into it, nor run
+    /// managed code.
+    fn publish(&self, method: Self::Method, code: Self::Code, tier: Tier);
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    /// Runs Tier-0 code that counts its calls.
+    Tier0,
+    /// Waits for a background thread.
+    Queued,
+    /// A background thread compiles it.
+    Compiling,
+    /// Runs optimised code.
+    Tier1,
+    /// The optimising compiler refused it: it stays at Tier 0 for good.
+    Refused,
+}
+
+struct Inner<M> {
+    states: HashMap<M, State>,
+    queue: VecDeque<M>,
+    /// Milliseconds; nothing is promoted before.
+    quiet_at: u64,
+    worker: bool,
+    stopped: bool,
+}
+
+/// What a call of [`Promotion::threshold_reached`] did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reached {
+    /// Queued, on its way or done before; or not at Tier 0.
+    Known,
+    /// Queued, a background thread will see it.
+    Queued,
+    /// Queued, and the caller must start a background thread, which calls [`Promotion::step`] until it answers
+    /// [`Step::Ended`].
+    StartWorker,
+}
+
+/// What a background thread does next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// One method was dealt with.
+    Worked,
+    /// Come back after so many milliseconds (new Tier-0 code restarted the quiet period).
+    Wait(u64),
+    /// The queue is empty.
+    Idle,
+    /// The thread ends; the next queued method starts another.
+    Ended,
+}
+
+/// Methods on their way to Tier 1.
+///
+/// The caller supplies the time, in milliseconds of any monotonic clock, and the threads.
+///
+/// Invariants: a method is queued at most once in its life; the tier that callers see never falls (a thread that is late
+/// with Tier-0 code cannot replace Tier-1 code); a queued method always has a background thread, running or requested by
+/// [`Reached::StartWorker`].
+pub struct Promotion<T: Publisher> {
+    target: T,
+    config: Config,
+    inner: Mutex<Inner<T::Method>>,
+}
+
+impl<T: Publisher> Promotion<T> {
+    /// Nothing known yet.
+    pub fn new(target: T, config: Config) -> Self {
+        Promotion {
+            target,
+            config,
+            inner: Mutex::new(Inner {
+                states: HashMap::new(),
+                queue: VecDeque::new(),
+                quiet_at: 0,
+                worker: false,
+                stopped: false,
+            }),
+        }
+    }
+
+    /// The compiler and publisher.
+    pub fn target(&self) -> &T {
+        &self.target
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner<T::Method>> {
+        match self.inner.lock() {
+            Ok(inner) => inner,
+            Err(poisoned) => poisoned.into_inner(),
+        }
+    }
+
+    /// The tier a first compilation uses. `eligible` is false for methods that are never tiered (dynamic methods,
+    /// AggressiveOptimization), `loops` says whether the IL has backward branches.
+    pub fn first_tier(&self, eligible: bool, loops: bool) -> Tier {
+        let c = &self.config;
+        if c.enabled && c.quick_jit && eligible && (c.quick_jit_for_loops || !loops) {
+            Tier::Tier0
+        } else {
+            Tier::Tier1
+        }
+    }
+
+    /// Publishes the code of a first compilation, unless optimised code is out already. A new method at Tier 0 restarts the
+    /// quiet period.
+    pub fn publish_first(&self, method: T::Method, code: T::Code, tier: Tier, now: u64) {
+        let mut inner = self.lock();
+        let state = match tier {
+            Tier::Tier0 => State::Tier0,
+            Tier::Tier1 => State::Tier1,
+        };
+        match inner.states.get(&method) {
+            Some(State::Tier1) => return,
+            Some(_) if tier == Tier::Tier0 => {}
+            known => {
+                if known.is_none() && tier == Tier::Tier0 {
+                    let quiet = u64::try_from(self.config.quiet_period.as_millis()).unwrap_or(u64::MAX);
+                    inner.quiet_at = inner.quiet_at.max(now.saturating_add(quiet));
+                }
+                inner.states.insert(method, state);
+            }
+        }
+        self.target.publish(method, code, tier);
+    }
+
+    /// Tier-0 code counted down to zero. Any number of threads may report the same method.
+    pub fn threshold_reached(&self, method: T::Method) -> Reached {
+        let mut inner = self.lock();
+        if inner.stopped || inner.states.get(&method) != Some(&State::Tier0) {
+            return Reached::Known;
+        }
+        inner.states.insert(method, State::Queued);
+        inner.queue.push_back(method);
+        if std::mem::replace(&mut inner.worker, true) {
+            Reached::Queued
+        } else {
+            Reached::StartWorker
+        }
+    }
+
+    /// One step of a background thread. `expired`: it has been idle for [`Config::worker_timeout`] and wants to end.
+    pub fn step(&self, now: u64, expired: bool) -> Step {
+        let method = {
+            let mut inner = self.lock();
+            if inner.stopped || (expired && inner.queue.is_empty()) {
+                inner.worker = false;
+                return Step::Ended;
+            }
+            if inner.queue.is_empty() {
+                return Step::Idle;
+            }
+            if now < inner.quiet_at {
+                return Step::Wait(inner.quiet_at - now);
+            }
+            let Some(method) = inner.queue.pop_front() else {
+                return Step::Idle;
+            };
+            if inner.states.get(&method) != Some(&State::Queued) {
+                return Step::Worked;
+            }
+            inner.states.insert(method, State::Compiling);
+            method
+        };
+        // If the compiler unwinds, the method stays marked and at Tier 0.
+        let result = self.target.compile(method, Tier::Tier1);
+        let mut inner = self.lock();
+        match result {
+            Ok(code) => {
+                inner.states.insert(method, State::Tier1);
+                self.target.publish(method, code, Tier::Tier1);
+            }
+            Err(_) => {
+                inner.states.insert(method, State::Refused);
+            }
+        }
+        Step::Worked
+    }
+
+    /// Ends background work: at process exit.
+    pub fn stop(&self) {
+        let mut inner = self.lock();
+        inner.stopped = true;
+        inner.queue.clear();
+    }
+
+    /// Methods that wait for a background thread.
+    pub fn queue_length(&self) -> usize {
+        self.lock().queue.len()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+
+    #[derive(Default)]
+    struct Log(RefCell<Vec<(u32, Tier)>>);
+    impl Compiler for Log {
+        type Method = u32;
+        type Code = ();
+        type Error = ();
+        fn compile(&self, method: u32, _: Tier) -> Result<(), ()> {
+            if method == 13 { Err(()) } else { Ok(()) }
+        }
+    }
+    impl Publisher for Log {
+        fn publish(&self, method: u32, (): (), tier: Tier) {
+            self.0.borrow_mut().push((method, tier));
+        }
+    }
+
+    #[test]
+    fn a_hot_method_is_promoted_once_and_after_the_quiet_period() {
+        let p = Promotion::new(Log::default(), Config::default());
+        assert_eq!(p.threshold_reached(1), Reached::Known);
+        p.publish_first(1, (), Tier::Tier0, 1000);
+        assert_eq!(p.threshold_reached(1), Reached::StartWorker);
+        assert_eq!(p.threshold_reached(1), Reached::Known);
+        assert_eq!(p.step(1050, false), Step::Wait(50));
+        p.publish_first(2, (), Tier::Tier0, 1060);
+        assert_eq!(p.threshold_reached(2), Reached::Queued);
+        assert_eq!(p.step(1100, false), Step::Wait(60));
+        assert_eq!(p.step(1160, false), Step::Worked);
+        assert_eq!(p.step(1160, true), Step::Worked);
+        assert_eq!(p.step(1160, false), Step::Idle);
+        assert_eq!(p.step(1160, true), Step::Ended);
+        // Late Tier-0 code does not replace the better one.
+        p.publish_first(1, (), Tier::Tier0, 1170);
+        let expected = [(1, Tier::Tier0), (2, Tier::Tier0), (1, Tier::Tier1), (2, Tier::Tier1)];
+        assert_eq!(*p.target().0.borrow(), expected);
+    }
+
+    #[test]
+    fn a_refused_method_stays_where_it_is() {
+        let p = Promotion::new(Log::default(), Config::default());
+        p.publish_first(13, (), Tier::Tier0, 0);
+        assert_eq!(p.threshold_reached(13), Reached::StartWorker);
+        assert_eq!(p.step(100, false), Step::Worked);
+        assert_eq!(p.threshold_reached(13), Reached::Known);
+        assert_eq!(*p.target().0.borrow(), [(13, Tier::Tier0)]);
+    }
+
+    #[test]
+    fn switches_choose_the_first_tier() {
+        let with = |name: &'static str, eligible, loops| {
+            let config = Config::read(|n| (n == name).then(|| "0".to_string()));
+            Promotion::new(Log::default(), config).first_tier(eligible, loops)
+        };
+        assert_eq!(with("", true, true), Tier::Tier0);
+        assert_eq!(with("", false, false), Tier::Tier1);
+        assert_eq!(with("DOTNET_TieredCompilation", true, false), Tier::Tier1);
+        assert_eq!(with("DOTNET_TC_QuickJit", true, false), Tier::Tier1);
+        assert_eq!(with("DOTNET_TC_QuickJitForLoops", true, false), Tier::Tier0);
+        assert_eq!(with("DOTNET_TC_QuickJitForLoops", true, true), Tier::Tier1);
+    }
+
+    #[test]
+    fn nothing_starts_after_the_end() {
+        let p = Promotion::new(Log::default(), Config::default());
+        p.publish_first(1, (), Tier::Tier0, 0);
+        p.publish_first(2, (), Tier::Tier0, 0);
+        assert_eq!(p.threshold_reached(1), Reached::StartWorker);
+        p.stop();
+        assert_eq!(p.queue_length(), 0);
+        assert_eq!(p.threshold_reached(2), Reached::Known);
+        assert_eq!(p.step(1000, false), Step::Ended);
+    }
+}
