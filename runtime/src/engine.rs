@@ -100,11 +100,11 @@ pub fn install_stub(code: &[u8]) -> usize {
     }
 }
 
-/// Imports and compiles the IL of a method at Tier 0 and installs the code. Preemptive mode.
+/// Imports and compiles the IL of a method at a tier and installs the code. Preemptive mode.
 ///
 /// # Errors
 /// InvalidProgramException for malformed IL, other load errors as their exceptions.
-pub fn compile_il(md: &'static MethodDesc) -> VmResult<usize> {
+pub fn compile_il(md: &'static MethodDesc, tier: Tier) -> VmResult<usize> {
     let e = engine();
     let start = Instant::now();
     let func = importer::import(&e.host, method_id(md), &importer::ImportOptions::default())
@@ -114,7 +114,7 @@ pub fn compile_il(md: &'static MethodDesc) -> VmResult<usize> {
     {
         eprintln!("{}", corten_jit::ir_print::print(&func));
     }
-    let code = install(e, &func, md.display_name())?;
+    let code = install(e, &func, md.display_name(), tier)?;
     STATS.methods.fetch_add(1, Ordering::Relaxed);
     STATS
         .nanoseconds
@@ -154,11 +154,11 @@ fn import_error(host: &EngineHost, md: &'static MethodDesc, e: ImportError) -> R
 /// NotSupportedException if the compiler refuses it.
 pub fn compile_stub(func: &Func) -> VmResult<usize> {
     STATS.stubs.fetch_add(1, Ordering::Relaxed);
-    install(engine(), func, func.name.clone())
+    install(engine(), func, func.name.clone(), Tier::Tier0)
 }
 
-fn install(e: &Engine, func: &Func, name: String) -> VmResult<usize> {
-    let info = e.jit.compile_and_install(func, &e.host, Tier::Tier0).map_err(|err| {
+fn install(e: &Engine, func: &Func, name: String, tier: Tier) -> VmResult<usize> {
+    let info = e.jit.compile_and_install(func, &e.host, tier).map_err(|err| {
         let kind = match err {
             CompileError::Memory { .. } => ExceptionKind::OutOfMemory,
             _ => ExceptionKind::InvalidProgram,

@@ -4,7 +4,7 @@ use crate::asm::PrestubRegisters;
 use crate::error::{ExceptionKind, Raise, VmResult};
 use crate::thread::{PrestubFrame, Thread};
 use corten_loader::{MethodDesc, MethodKind};
-use corten_tiering::{CodeTable, Compiler, Tier};
+use corten_tiering::{CodeTable, Compiler, Config, Tier};
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 
@@ -78,9 +78,24 @@ pub fn code_of(md: &'static MethodDesc) -> VmResult<usize> {
         return Ok(known as usize);
     }
     static TABLE: OnceLock<CodeTable<EngineCompiler>> = OnceLock::new();
-    let code = TABLE.get_or_init(|| CodeTable::new(EngineCompiler)).code_of(md)?;
+    let code = TABLE
+        .get_or_init(|| CodeTable::new(EngineCompiler))
+        .code_of(md, first_tier())?;
     md.code_versions.store(code as *mut (), Ordering::Release);
     Ok(code)
+}
+
+/// The tier of first compilations: Tier 0, or Tier 1 if tiering is off.
+fn first_tier() -> Tier {
+    static TIER: OnceLock<Tier> = OnceLock::new();
+    *TIER.get_or_init(|| {
+        let config = Config::read(|name| std::env::var(name).ok());
+        if config.enabled && config.quick_jit {
+            Tier::Tier0
+        } else {
+            Tier::Tier1
+        }
+    })
 }
 
 /// What the tiering crate drives.
@@ -90,12 +105,12 @@ impl Compiler for EngineCompiler {
     type Method = &'static MethodDesc;
     type Code = usize;
     type Error = Raise;
-    fn compile(&self, md: &'static MethodDesc, _tier: Tier) -> VmResult<usize> {
-        make_code(md)
+    fn compile(&self, md: &'static MethodDesc, tier: Tier) -> VmResult<usize> {
+        make_code(md, tier)
     }
 }
 
-fn make_code(md: &'static MethodDesc) -> VmResult<usize> {
+fn make_code(md: &'static MethodDesc, tier: Tier) -> VmResult<usize> {
     match md.kind() {
         MethodKind::Il if md.is_abstract() => Err(Raise::new(
             ExceptionKind::EntryPointNotFound,
@@ -105,7 +120,7 @@ fn make_code(md: &'static MethodDesc) -> VmResult<usize> {
         | MethodKind::Dynamic
         | MethodKind::ArrayGet
         | MethodKind::ArraySet
-        | MethodKind::ArrayAddress => crate::engine::compile_il(md),
+        | MethodKind::ArrayAddress => crate::engine::compile_il(md, code_generator(tier)),
         MethodKind::InternalCall => crate::stubs::internal_call(md),
         MethodKind::PInvoke => crate::stubs::pinvoke(md),
         MethodKind::DelegateInvoke => crate::stubs::delegate::invoke(md),
@@ -117,5 +132,12 @@ fn make_code(md: &'static MethodDesc) -> VmResult<usize> {
             ExceptionKind::InvalidProgram,
             format!("{} can only be the target of newobj.", md.display_name()),
         )),
+    }
+}
+
+fn code_generator(tier: Tier) -> corten_jit::isa::Tier {
+    match tier {
+        Tier::Tier0 => corten_jit::isa::Tier::Tier0,
+        Tier::Tier1 => corten_jit::isa::Tier::Tier1,
     }
 }

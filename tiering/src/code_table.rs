@@ -57,11 +57,11 @@ impl<T: Compiler> CodeTable<T> {
         &self.compiler
     }
 
-    /// Code of `method`: known, made by this thread, or waited for.
+    /// Code of `method`: known, made by this thread at `tier`, or waited for.
     ///
     /// # Errors
     /// The compiler's error, if this thread was the one that compiled.
-    pub fn code_of(&self, method: T::Method) -> Result<T::Code, T::Error> {
+    pub fn code_of(&self, method: T::Method, tier: Tier) -> Result<T::Code, T::Error> {
         let mut states = match self.states.lock() {
             Ok(s) => s,
             Err(poisoned) => poisoned.into_inner(),
@@ -83,7 +83,7 @@ impl<T: Compiler> CodeTable<T> {
                         method,
                         result: None,
                     };
-                    let code = self.compiler.compile(method, Tier::Tier0)?;
+                    let code = self.compiler.compile(method, tier)?;
                     mark.result = Some(code);
                     return Ok(code);
                 }
@@ -112,10 +112,10 @@ mod tests {
     #[test]
     fn an_error_is_not_kept_and_success_is() {
         let table = CodeTable::new(Counting(AtomicUsize::new(0)));
-        assert_eq!(table.code_of(1), Err(()));
+        assert_eq!(table.code_of(1, Tier::Tier0), Err(()));
         std::thread::scope(|s| {
             for _ in 0..8 {
-                s.spawn(|| assert_eq!(table.code_of(1), Ok(2)));
+                s.spawn(|| assert_eq!(table.code_of(1, Tier::Tier0), Ok(2)));
             }
         });
         assert_eq!(table.compiler().0.load(Ordering::Relaxed), 2);

@@ -17,8 +17,8 @@
 //!     }
 //! }
 //! let table = CodeTable::new(Double);
-//! assert_eq!(table.code_of(21), Ok(42));
-//! assert_eq!(table.code_of(13), Err("unlucky".to_string()));
+//! assert_eq!(table.code_of(21, Tier::Tier0), Ok(42));
+//! assert_eq!(table.code_of(13, Tier::Tier0), Err("unlucky".to_string()));
 //! ```
 #![forbid(unsafe_code)]
 

@@ -20,8 +20,8 @@ fn compiled_once() {
     loom::model(|| {
         let table = Arc::new(CodeTable::new(Once(AtomicUsize::new(0))));
         let other = table.clone();
-        let t = loom::thread::spawn(move || other.code_of(1));
-        assert_eq!(table.code_of(1), Ok(7));
+        let t = loom::thread::spawn(move || other.code_of(1, Tier::Tier0));
+        assert_eq!(table.code_of(1, Tier::Tier0), Ok(7));
         assert_eq!(t.join().unwrap(), Ok(7));
         assert_eq!(table.compiler().0.load(Ordering::Relaxed), 1);
     });
