@@ -2,10 +2,6 @@
 //!
 //! The model is CoreCLR's `ICorJitInfo` (docs/design/coreclr/jit): the compiler owns IL semantics and code generation, the
 //! host owns types, tokens, layouts and addresses. A mock host is enough to compile and test a method without a VM.
-#![allow(
-    missing_docs,
-    reason = "fields and variants are named after the ECMA-335 property they hold; what a name does not say is documented"
-)]
 
 use crate::ids::{FieldId, MethodId, TypeId};
 use crate::ir::Helper;
@@ -15,20 +11,31 @@ use std::sync::Arc;
 /// How a value of a type behaves on the evaluation stack and in memory (ECMA-335 III.1.1, I.12.1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum TypeKind {
+    /// No value: only as a result.
     Void,
     /// Integers by their memory width; `Bool` and `Char` are `U1` and `U2`, enums are their underlying type.
     I1,
+    /// `uint8`, `bool`.
     U1,
+    /// `int16`.
     I2,
+    /// `uint16`, `char`.
     U2,
+    /// `int32`.
     I4,
+    /// `uint32`.
     U4,
+    /// `int64`.
     I8,
+    /// `uint64`.
     U8,
     /// `IntPtr`, unmanaged pointers and function pointers.
     NInt,
+    /// `UIntPtr`.
     NUInt,
+    /// `float32`.
     R4,
+    /// `float64`.
     R8,
     /// Object reference.
     Ref,
@@ -50,12 +57,15 @@ pub struct FlatField {
 /// What the compiler knows of a type. Shared and immutable.
 #[derive(Clone, Debug)]
 pub struct TypeInfo {
+    /// The type itself.
     pub id: TypeId,
+    /// Representation of its values.
     pub kind: TypeKind,
     /// Size in bytes of a value (of a reference for reference types).
     pub size: u32,
     /// Alignment in bytes.
     pub align: u32,
+    /// Derives from `System.ValueType` (primitives and enums too).
     pub is_value_type: bool,
     /// For `Struct`: all primitive pieces in offset order (explicit layouts may overlap; inline arrays are repeated).
     pub fields: Arc<[FlatField]>,
@@ -65,7 +75,9 @@ pub struct TypeInfo {
     pub vector_size: Option<u32>,
     /// `Nullable<T>`: the T and the offset of its value; `hasValue` is at 0.
     pub nullable_of: Option<(TypeId, u32)>,
+    /// Derives from `System.MulticastDelegate`.
     pub is_delegate: bool,
+    /// An interface: casts and calls go through other tables.
     pub is_interface: bool,
     /// Sealed class, value type or array of such: exact type known from a static type.
     pub is_exact: bool,
@@ -80,20 +92,26 @@ pub struct TypeInfo {
 /// A signature with every type closed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Signature {
+    /// There is a `this` before the parameters.
     pub has_this: bool,
+    /// Type of the result; `System.Void` for none.
     pub ret: TypeId,
     /// Without `this`.
     pub params: Arc<[TypeId]>,
+    /// Who may call and how.
     pub convention: Convention,
 }
 
+/// Calling convention (ECMA-335 II.15.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Convention {
+    /// System V with `this` first, the return buffer second and the thread in r15.
     Managed,
     /// Unmanaged, through a GC transition.
     Unmanaged,
     /// Unmanaged with `SuppressGCTransition`.
     UnmanagedSuppressGc,
+    /// Managed with a variable number of arguments: not compiled.
     VarArg,
 }
 
@@ -103,7 +121,10 @@ pub enum Dispatch {
     /// Not virtual, or final/sealed: call through the entry slot.
     Direct,
     /// `call [[obj] + offset]`, offset from the MethodTable address.
-    Vtable { offset: u32 },
+    Vtable {
+        /// Of the slot, in bytes.
+        offset: u32,
+    },
     /// Resolve on the receiver's type (inline cache + helper).
     Interface,
     /// Generic virtual method: helper resolves to code address.
@@ -113,23 +134,35 @@ pub enum Dispatch {
 /// What the compiler knows of a method.
 #[derive(Clone, Debug)]
 pub struct MethodInfo {
+    /// The method itself.
     pub id: MethodId,
+    /// Exact type that declares it.
     pub owner: TypeId,
+    /// Closed signature.
     pub sig: Signature,
     /// `Namespace.Type` of the owner without instantiation, and the method's name: intrinsic recognition.
     pub owner_name: Arc<str>,
+    /// See `owner_name`.
     pub name: Arc<str>,
     /// Method instantiation.
     pub instantiation: Arc<[TypeId]>,
+    /// Has no `this`.
     pub is_static: bool,
+    /// Marked `virtual`; may still be dispatched directly.
     pub is_virtual: bool,
+    /// Has no body.
     pub is_abstract: bool,
     /// Marked `[Intrinsic]` (or its type is): look the name up.
     pub is_intrinsic: bool,
+    /// Named `.ctor`.
     pub is_constructor: bool,
+    /// `MethodImplOptions.NoInlining`.
     pub no_inlining: bool,
+    /// `MethodImplOptions.AggressiveInlining`.
     pub aggressive_inlining: bool,
+    /// `MethodImplOptions.Synchronized`: the body holds a lock.
     pub synchronized: bool,
+    /// How `callvirt` finds the code.
     pub dispatch: Dispatch,
     /// Address of the 8-byte entry slot that holds the current code address.
     pub entry_slot: u64,
@@ -143,10 +176,14 @@ pub struct MethodInfo {
     pub array_accessor: Option<ArrayAccessor>,
 }
 
+/// Methods of arrays that the runtime provides (ECMA-335 II.14.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ArrayAccessor {
+    /// Value of an element: (indices).
     Get,
+    /// Stores an element: (indices, value).
     Set,
+    /// Managed pointer to an element: (indices).
     Address,
     /// `.ctor` with that many int parameters (rank, or 2*rank with lower bounds).
     Ctor,
@@ -157,21 +194,38 @@ pub enum ArrayAccessor {
 pub enum FieldPlace {
     /// Byte offset from the object pointer (reference types: includes the 8 bytes of the MethodTable word) or from the
     /// start of the value (value types).
-    Instance { offset: u32 },
+    Instance {
+        /// In bytes.
+        offset: u32,
+    },
     /// Fixed address for ever (statics, RVA data).
-    Static { address: u64 },
+    Static {
+        /// Of the value; for statics of a struct type, of the struct itself.
+        address: u64,
+    },
     /// Ask the helper for the address on the current thread: `key` is passed to `Helper::ThreadStaticAddress`.
-    ThreadStatic { key: u64 },
+    ThreadStatic {
+        /// Names the field to the helper.
+        key: u64,
+    },
 }
 
+/// What the compiler knows of a field.
 #[derive(Clone, Debug)]
 pub struct FieldInfo {
+    /// The field itself.
     pub id: FieldId,
+    /// Exact type that declares it.
     pub owner: TypeId,
+    /// Its closed type.
     pub ty: TypeId,
+    /// Where its value is.
     pub place: FieldPlace,
+    /// Static, thread static or RVA field.
     pub is_static: bool,
+    /// `initonly`: constant once the class initialiser has run.
     pub is_init_only: bool,
+    /// Its name in metadata.
     pub name: Arc<str>,
 }
 
@@ -181,7 +235,10 @@ pub enum ClassInit {
     /// No initialiser, or it has run.
     NotNeeded,
     /// Test the byte at `flag_address` (non-zero: initialised); else call `Helper::ClassInit(type)`.
-    Check { flag_address: u64 },
+    Check {
+        /// Of the byte.
+        flag_address: u64,
+    },
 }
 
 /// Result of resolving a `constrained.` call (ECMA-335 III.2.1).
@@ -201,7 +258,12 @@ pub enum HostError {
     /// A .NET exception of this kind must be raised when the instruction executes (`cookie` is passed to
     /// [`Helper::ThrowDeferred`]).
     #[error("{message}")]
-    Deferred { cookie: u64, message: String },
+    Deferred {
+        /// Names the exception to the helper.
+        cookie: u64,
+        /// For diagnostics of the compiler.
+        message: String,
+    },
     /// The body is malformed: the whole method is rejected.
     #[error("invalid program: {0}")]
     InvalidProgram(String),
@@ -210,8 +272,11 @@ pub enum HostError {
 /// Answer of `ldtoken`.
 #[derive(Clone, Copy, Debug)]
 pub enum TokenHandle {
+    /// A `RuntimeTypeHandle`.
     Type(TypeId),
+    /// A `RuntimeMethodHandle`.
     Method(MethodId),
+    /// A `RuntimeFieldHandle`.
     Field(FieldId),
 }
 
@@ -221,6 +286,7 @@ pub type HostResult<T> = Result<T, HostError>;
 /// Everything the compiler needs from its surroundings. Implementations must be callable from several threads.
 pub trait CompilerHost: Sync {
     // --- the method being compiled
+    /// Properties of a method; the same object at each call.
     fn method_info(&self, method: MethodId) -> HostResult<Arc<MethodInfo>>;
     /// IL body (for `Func`s imported from IL).
     fn method_body(&self, method: MethodId) -> HostResult<MethodBody<'_>>;
@@ -230,22 +296,31 @@ pub trait CompilerHost: Sync {
     fn method_display(&self, method: MethodId) -> String;
 
     // --- types
+    /// Properties of a type; the same object at each call.
     fn type_info(&self, ty: TypeId) -> HostResult<Arc<TypeInfo>>;
     /// A well-known type.
     fn well_known(&self, ty: WellKnownType) -> TypeId;
+    /// The type `T&`.
     fn byref_of(&self, ty: TypeId) -> HostResult<TypeId>;
     /// Element type of an array, byref or pointer.
     fn element_type(&self, ty: TypeId) -> HostResult<TypeId>;
+    /// The type `T[]`.
     fn szarray_of(&self, element: TypeId) -> HostResult<TypeId>;
     /// Static answer to "is a value of `from` always/never/maybe castable to `to`".
     fn compare_types_for_cast(&self, from: TypeId, to: TypeId) -> Option<bool>;
+    /// What a use of a static member of `ty` in the method `from` must do first.
     fn class_init(&self, ty: TypeId, from: MethodId) -> HostResult<ClassInit>;
 
     // --- tokens, resolved in the generic context of `scope`
+    /// A TypeDef, TypeRef or TypeSpec.
     fn resolve_type(&self, scope: MethodId, token: Token) -> HostResult<TypeId>;
+    /// A MethodDef, MemberRef or MethodSpec.
     fn resolve_method(&self, scope: MethodId, token: Token) -> HostResult<Arc<MethodInfo>>;
+    /// A Field or MemberRef.
     fn resolve_field(&self, scope: MethodId, token: Token) -> HostResult<Arc<FieldInfo>>;
+    /// The StandAloneSig of a `calli`.
     fn resolve_signature(&self, scope: MethodId, token: Token) -> HostResult<Signature>;
+    /// Operand of `ldtoken`.
     fn resolve_handle(&self, scope: MethodId, token: Token) -> HostResult<TokenHandle>;
     /// Type of the exception that a catch clause catches.
     fn resolve_constrained(&self, constrained: TypeId, method: MethodId) -> HostResult<Constrained>;
@@ -278,35 +353,62 @@ pub trait CompilerHost: Sync {
 pub struct CpuFeatures {
     /// Everything up to SSE4.2, POPCNT (x64 V2) is present.
     pub x64_v2: bool,
+    /// `lzcnt` instruction.
     pub lzcnt: bool,
+    /// `movbe` instruction.
     pub movbe: bool,
+    /// `andn`, `blsr`, `tzcnt` …
     pub bmi1: bool,
+    /// `shlx`, `mulx`, `pdep` …
     pub bmi2: bool,
 }
 
+/// Types of CoreLib that IL semantics name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum WellKnownType {
+    /// `System.Void`.
     Void,
+    /// `System.Object`.
     Object,
+    /// `System.String`.
     String,
+    /// `bool`: 1 byte.
     Boolean,
+    /// `char`: a UTF-16 code unit.
     Char,
+    /// `int8`.
     SByte,
+    /// `uint8`.
     Byte,
+    /// `int16`.
     Int16,
+    /// `uint16`.
     UInt16,
+    /// `int32`.
     Int32,
+    /// `uint32`.
     UInt32,
+    /// `int64`.
     Int64,
+    /// `uint64`.
     UInt64,
+    /// `native int`.
     IntPtr,
+    /// `native unsigned int`.
     UIntPtr,
+    /// `float32`.
     Single,
+    /// `float64`.
     Double,
+    /// `typedref`: a managed pointer with its type.
     TypedReference,
+    /// What `ldtoken` of a type gives.
     RuntimeTypeHandle,
+    /// What `ldtoken` of a method gives.
     RuntimeMethodHandle,
+    /// What `ldtoken` of a field gives.
     RuntimeFieldHandle,
+    /// `System.Exception`: base of what is thrown.
     Exception,
     /// `System.RuntimeType`.
     RuntimeType,

@@ -8,10 +8,10 @@
 //!   `leave` and `endfinally` are already expanded by the importer into selector locals and switches, so lowering only
 //!   makes landing pads: the pad of a catch stores the exception in `exception_local` and jumps to the handler; the pad of
 //!   a finally/fault stores exception, dispatch record and selector 0, and jumps to the handler.
-#![allow(
-    missing_docs,
-    reason = "variants and their operands are named after the IL or machine operation they stand for; what a name does not say is documented"
-)]
+
+mod helper;
+
+pub use helper::Helper;
 
 use crate::host_api::Signature;
 use crate::ids::{MethodId, TypeId};
@@ -46,9 +46,13 @@ entity!(
 /// Type of a value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Ty {
+    /// 32 bits; narrower integers are extended to it when loaded (ECMA-335 III.1.1).
     I32,
+    /// 64 bits: `int64`, `native int` and unmanaged pointers.
     I64,
+    /// Single precision: results are rounded after each operation.
     F32,
+    /// Double precision.
     F64,
     /// Object reference.
     Ref,
@@ -61,51 +65,84 @@ pub enum Ty {
 /// Type of a memory access.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum MemTy {
+    /// Sign-extended to I32 by a load.
     I8,
+    /// Zero-extended to I32 by a load.
     U8,
+    /// Sign-extended to I32 by a load.
     I16,
+    /// Zero-extended to I32 by a load.
     U16,
+    /// 4 bytes, signed or unsigned.
     I32,
+    /// 8 bytes, signed or unsigned; also native integers.
     I64,
+    /// `float32`.
     F32,
+    /// `float64`.
     F64,
+    /// Object reference: stores need a [`Barrier`].
     Ref,
+    /// Managed pointer: only ever on the stack.
     ByRef,
+    /// All bytes of a value type.
     Struct(TypeId),
 }
 
+/// Arithmetic that never raises. Operands and result have the same type, but shift amounts are I32.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum BinOp {
+    /// `add`.
     Add,
+    /// `sub`.
     Sub,
+    /// `mul`.
     Mul,
     /// Signed/unsigned division: operands were checked by [`Op::DivCheck`] before.
     Div,
+    /// `div.un`: the quotient of unsigned integers.
     DivUn,
+    /// `rem`; of floats as C's `fmod`.
     Rem,
+    /// `rem.un`.
     RemUn,
+    /// `and`.
     And,
+    /// `or`.
     Or,
+    /// `xor`.
     Xor,
+    /// `shl`; the amount is taken modulo the width.
     Shl,
+    /// `shr`: keeps the sign.
     Shr,
+    /// `shr.un`: fills with zeroes.
     ShrUn,
 }
 
 /// Checked arithmetic; raises OverflowException.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum OvfOp {
+    /// `add.ovf`.
     Add,
+    /// `add.ovf.un`.
     AddUn,
+    /// `sub.ovf`.
     Sub,
+    /// `sub.ovf.un`.
     SubUn,
+    /// `mul.ovf`.
     Mul,
+    /// `mul.ovf.un`.
     MulUn,
 }
 
+/// Operations with one operand of the result's type.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum UnOp {
+    /// `neg`: two's complement, or flips the sign of a float.
     Neg,
+    /// `not`: complements the bits of an integer.
     Not,
 }
 
@@ -114,36 +151,53 @@ pub enum UnOp {
 pub enum ConvOp {
     /// Truncate an integer to the width and extend back to I32.
     Sext8,
+    /// `conv.u1`.
     Zext8,
+    /// `conv.i2`.
     Sext16,
+    /// `conv.u2`.
     Zext16,
     /// I64 -> I32.
     Trunc,
     /// I32 -> I64.
     SextI64,
+    /// I32, read as unsigned, to I64.
     ZextI64,
     /// Float -> integer, saturating, NaN -> 0 (.NET 9).
     FloatToI32,
+    /// `conv.u4`, negative numbers to 0.
     FloatToU32,
+    /// `conv.i8`.
     FloatToI64,
+    /// `conv.u8`, negative numbers to 0.
     FloatToU64,
     /// Integer (I32 or I64) -> float, signed or unsigned source.
     I2F32,
+    /// `conv.r8`.
     I2F64,
+    /// `conv.r.un`, rounded once to single precision.
     U2F32,
+    /// `conv.r.un`.
     U2F64,
+    /// Exact.
     F32ToF64,
+    /// Rounds to nearest, ties to even.
     F64ToF32,
     /// Same bits, other tracking: a managed pointer or reference becomes an I64 and the reverse.
     RefToInt,
+    /// I64 -> ByRef; the collector ignores addresses outside the heap.
     IntToByRef,
     /// Reference -> managed pointer (`Unsafe.As` on references, pinning) and ByRef -> Ref for `Unsafe` tricks.
     RefToByRef,
+    /// ByRef -> Ref, of the start of an object.
     ByRefToRef,
     /// Same width, other register file.
     BitcastF32I32,
+    /// `BitConverter.Int32BitsToSingle`.
     BitcastI32F32,
+    /// `BitConverter.DoubleToInt64Bits`.
     BitcastF64I64,
+    /// `BitConverter.Int64BitsToDouble`.
     BitcastI64F64,
 }
 
@@ -152,23 +206,34 @@ pub enum ConvOp {
 pub struct ConvOvf {
     /// 8, 16, 32 or 64.
     pub bits: u8,
+    /// Whether the target is signed.
     pub signed: bool,
     /// Source is treated as unsigned (`.un`).
     pub from_unsigned: bool,
 }
 
+/// Comparison of two values of the same type; signed for integers, and false for floats if an operand is NaN (but `Ne`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Cond {
+    /// Equal (`ceq`).
     Eq,
+    /// Not equal, or unordered.
     Ne,
+    /// Less (`clt`).
     Lt,
+    /// Less or equal (`ble`).
     Le,
+    /// Greater (`cgt`).
     Gt,
+    /// Greater or equal (`bge`).
     Ge,
     /// Unsigned for integers; unordered-or for floats.
     LtUn,
+    /// `ble.un`; as `LtUn`.
     LeUn,
+    /// `cgt.un`; as `LtUn`.
     GtUn,
+    /// `bge.un`; as `LtUn`.
     GeUn,
     /// Floats only: unordered or not equal (`bne.un`) is `Ne` already; this is ordered equality negated exactly.
     Unordered,
@@ -177,6 +242,7 @@ pub enum Cond {
 /// Extra properties of a memory access.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
 pub struct MemFlags {
+    /// `volatile.` prefix: a load acquires, a store releases.
     pub volatile: bool,
     /// Known alignment if smaller than natural (`unaligned.` prefix): 1, 2, 4.
     pub unaligned: Option<u8>,
@@ -196,35 +262,56 @@ pub enum Barrier {
 /// Atomic read-modify-write operations (width by [`MemTy`]).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum AtomicOp {
+    /// `Interlocked.ExchangeAdd`.
     Add,
+    /// `Interlocked.And`.
     And,
+    /// `Interlocked.Or`.
     Or,
+    /// `Interlocked.Exchange`.
     Xchg,
 }
 
 /// Operations that CoreLib expects the JIT to expand and that are single machine ideas.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum IntrinsicOp {
+    /// Number of bits that are set.
     PopCount,
+    /// Zero bits above the highest set one; the width for 0.
     LeadingZeros,
+    /// Zero bits below the lowest set one; the width for 0.
     TrailingZeros,
+    /// Swaps the two low bytes of an I32; the rest becomes zero.
     ByteSwap16,
+    /// Reverses the bytes of an I32 or I64.
     ByteSwap,
+    /// (value, amount I32), modulo the width.
     RotateLeft,
+    /// (value, amount I32), modulo the width.
     RotateRight,
+    /// Square root, correctly rounded.
     Sqrt,
+    /// Clears the sign of a float; of integers the magnitude, MIN stays.
     Abs,
+    /// Rounds toward negative infinity.
     Floor,
+    /// Rounds toward positive infinity.
     Ceil,
+    /// Rounds toward zero.
     Trunc,
+    /// Rounds to nearest, ties to even (`Math.Round`).
     RoundEven,
+    /// (magnitude, sign).
     CopySign,
+    /// (a, b, c): a*b + c, rounded once.
     Fma,
     /// (a, b) IEEE 754-2019 minimum/maximum as Math.Min/Max.
     Min,
+    /// See `Min`.
     Max,
     /// High half of the product.
     MulHighS,
+    /// High half of the product of unsigned integers.
     MulHighU,
     /// `pause`.
     SpinWait,
@@ -232,109 +319,38 @@ pub enum IntrinsicOp {
     Fence,
 }
 
-/// Services of the engine, called through [`CompilerHost::helper_address`](crate::host_api::CompilerHost::helper_address).
-/// "GC" helpers may collect and may raise; they use the managed ABI with the arguments shown, plus r15.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
-pub enum Helper {
-    /// (mt) -> ref. GC.
-    NewObject,
-    /// (array mt, len i64) -> ref. GC; negative length raises OverflowException.
-    NewArray,
-    /// (array type handle, rank i64, dims: *i32 of rank lengths or 2*rank (lower bound, length) pairs, count i64) -> ref. GC.
-    NewMdArray,
-    /// (type handle, addr of value) -> ref. GC. Handles Nullable.
-    Box,
-    /// (type handle, obj) -> byref to the value; raises NullReference/InvalidCast. Exact type test (enum/underlying rules).
-    Unbox,
-    /// (type handle `Nullable<T>`, obj, dest addr): unbox.any to a Nullable.
-    UnboxNullable,
-    /// (type handle, obj) -> obj; raises InvalidCastException.
-    CastClass,
-    /// (type handle, obj) -> obj or null.
-    IsInst,
-    /// (array, index i64, obj): stelem.ref with range, null and covariance checks. GC (raises).
-    StoreElemRef,
-    /// (array, index i64, element type handle) -> byref: ldelema of a reference type with exact type check. Raises.
-    LdElemaRef,
-    /// (type handle): run the class initialiser if needed. GC, raises.
-    ClassInit,
-    /// (key) -> address of a thread static; allocates. GC.
-    ThreadStaticAddress,
-    /// (obj, method id) -> code address: interface dispatch. Raises NullReference, EntryPointNotFound… GC.
-    ResolveInterface,
-    /// (obj, method id) -> code address for generic virtual methods and ldvirtftn. GC.
-    ResolveVirtual,
-    /// (delegate obj, target obj, code address, method id): initialise a delegate (closed or open static). GC.
-    InitDelegate,
-    /// (exception ref): raise. Null raises NullReferenceException. Never returns.
-    Throw,
-    /// (exception ref): raise keeping the stack trace. Never returns.
-    Rethrow,
-    /// (exception ref, dispatch record i64): continue the second pass. Never returns.
-    Resume,
-    /// (): raise the exception. Never return.
-    ThrowNullReference,
-    ThrowIndexOutOfRange,
-    ThrowDivideByZero,
-    ThrowOverflow,
-    /// ArithmeticException (ckfinite).
-    ThrowArithmetic,
-    ThrowPlatformNotSupported,
-    ThrowInvalidProgram,
-    /// (cookie): raise the exception the host described. Never returns.
-    ThrowDeferred,
-    /// Entry of a `tail.` call: target and stack argument bytes are in the thread (see
-    /// [`CompilerHost::tail_call_fields`](crate::host_api::CompilerHost::tail_call_fields)), the arguments where the callee
-    /// expects them; replaces the caller's frame by the callee's.
-    TailCall,
-    /// (): safepoint. GC.
-    Poll,
-    /// (dst, ref): store with barrier. Leaf: no GC.
-    WriteBarrier,
-    CheckedWriteBarrier,
-    /// (dst, src, type handle): copy a value type that contains references with barriers. Leaf.
-    CopyStructBarrier,
-    /// (dst, src, bytes): memmove. Leaf.
-    MemMove,
-    /// (dst, byte, bytes). Leaf.
-    MemSet,
-    /// (f64, f64) -> f64 and (f32, f32) -> f32. Leaf.
-    FmodF64,
-    FmodF32,
-    /// (obj) and (obj): Synchronized methods; static ones pass the RuntimeType. GC.
-    MonitorEnter,
-    MonitorExit,
-    /// (dst byref, new ref) -> old; (dst, new, comparand) -> old. With barrier. Leaf.
-    ExchangeRef,
-    CompareExchangeRef,
-    /// (): GC transition around native calls made inline by stubs.
-    EnterPreemptive,
-    LeavePreemptive,
-    /// (dst: *TypedReference handling) reserved for refanyval: (type handle, addr of TypedReference) -> byref. Raises InvalidCast.
-    RefAnyVal,
-    /// (MD array, value): covariance check of a store of a reference; raises ArrayTypeMismatch.
-    ArrayStoreCheck,
-    /// (MD array, element type handle): `Address` of an array of references: exact element type; raises ArrayTypeMismatch.
-    ArrayAddressCheck,
-    /// (type handle) -> RuntimeType ref (refanytype). GC.
-    RuntimeTypeOfHandle,
-    /// (): address zero-extension for stack probes when localloc is large: raises StackOverflow (fatal).
-    StackProbe,
-}
-
 /// Who is called.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Callee {
     /// Through the entry slot of a method.
-    Direct { method: MethodId, entry_slot: u64 },
+    Direct {
+        /// For diagnostics and the receiver's ABI.
+        method: MethodId,
+        /// Address of the 8-byte slot that holds the current code address.
+        entry_slot: u64,
+    },
     /// Through the vtable: receiver is `args[0]` (null-checked before).
-    Vtable { method: MethodId, offset: u32 },
+    Vtable {
+        /// The method named at the call, not the override.
+        method: MethodId,
+        /// Of the slot from the MethodTable address, in bytes.
+        offset: u32,
+    },
     /// Through an inline cache, else `Helper::ResolveInterface`; receiver is `args[0]` (null-checked before).
-    Interface { method: MethodId },
+    Interface {
+        /// The interface's method.
+        method: MethodId,
+    },
     /// `calli` of a managed function pointer (first of `args` is NOT the pointer).
-    Pointer { target: Value },
+    Pointer {
+        /// Code address (I64).
+        target: Value,
+    },
     /// Unmanaged function pointer or known native address; lowering does no GC transition by itself.
-    Native { target: Value },
+    Native {
+        /// Address (I64) of a function with the System V ABI.
+        target: Value,
+    },
     /// Delegate invoke: `args[0]` is the delegate (null-checked before); calls `[d+24]` with `[d+8]` as `this`.
     DelegateInvoke,
 }
@@ -342,146 +358,225 @@ pub enum Callee {
 /// One operation. `Value` operands must be defined earlier in the same block.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
+    /// Integer constant; the low half for I32.
     IConst(i64),
     /// Bits of the float.
     FConst(u64),
+    /// The null reference.
     Null,
     /// Address of an immovable object, or any constant pointer. Result type says which (Ref, I64, ByRef).
     Address(u64),
+    /// `ldloc`/`ldarg`.
     LocalGet(Local),
+    /// `stloc`/`starg`; narrow integers are truncated to the local's type.
     LocalSet(Local, Value),
     /// Managed pointer (result type ByRef) or native pointer (I64) to a local.
     LocalAddr(Local),
+    /// Arithmetic that does not raise.
     Bin(BinOp, Value, Value),
+    /// `add.ovf` and its like: raises OverflowException.
     BinOvf(OvfOp, Value, Value),
     /// Raises DivideByZero; for signed also Overflow on MIN / -1. (dividend, divisor)
     DivCheck {
+        /// Whether the division is `div` or `rem`.
         signed: bool,
+        /// Dividend.
         a: Value,
+        /// Divisor.
         b: Value,
     },
+    /// `neg`, `not`.
     Un(UnOp, Value),
+    /// `conv.*` and reinterpretations.
     Conv(ConvOp, Value),
+    /// `conv.ovf.*`.
     ConvOvf(ConvOvf, Value),
     /// Result I32 0 or 1.
     Cmp(Cond, Value, Value),
     /// Raises ArithmeticException if not finite.
     CkFinite(Value),
+    /// The one or the other value without a branch; both are evaluated.
     Select {
+        /// I32; non-zero selects `if_true`.
         cond: Value,
+        /// Result for a non-zero condition.
         if_true: Value,
+        /// Result for zero.
         if_false: Value,
     },
+    /// `ldind`, `ldfld`, `ldobj`…; does not check for null.
     Load {
+        /// Type of the memory.
         ty: MemTy,
+        /// Base address: Ref, ByRef or I64.
         addr: Value,
+        /// Bytes added to the base.
         offset: i32,
+        /// Volatility and alignment.
         flags: MemFlags,
     },
+    /// `stind`, `stfld`, `stobj`…; does not check for null.
     Store {
+        /// Type of the memory.
         ty: MemTy,
+        /// Base address: Ref, ByRef or I64.
         addr: Value,
+        /// Bytes added to the base.
         offset: i32,
+        /// What is stored; I32 is truncated to the width.
         value: Value,
+        /// What is known of the destination.
         barrier: Barrier,
+        /// Volatility and alignment.
         flags: MemFlags,
     },
     /// Copy a value type from memory to memory (`cpobj`).
     CopyStruct {
+        /// Type of the memory.
         ty: TypeId,
+        /// Address of the destination: ByRef or I64.
         dst: Value,
+        /// Address of the source: ByRef or I64.
         src: Value,
+        /// What is known of the destination.
         barrier: Barrier,
     },
     /// Zero a value in memory (`initobj`).
     ZeroStruct {
+        /// Type of the memory.
         ty: TypeId,
+        /// Address of the destination: ByRef or I64.
         dst: Value,
     },
     /// A struct value of zeroes (`default(T)`).
     StructZero(TypeId),
     /// Field of a struct value: byte offset.
     StructField {
+        /// The struct.
         value: Value,
+        /// Of the field in the struct, in bytes.
         offset: u32,
+        /// Type of the field.
         ty: MemTy,
     },
     /// A struct value built from pieces at byte offsets (the rest zero).
     StructMake {
+        /// The value type.
         ty: TypeId,
+        /// Byte offset, type and value of each piece.
         parts: Vec<(u32, MemTy, Value)>,
     },
     /// Address of the temporary that holds a struct value (result ByRef).
     StructAddr(Value),
+    /// `cpblk`; source and destination may overlap.
     CopyBlock {
+        /// Address of the destination: ByRef or I64.
         dst: Value,
+        /// Address of the source: ByRef or I64.
         src: Value,
+        /// Number of bytes (I64).
         bytes: Value,
+        /// Volatility and alignment.
         flags: MemFlags,
     },
+    /// `initblk`.
     InitBlock {
+        /// Address of the destination: ByRef or I64.
         dst: Value,
+        /// I32 whose low byte is stored.
         byte: Value,
+        /// Number of bytes (I64).
         bytes: Value,
+        /// Volatility and alignment.
         flags: MemFlags,
     },
     /// Raises NullReferenceException if the value (Ref, ByRef or I64) is null. No result.
     NullCheck(Value),
     /// Raises IndexOutOfRange unless index < length, unsigned; both I32 or both I64.
     BoundsCheck {
+        /// Index of the element.
         index: Value,
+        /// Length of the array or span.
         length: Value,
     },
     /// Length of an SZ array (I32); null-checked before.
     ArrayLen(Value),
     /// Address of an element of an SZ array: array + 16 + index*size; checked before; index I32 (zero-extended) or I64.
     ElemAddr {
+        /// The array.
         array: Value,
+        /// Index of the element.
         index: Value,
+        /// Of an element, in bytes.
         size: u32,
     },
     /// Byref/pointer plus I64.
     PtrAdd(Value, Value),
     /// A call of a helper with the operands as arguments; result type by the instruction's result.
     CallHelper {
+        /// The service.
         helper: Helper,
+        /// As the helper's documentation lists them.
         args: Vec<Value>,
     },
+    /// `call`, `callvirt` or `calli`.
     Call {
+        /// Where the code address comes from.
         callee: Callee,
+        /// Types of the arguments and of the result.
         sig: Signature,
+        /// `this` first if the signature has it.
         args: Vec<Value>,
+        /// `tail.` prefix: followed by a return of the result.
         tail: bool,
     },
     /// Runs the class initialiser unless the flag byte is non-zero.
     ClassInit {
+        /// The type to initialise.
         ty: TypeId,
+        /// Of the byte that is non-zero once the initialiser has run.
         flag_address: u64,
     },
     /// Native memory on the frame: bytes I64; zeroed if `zero`. Result I64; 0 bytes gives null.
     LocAlloc {
+        /// Size in bytes (I64).
         bytes: Value,
+        /// Whether the memory is cleared (`.locals init`).
         zero: bool,
     },
+    /// An operation with a short sequence of machine instructions.
     Intrinsic {
+        /// Which.
         op: IntrinsicOp,
+        /// Its operands.
         args: Vec<Value>,
     },
+    /// Sequentially consistent read-modify-write. The result is the old value.
     AtomicRmw {
+        /// How old value and operand combine.
         op: AtomicOp,
+        /// Type of the memory.
         ty: MemTy,
+        /// Base address: Ref, ByRef or I64.
         addr: Value,
+        /// The operand.
         value: Value,
     },
+    /// Sequentially consistent compare-exchange. The result is the old value.
     AtomicCas {
+        /// Type of the memory.
         ty: MemTy,
+        /// Base address: Ref, ByRef or I64.
         addr: Value,
+        /// Comparand.
         expected: Value,
+        /// Stored if memory holds the comparand.
         value: Value,
     },
     /// Address (I64) of a static area of the frame of that many bytes, 8-aligned, undefined contents, private to this
     /// instruction (dimension lists of MD arrays). Holds no references.
     Scratch {
+        /// Size in bytes.
         bytes: u32,
     },
     /// The thread register.
@@ -493,7 +588,9 @@ pub enum Op {
 /// An operation with its results (0 or 1) and source position.
 #[derive(Clone, Debug)]
 pub struct Inst {
+    /// What is done.
     pub op: Op,
+    /// The value it defines, if any.
     pub result: Option<Value>,
     /// IL offset, or `NO_IL`.
     pub il: u32,
@@ -504,36 +601,51 @@ pub const NO_IL: u32 = u32::MAX;
 /// End of a block.
 #[derive(Clone, Debug)]
 pub enum Term {
+    /// Goes to the block.
     Jump(Block),
     /// Nonzero I32/I64/Ref/ByRef: first target.
     Branch {
+        /// What is compared with zero.
         cond: Value,
+        /// Target for a non-zero condition.
         then: Block,
+        /// Target for zero.
         other: Block,
     },
     /// Index I32; out of range goes to `default`.
     Switch {
+        /// Unsigned index of the target.
         index: Value,
+        /// Targets of 0, 1, 2 …
         targets: Vec<Block>,
+        /// Target of any other index.
         default: Block,
     },
+    /// `ret`, with the function's result.
     Return(Option<Value>),
     /// After a helper that does not return (throw).
     Unreachable,
 }
 
+/// Contents of a [`Block`].
 #[derive(Clone, Debug)]
 pub struct BlockData {
+    /// Straight-line code.
     pub insts: Vec<Inst>,
+    /// How control leaves the block.
     pub term: Term,
+    /// IL offset of the end, or [`NO_IL`].
     pub term_il: u32,
+    /// The clauses in force in the whole block.
     pub protect: ProtectId,
     /// Rarely executed (throw paths).
     pub cold: bool,
 }
 
+/// What is known of a [`Local`].
 #[derive(Clone, Debug)]
 pub struct LocalData {
+    /// Type on the evaluation stack.
     pub ty: Ty,
     /// Exact type (for structs and for narrow integers whose store truncates).
     pub type_id: TypeId,
@@ -543,26 +655,35 @@ pub struct LocalData {
     pub zero_init: bool,
 }
 
+/// What an EH clause does with an exception (ECMA-335 II.25.4.6).
 #[derive(Clone, Debug)]
 pub enum ClauseKind {
+    /// Handles exceptions of that type.
     Catch(TypeId),
     /// Separate function `i32 (exception, parent frame locals base)`, index in [`Func::filters`].
     Filter(usize),
+    /// Runs however the try block is left.
     Finally,
+    /// Runs only if an exception leaves the try block.
     Fault,
 }
 
+/// An EH clause of the function.
 #[derive(Clone, Debug)]
 pub struct Clause {
+    /// What it does.
     pub kind: ClauseKind,
+    /// First block of the handler.
     pub handler: Block,
     /// Receives the exception object.
     pub exception_local: Local,
     /// Finally/fault: receives the dispatch record (I64) and the selector (I32, 0 = exceptional entry).
     pub record_local: Option<Local>,
+    /// See `record_local`.
     pub selector_local: Option<Local>,
     /// IL ranges, for diagnostics.
     pub try_range: (u32, u32),
+    /// See `try_range`.
     pub handler_range: (u32, u32),
 }
 
@@ -571,18 +692,25 @@ pub struct Clause {
 pub struct Func {
     /// Display name.
     pub name: String,
+    /// The method this is the code of; stubs have none.
     pub method: Option<MethodId>,
+    /// Types of the arguments and of the result.
     pub sig: Signature,
     /// Type of `this` when `sig.has_this`: Ref, or ByRef for value types.
     pub this_is_byref: bool,
     /// `locals[0..arg_count]` are the arguments in order (`this` first).
     pub arg_count: usize,
+    /// Arguments and local variables.
     pub locals: PrimaryMap<Local, LocalData>,
+    /// Type of each value.
     pub values: PrimaryMap<Value, Ty>,
+    /// The code. Blocks are in no particular order.
     pub blocks: PrimaryMap<Block, BlockData>,
+    /// Where execution starts; never the target of a branch.
     pub entry: Block,
     /// Interned protection lists; index 0 is empty.
     pub protects: PrimaryMap<ProtectId, Vec<ClauseId>>,
+    /// EH clauses, in the order of the method's table.
     pub clauses: PrimaryMap<ClauseId, Clause>,
     /// Filter bodies. Their `parent_locals` first locals are those of this function, reached through the base pointer.
     pub filters: Vec<Func>,
