@@ -19,7 +19,7 @@ pub(super) fn place(
     let mut largest = 1;
     for f in inputs {
         let declared = md
-            .field_offset(rids.get(usize::from(f.index)).copied().unwrap_or(0))
+            .field_offset(rids.get(f.index).copied().unwrap_or(0))
             .ok_or_else(|| def.type_load("a field of an explicit layout has no offset"))?;
         let at = u64::from(base) + u64::from(declared);
         if at + u64::from(f.size) > super::MAX_SIZE {
