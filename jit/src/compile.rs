@@ -6,7 +6,7 @@ use crate::code_map::{
 };
 use crate::host_api::{CompilerHost, CpuFeatures};
 use crate::ids::MethodId;
-use crate::ir::{Clause, ClauseKind, Func, NO_IL};
+use crate::ir::{Clause, ClauseKind, Func, NO_IL, Op};
 use crate::isa::{IsaError, Targets, Tier};
 use crate::lower::{self, CellSource, LowerError};
 use crate::perf_map::PerfMap;
@@ -256,13 +256,21 @@ impl Jit {
         all_try_calls: bool,
     ) -> Result<Option<CompiledCode>, CompileError> {
         let context = &mut scratch.context;
-        let lowered =
-            lower::lower(func, host, &HeapCells(&self.heap), &mut context.func, all_try_calls).map_err(|error| {
-                CompileError::Lower {
-                    name: func.name.clone(),
-                    error,
-                }
-            })?;
+        // The importer polls at every back-edge.
+        let loops = func
+            .blocks
+            .values()
+            .flat_map(|b| &b.insts)
+            .any(|i| i.op == Op::SafepointPoll);
+        let isa = self.targets.of(tier, loops);
+        let promote = tier != Tier::Tier0 || loops;
+        let cells = HeapCells(&self.heap);
+        let lowered = lower::lower(func, host, &cells, &mut context.func, all_try_calls, promote).map_err(|error| {
+            CompileError::Lower {
+                name: func.name.clone(),
+                error,
+            }
+        })?;
         if let Some(text) = clif {
             *text = context.func.display().to_string();
         }
@@ -270,7 +278,7 @@ impl Jit {
             name: func.name.clone(),
             error,
         };
-        if let Err(e) = context.compile(self.targets.of(tier), &mut scratch.control) {
+        if let Err(e) = context.compile(isa, &mut scratch.control) {
             return Err(failed(cranelift_codegen::print_errors::pretty_error(e.func, e.inner)));
         }
         let Some(compiled) = context.compiled_code() else {
@@ -305,7 +313,7 @@ impl Jit {
             tier,
         };
         if self.gdb
-            && let Ok(Some(UnwindInfo::SystemV(info))) = compiled.create_unwind_info(self.targets.of(tier))
+            && let Ok(Some(UnwindInfo::SystemV(info))) = compiled.create_unwind_info(isa)
         {
             code.unwind = Some(UnwindInfo::SystemV(info));
         }
@@ -514,7 +522,7 @@ impl Jit {
         });
         disasm::print_if_asked(info);
         if let Some(UnwindInfo::SystemV(unwind)) = &code.unwind {
-            gdb::register(info, unwind, self.targets.of(code.tier));
+            gdb::register(info, unwind, self.targets.of(code.tier, true));
         }
         Ok(info)
     }

@@ -25,34 +25,45 @@ pub enum IsaError {
     Setting(String),
 }
 
-/// One code generator for each [`Tier`].
+/// The code generators.
 #[derive(Clone)]
 pub struct Targets {
-    /// [`Tier::Tier0`].
-    pub tier0: Arc<dyn isa::TargetIsa>,
+    /// Straight-line code at [`Tier::Tier0`]: half the compile time, twice the code.
+    tier0: Arc<dyn isa::TargetIsa>,
+    /// Code with loops at [`Tier::Tier0`]: it may run for long before something better replaces it.
+    tier0_loops: Arc<dyn isa::TargetIsa>,
     /// [`Tier::Tier1`].
-    pub tier1: Arc<dyn isa::TargetIsa>,
+    tier1: Arc<dyn isa::TargetIsa>,
+}
+
+/// Which allocator gives values their registers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Allocator {
+    SinglePass,
+    Backtracking,
 }
 
 impl Targets {
     /// Makes the code generators for the instruction sets of `cpu`.
     pub fn new(cpu: CpuFeatures) -> Result<Self, IsaError> {
         Ok(Targets {
-            tier0: make(cpu, Tier::Tier0)?,
-            tier1: make(cpu, Tier::Tier1)?,
+            tier0: make(cpu, Tier::Tier0, Allocator::SinglePass)?,
+            tier0_loops: make(cpu, Tier::Tier0, Allocator::Backtracking)?,
+            tier1: make(cpu, Tier::Tier1, Allocator::Backtracking)?,
         })
     }
 
-    /// The code generator of a tier.
-    pub fn of(&self, tier: Tier) -> &dyn isa::TargetIsa {
-        match tier {
-            Tier::Tier0 => &*self.tier0,
-            Tier::Tier1 => &*self.tier1,
+    /// The code generator for a function with or without loops at a tier.
+    pub fn of(&self, tier: Tier, loops: bool) -> &dyn isa::TargetIsa {
+        match (tier, loops) {
+            (Tier::Tier0, false) => &*self.tier0,
+            (Tier::Tier0, true) => &*self.tier0_loops,
+            (Tier::Tier1, _) => &*self.tier1,
         }
     }
 }
 
-fn make(cpu: CpuFeatures, tier: Tier) -> Result<OwnedTargetIsa, IsaError> {
+fn make(cpu: CpuFeatures, tier: Tier, allocator: Allocator) -> Result<OwnedTargetIsa, IsaError> {
     let err = |e: settings::SetError| IsaError::Setting(e.to_string());
     let mut flags = settings::builder();
     for (name, value) in [
@@ -66,12 +77,17 @@ fn make(cpu: CpuFeatures, tier: Tier) -> Result<OwnedTargetIsa, IsaError> {
         ("use_colocated_libcalls", "true"),
         ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
         ("opt_level", if tier == Tier::Tier0 { "none" } else { "speed" }),
-        // The single-pass allocator is no faster on our many small blocks, and its code is half as large again.
-        ("regalloc_algorithm", "backtracking"),
+        (
+            "regalloc_algorithm",
+            match allocator {
+                Allocator::SinglePass => "single_pass",
+                Allocator::Backtracking => "backtracking",
+            },
+        ),
     ] {
         flags.set(name, value).map_err(err)?;
     }
-    // Experiments: CORTEN_JIT_TIER0="opt_level=none,regalloc_algorithm=backtracking" (Cranelift's shared settings).
+    // Experiments: CORTEN_JIT_TIER0="regalloc_algorithm=backtracking" (Cranelift's shared settings).
     let knob = if tier == Tier::Tier0 {
         "CORTEN_JIT_TIER0"
     } else {

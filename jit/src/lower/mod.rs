@@ -188,13 +188,15 @@ struct Lowerer<'a> {
     returns: Vec<ir::Inst>,
 }
 
-/// Lowers `func` into the empty CLIF function `clif`. With `all_try_calls` every protected call gets its own landing pads.
+/// Lowers `func` into the empty CLIF function `clif`. With `all_try_calls` every protected call gets its own landing pads;
+/// with `promote` locals live in registers where they can.
 pub(crate) fn lower(
     func: &Func,
     host: &dyn CompilerHost,
     cells: &dyn CellSource,
     clif: &mut ir::Function,
     all_try_calls: bool,
+    promote: bool,
 ) -> Result<Lowered> {
     let own_abi = if func.parent_locals.is_some() {
         calls::filter_abi()
@@ -213,7 +215,11 @@ pub(crate) fn lower(
             }
         }
     }
-    let promotion = promote::Promotion::of(func, &exposed);
+    let promotion = if promote {
+        promote::Promotion::of(func, &exposed)
+    } else {
+        promote::Promotion::none(func)
+    };
     let layout = FrameLayout::with_registers(func, host, |l| promotion.get(l).is_some())?;
     if layout.size > MAX_AREA {
         return Err(LowerError::TooLarge(format!("{} bytes of locals", layout.size)));

@@ -42,13 +42,19 @@ impl Promotion {
         })
     }
 
+    /// Nothing is promoted.
+    pub fn none(func: &Func) -> Promotion {
+        Promotion {
+            index: vec![NO; func.locals.len()],
+            locals: Vec::new(),
+            live_in: vec![0; func.blocks.len()],
+        }
+    }
+
     /// Chooses the locals of `func`; `exposed`: locals whose address is taken.
     pub fn of(func: &Func, exposed: &[bool]) -> Promotion {
         let count = func.locals.len();
-        let mut promotion = Promotion {
-            index: vec![NO; count],
-            ..Promotion::default()
-        };
+        let mut promotion = Promotion::none(func);
         if func.blocks.len() > MAX_BLOCKS {
             return promotion;
         }
