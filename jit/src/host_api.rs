@@ -252,13 +252,21 @@ pub enum Constrained {
     Box,
 }
 
-/// Why a token or method cannot be used. The compiler turns it into a throw at the use, with the host's help.
+/// Why a token or method cannot be used.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum HostError {
-    /// A .NET exception of this kind must be raised when the instruction executes (`cookie` is passed to
-    /// [`Helper::ThrowDeferred`]).
+    /// Something does not load: calls of the method raise this exception, and no code of it is kept, so that the next call
+    /// tries again.
     #[error("{message}")]
     Deferred {
+        /// Names the exception to the helper.
+        cookie: u64,
+        /// For diagnostics of the compiler.
+        message: String,
+    },
+    /// The exception is raised when the instruction executes (`cookie` is passed to [`Helper::ThrowDeferred`]).
+    #[error("{message}")]
+    AtUse {
         /// Names the exception to the helper.
         cookie: u64,
         /// For diagnostics of the compiler.
@@ -267,6 +275,17 @@ pub enum HostError {
     /// The body is malformed: the whole method is rejected.
     #[error("invalid program: {0}")]
     InvalidProgram(String),
+}
+
+/// Uses of members that make the host refuse a method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misuse {
+    /// A non-virtual call of an abstract method.
+    AbstractCall,
+    /// `newobj` of an abstract class.
+    AbstractNew,
+    /// `arglist`.
+    Arglist,
 }
 
 /// Answer of `ldtoken`.
@@ -285,6 +304,14 @@ pub type HostResult<T> = Result<T, HostError>;
 
 /// Everything the compiler needs from its surroundings. Implementations must be callable from several threads.
 pub trait CompilerHost: Sync {
+    /// Whether `newobj` of a class is an error.
+    fn is_abstract_class(&self, _ty: TypeId) -> bool {
+        false
+    }
+    /// The error for IL that uses a member in a way that it does not allow.
+    fn misuse(&self, misuse: Misuse) -> HostError {
+        HostError::InvalidProgram(format!("{misuse:?}"))
+    }
     // --- the method being compiled
     /// Properties of a method; the same object at each call.
     fn method_info(&self, method: MethodId) -> HostResult<Arc<MethodInfo>>;

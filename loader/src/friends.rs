@@ -2,7 +2,13 @@
 
 use corten_metadata::{TableId, Token, sig::SigReader};
 
-use crate::module::Module;
+use rustc_hash::FxHashMap;
+use std::sync::{OnceLock, RwLock};
+
+use crate::{
+    module::Module,
+    resolve::{read, write},
+};
 
 const ASSEMBLY: Token = Token(0x2000_0001);
 const NAMESPACE: &str = "System.Runtime.CompilerServices";
@@ -10,8 +16,27 @@ const NAMESPACE: &str = "System.Runtime.CompilerServices";
 /// Whether `to` may use the internal members of `from`: they are of one assembly, `from` names `to` as its friend, or `to`
 /// waives access checks to `from`.
 pub fn sees_internals(from: &'static Module, to: &'static Module) -> bool {
-    from == to
-        || names_of(from, "InternalsVisibleToAttribute").any(|friend| is_named(to, &friend))
+    type Answers = RwLock<FxHashMap<(usize, usize), bool>>;
+    static KNOWN: OnceLock<Answers> = OnceLock::new();
+    if from == to {
+        return true;
+    }
+    // What reflection emit builds can still change.
+    if from.dynamic_scope().is_some() || to.dynamic_scope().is_some() {
+        return is_friend(from, to);
+    }
+    let known = KNOWN.get_or_init(Answers::default);
+    let key = (std::ptr::from_ref(from) as usize, std::ptr::from_ref(to) as usize);
+    if let Some(answer) = read(known).get(&key) {
+        return *answer;
+    }
+    let answer = is_friend(from, to);
+    write(known).insert(key, answer);
+    answer
+}
+
+fn is_friend(from: &'static Module, to: &'static Module) -> bool {
+    names_of(from, "InternalsVisibleToAttribute").any(|friend| is_named(to, &friend))
         || names_of(to, "IgnoresAccessChecksToAttribute").any(|target| is_named(from, &target))
 }
 

@@ -10,6 +10,7 @@
 //! metadata says), [`vtable`] (slot numbers), [`type_loader`] (levels), `layout` (offsets), [`method_desc`] and
 //! [`precode`] (code entries), [`resolve`] (tokens), [`dispatch`], [`constrained`] and [`cast`] (questions about types).
 
+pub mod access;
 mod arena;
 pub mod assembly;
 pub mod binder;
@@ -36,6 +37,7 @@ pub mod resolve;
 mod rva;
 mod sha1;
 mod sig_compare;
+mod sig_text;
 pub mod statics;
 pub mod sync;
 pub mod type_def;

@@ -299,6 +299,16 @@ impl MethodDesc {
         Ok(self.sig.get_or_init(|| s))
     }
 
+    /// As [`signature`](Self::signature), but with `object` in place of classes that cannot be loaded: callers need not know
+    /// them.
+    ///
+    /// # Errors
+    /// Load errors of value types.
+    pub fn call_site_signature(&'static self) -> Result<MethodSignature> {
+        let sig = self.parse_signature()?;
+        self.module.resolve_lenient_sig(&sig, self.context())
+    }
+
     /// IL body; `None` for methods without one (abstract, extern, runtime-provided).
     pub fn body(&self) -> Result<Option<MethodBody<'static>>> {
         if self.rid == 0 || self.kind != MethodKind::Il {

@@ -229,6 +229,34 @@ impl Module {
         })
     }
 
+    /// Resolves a method signature; classes that cannot be loaded become `object`.
+    pub(crate) fn resolve_lenient_sig(
+        &'static self,
+        sig: &MethodSig,
+        ctx: GenericContext<'_>,
+    ) -> Result<MethodSignature> {
+        let lenient = |t: &TypeSig| match (self.resolve_type_sig(t, ctx), t) {
+            (
+                Err(_),
+                TypeSig::Class(_)
+                | TypeSig::GenericInst {
+                    is_value_type: false, ..
+                }
+                | TypeSig::SzArray(_),
+            ) => Ok(well_known::core_element(ElementType::Object)?.handle()),
+            (answer, _) => answer,
+        };
+        Ok(MethodSignature {
+            has_this: sig.has_this,
+            explicit_this: sig.explicit_this,
+            calling_convention: sig.calling_convention,
+            generic_param_count: sig.generic_param_count,
+            ret: lenient(&sig.ret)?,
+            params: sig.params.iter().map(lenient).collect::<Result<_>>()?,
+            sentinel: sig.sentinel,
+        })
+    }
+
     /// Resolves a StandAloneSig token of method kind (`calli`).
     ///
     /// # Errors
@@ -462,6 +490,15 @@ pub(crate) fn walk_bases<T>(start: &'static TypeDefInfo, f: &mut BaseVisitor<'_,
     go(start, None, 0, f)
 }
 
+/// Namespace and name of a type's definition, as messages about missing members show them.
+fn short_name(t: TypeHandle) -> String {
+    match t.as_method_table().and_then(|mt| mt.class().definition()) {
+        Some(d) if d.namespace().is_empty() => d.name().to_owned(),
+        Some(d) => format!("{}.{}", d.namespace(), d.name()),
+        None => t.display_name(),
+    }
+}
+
 /// Finds the method a MemberRef names on `owner` or its base classes.
 pub(crate) fn find_method_by_ref(
     owner: TypeHandle,
@@ -470,9 +507,9 @@ pub(crate) fn find_method_by_ref(
     module: &'static Module,
 ) -> Result<&'static MethodDesc> {
     let missing = || LoadError::MissingMethod {
-        class: owner.display_name(),
+        class: short_name(owner),
         method: name.to_owned(),
-        signature: format!("{}.{}({})", owner.display_name(), name, msig.params.len()),
+        signature: crate::sig_text::method_text(module, &short_name(owner), name, msig),
     };
     let mt = owner.as_method_table().ok_or_else(missing)?;
     type_loader::ensure_methods(mt)?;
@@ -521,7 +558,7 @@ fn find_field_by_ref(
     module: &'static Module,
 ) -> Result<&'static FieldDesc> {
     let missing = || LoadError::MissingField {
-        class: owner.display_name(),
+        class: short_name(owner),
         field: name.to_owned(),
     };
     // A field reference names the declaring class itself: inherited fields are not searched.

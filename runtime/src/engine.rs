@@ -107,8 +107,12 @@ pub fn install_stub(code: &[u8]) -> usize {
 pub fn compile_il(md: &'static MethodDesc, tier: Tier) -> VmResult<usize> {
     let e = engine();
     let start = Instant::now();
+    // Call sites do without the classes that a signature names, the method itself does not.
+    if md.kind() == corten_loader::MethodKind::Il {
+        md.signature()?;
+    }
     let func = importer::import(&e.host, method_id(md), &importer::ImportOptions::default())
-        .map_err(|err| import_error(&e.host, md, err))?;
+        .map_err(|err| import_error(md, err))?;
     if let Some(filter) = dump_filter()
         && md.display_name().contains(filter)
     {
@@ -129,18 +133,12 @@ pub fn compile_il(md: &'static MethodDesc, tier: Tier) -> VmResult<usize> {
     Ok(code)
 }
 
-fn import_error(host: &EngineHost, md: &'static MethodDesc, e: ImportError) -> Raise {
+fn import_error(md: &'static MethodDesc, e: ImportError) -> Raise {
     if trace_compiles() {
         eprintln!("[jit] {} rejected: {e}", md.display_name());
     }
     match e {
-        ImportError::Host(corten_jit::host_api::HostError::Deferred { cookie, .. }) => match host.deferred(cookie) {
-            Some(d) => Raise::New {
-                kind: d.kind,
-                message: d.message,
-            },
-            None => Raise::of(ExceptionKind::TypeLoad),
-        },
+        ImportError::Host(e) => crate::stubs::host_error(e),
         ImportError::Unsupported { .. } => {
             Raise::new(ExceptionKind::NotSupported, format!("{}: {e}", md.display_name()))
         }

@@ -61,6 +61,15 @@ pub struct ExceptionObject {
     pub hresult: i32,
 }
 
+/// `System.TypeLoadException`, as far as the engine writes it.
+#[repr(C)]
+#[derive(Debug)]
+pub struct TypeLoadExceptionObject {
+    pub base: ExceptionObject,
+    /// What `TypeName` answers.
+    pub class_name: ObjPtr,
+}
+
 /// `System.MulticastDelegate` with its base class.
 #[repr(C)]
 #[derive(Debug)]

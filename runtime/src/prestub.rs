@@ -35,6 +35,7 @@ pub unsafe extern "C" fn prestub_worker(
         Ok(code) => code,
         Err(raise) => {
             crate::exceptions::set_pending(raise);
+            crate::exceptions::trace::add_frame_of(thread, md);
             crate::asm::raise_pending_stub as *const () as usize
         }
     }

@@ -2,9 +2,9 @@
 
 use super::stack::{Entry, Known};
 use super::step::Flow;
-use super::{Importer, Region, Step, Stop, invalid};
+use super::{Importer, Region, Step, invalid};
 use crate::builder::stack_ty;
-use crate::host_api::{Constrained, Convention, Dispatch, MethodInfo, Signature};
+use crate::host_api::{Constrained, Convention, Dispatch, MethodInfo, Misuse, Signature};
 use crate::ids::TypeId;
 use crate::ir::*;
 use corten_metadata::Token;
@@ -25,7 +25,10 @@ impl Importer<'_, '_> {
             }
         }
         if info.sig.convention == Convention::VarArg {
-            return Err(Stop::Unsupported("call with variable arguments".to_string()));
+            return Err(self.host.misuse(Misuse::Arglist).into());
+        }
+        if info.is_abstract && !virtually {
+            return Err(self.host.misuse(Misuse::AbstractCall).into());
         }
         if let Some(accessor) = info.array_accessor {
             self.array_accessor(accessor, &info)?;
@@ -185,7 +188,7 @@ impl Importer<'_, '_> {
             args.insert(0, value);
         }
         match sig.convention {
-            Convention::VarArg => Err(Stop::Unsupported("calli with variable arguments".to_string())),
+            Convention::VarArg => Err(self.host.misuse(Misuse::Arglist).into()),
             Convention::Managed => self.emit_call(Callee::Pointer { target }, &sig, args, tail),
             Convention::Unmanaged | Convention::UnmanagedSuppressGc => self.call_native(target, &sig, args),
         }
@@ -267,6 +270,9 @@ impl Importer<'_, '_> {
         let owner = self.type_info(info.owner)?;
         if owner.is_value_type {
             return self.new_value(&info);
+        }
+        if self.host.is_abstract_class(info.owner) {
+            return Err(self.host.misuse(Misuse::AbstractNew).into());
         }
         let args = self.pop_args(&info.sig)?;
         let table = self.b.iconst64(owner.method_table as i64);

@@ -104,8 +104,13 @@ pub enum ImportError {
 pub(crate) enum Stop {
     Invalid(String),
     Unsupported(String),
-    /// Throw at this point of the code.
+    /// Something does not load: the method cannot be compiled now.
     Deferred {
+        cookie: u64,
+        message: String,
+    },
+    /// Throw at this point of the code.
+    AtUse {
         cookie: u64,
     },
     /// A join needs a wider type: start over.
@@ -115,7 +120,8 @@ pub(crate) enum Stop {
 impl From<HostError> for Stop {
     fn from(error: HostError) -> Stop {
         match error {
-            HostError::Deferred { cookie, .. } => Stop::Deferred { cookie },
+            HostError::Deferred { cookie, message } => Stop::Deferred { cookie, message },
+            HostError::AtUse { cookie, .. } => Stop::AtUse { cookie },
             HostError::InvalidProgram(reason) => Stop::Invalid(reason),
         }
     }
@@ -216,9 +222,10 @@ pub fn import_with_stats(
                         il,
                         reason: "stack types at joins do not converge".to_string(),
                     },
-                    Stop::Deferred { cookie } => ImportError::Host(HostError::Deferred {
+                    Stop::Deferred { cookie, message } => ImportError::Host(HostError::Deferred { cookie, message }),
+                    Stop::AtUse { cookie } => ImportError::Host(HostError::AtUse {
                         cookie,
-                        message: "unresolved token".to_string(),
+                        message: String::new(),
                     }),
                 });
             }

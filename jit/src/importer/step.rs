@@ -69,7 +69,7 @@ impl Importer<'_, '_> {
                 Ok(Flow::Next) => i += 1,
                 Ok(Flow::Skip(n)) => i += 1 + n,
                 Ok(Flow::End) => return Ok(()),
-                Err(Stop::Deferred { cookie }) => {
+                Err(Stop::AtUse { cookie }) => {
                     self.throw_deferred(cookie);
                     return Ok(());
                 }
@@ -453,7 +453,7 @@ impl Importer<'_, '_> {
             O::Mkrefany => self.mkrefany(token(ins)?)?,
             O::Refanytype => self.refanytype()?,
             O::Refanyval => self.refanyval(token(ins)?)?,
-            O::Arglist => return Err(Stop::Unsupported("arglist (variable arguments)".to_string())),
+            O::Arglist => return Err(self.host.misuse(crate::host_api::Misuse::Arglist).into()),
             // --- prefixes
             O::Constrained => {
                 let ty = self.host.resolve_type(self.method, token(ins)?)?;

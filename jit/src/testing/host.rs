@@ -236,7 +236,7 @@ impl Tables {
             .checked_sub(1)
             .and_then(|i| self.tokens.get(i as usize));
         match target {
-            Some(Target::Deferred) => Err(HostError::Deferred {
+            Some(Target::Deferred) => Err(HostError::AtUse {
                 cookie: u64::from(token.0 & 0xff_ffff),
                 message: "deferred".to_string(),
             }),

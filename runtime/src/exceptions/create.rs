@@ -2,7 +2,7 @@
 
 use crate::error::{ExceptionKind, Raise, VmResult};
 use crate::managed::ManagedCall;
-use crate::objects::{ExceptionObject, method_table_of, store, view};
+use crate::objects::{ExceptionObject, TypeLoadExceptionObject, method_table_of, store, view};
 use crate::thread::Thread;
 use corten_gc_hooks::HandleScope;
 use corten_gc_hooks::heap::Heap;
@@ -84,6 +84,15 @@ pub fn create(kind: ExceptionKind, message: Option<&str>) -> VmResult<ObjPtr> {
         call = call.obj(file_name.get());
     }
     call.invoke(constructor)?;
+    if kind == ExceptionKind::TypeLoad
+        && let Some(type_name) = message
+            .and_then(|m| m.strip_prefix("Could not load type "))
+            .and_then(quoted)
+    {
+        let name = crate::strings::new_string(thread, type_name)?;
+        // SAFETY: a live TypeLoadException, whose first own field is `_className`.
+        unsafe { store(&mut view::<TypeLoadExceptionObject>(exception.get()).class_name, name) };
+    }
     Ok(exception.get())
 }
 

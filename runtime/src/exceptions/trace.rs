@@ -187,6 +187,27 @@ fn append(thread: &mut Thread, exception: &Local<'_>, frames: &[TraceFrame]) -> 
     Ok(())
 }
 
+/// Adds a frame to the pending exception of the thread for a method that has no frame of its own: one that could not be
+/// compiled, or an internal call. Without memory the frame is lost.
+pub fn add_frame_of(thread: &mut Thread, method: &'static MethodDesc) {
+    let scope = HandleScope::new(&mut thread.header);
+    let exception = scope.root(thread.header.pending_exception);
+    let is_exception = !exception.is_null()
+        && objects::method_table_of(exception.get()).is_or_derives_from(WellKnown::get().exception);
+    if !is_exception || super::create::is_preallocated(exception.get()) {
+        return;
+    }
+    let frame = TraceFrame {
+        method,
+        pc: 0,
+        native_offset: 0,
+        il_offset: OFFSET_UNKNOWN,
+        flags: 0,
+    };
+    let _ = append(thread, &exception, &[frame]);
+    thread.header.pending_exception = exception.get();
+}
+
 /// The frames recorded in a `_stackTrace` value.
 pub fn frames_of(stack_trace: ObjPtr) -> Vec<TraceFrame> {
     if !is_trace(stack_trace) {

@@ -77,17 +77,22 @@ impl EngineHost {
 
     /// Closed signature.
     pub fn method_signature(&self, m: &'static MethodDesc) -> HostResult<Signature> {
-        let s = self.load(m.signature())?;
-        let vararg = s.calling_convention == corten_metadata::CallingConvention::VarArg;
+        let lenient;
+        let s = match m.signature() {
+            Ok(s) => s,
+            Err(e) => {
+                lenient = self.load(m.call_site_signature().map_err(|_| e))?;
+                &lenient
+            }
+        };
+        if s.calling_convention == corten_metadata::CallingConvention::VarArg {
+            return Err(self.misuse(Misuse::Arglist));
+        }
         Ok(Signature {
             has_this: s.has_this,
             ret: type_id(s.ret),
             params: s.params.iter().map(|t| type_id(*t)).collect(),
-            convention: if vararg {
-                Convention::VarArg
-            } else {
-                Convention::Managed
-            },
+            convention: Convention::Managed,
         })
     }
 

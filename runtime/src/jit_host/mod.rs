@@ -2,6 +2,7 @@
 //!
 //! `TypeId` is the raw TypeHandle, `MethodId` the address of the MethodDesc, `FieldId` the address of the FieldDesc.
 
+mod access;
 mod methods;
 mod synthetic;
 mod tokens;
@@ -68,6 +69,14 @@ impl EngineHost {
     /// Keeps a load error for `Helper::ThrowDeferred`.
     pub(crate) fn defer(&self, e: &LoadError) -> HostError {
         self.defer_raise(crate::exceptions::from_load_error(e))
+    }
+
+    /// An error that is raised when the instruction executes.
+    pub(crate) fn at_use(&self, raise: Raise) -> HostError {
+        match self.defer_raise(raise) {
+            HostError::Deferred { cookie, message } => HostError::AtUse { cookie, message },
+            other => other,
+        }
     }
 
     /// As [`Self::defer`], for an error of the engine.
@@ -156,12 +165,35 @@ impl CompilerHost for EngineHost {
         self.token_type(method_desc(scope), token).map(type_id)
     }
     fn resolve_method(&self, scope: MethodId, token: Token) -> HostResult<Arc<MethodInfo>> {
-        let m = self.token_method(method_desc(scope), token)?;
+        let from = method_desc(scope);
+        let m = self.token_method(from, token)?;
+        if token != synthetic::TARGET && !access::may_call(from, m) {
+            return Err(self.at_use(access::denied_call(from, m)));
+        }
         self.method_info(method_id(m))
     }
     fn resolve_field(&self, scope: MethodId, token: Token) -> HostResult<Arc<FieldInfo>> {
-        let f = self.token_field(method_desc(scope), token)?;
+        let from = method_desc(scope);
+        let f = self.token_field(from, token)?;
+        if token != synthetic::TARGET && !access::may_use_field(from, f) {
+            return Err(self.at_use(access::denied_field(from, f)));
+        }
         self.field_info(f)
+    }
+    fn is_abstract_class(&self, ty: TypeId) -> bool {
+        type_handle(ty).as_method_table().is_some_and(|mt| {
+            mt.class()
+                .attributes()
+                .contains(corten_metadata::TypeAttributes::ABSTRACT)
+        })
+    }
+    fn misuse(&self, misuse: Misuse) -> HostError {
+        use crate::error::ExceptionKind as K;
+        self.defer_raise(match misuse {
+            Misuse::AbstractCall => Raise::new(K::BadImageFormat, "Bad IL format."),
+            Misuse::AbstractNew => Raise::new(K::InvalidOperation, "Instances of abstract classes cannot be created."),
+            Misuse::Arglist => Raise::new(K::InvalidProgram, "Vararg calling convention not supported."),
+        })
     }
     fn resolve_signature(&self, scope: MethodId, token: Token) -> HostResult<Signature> {
         self.token_signature(method_desc(scope), token)

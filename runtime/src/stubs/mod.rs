@@ -20,13 +20,15 @@ use corten_loader::MethodDesc;
 /// Maps an interface error met while a stub is built.
 pub fn host_error(e: HostError) -> Raise {
     match &e {
-        HostError::Deferred { cookie, .. } => match crate::engine::host().and_then(|h| h.deferred(*cookie)) {
-            Some(d) => Raise::New {
-                kind: d.kind,
-                message: d.message,
-            },
-            None => Raise::new(ExceptionKind::TypeLoad, e.to_string()),
-        },
+        HostError::Deferred { cookie, .. } | HostError::AtUse { cookie, .. } => {
+            match crate::engine::host().and_then(|h| h.deferred(*cookie)) {
+                Some(d) => Raise::New {
+                    kind: d.kind,
+                    message: d.message,
+                },
+                None => Raise::new(ExceptionKind::TypeLoad, e.to_string()),
+            }
+        }
         HostError::InvalidProgram(m) => Raise::new(ExceptionKind::InvalidProgram, m.clone()),
     }
 }

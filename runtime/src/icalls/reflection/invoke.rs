@@ -9,7 +9,7 @@ use crate::thread::Thread;
 use corten_gc_hooks::object::ObjPtr;
 use corten_gc_hooks::{HandleScope, Local};
 use corten_jit::abi::{AbiSignature, ArgLoc, Place, RetLoc};
-use corten_jit::host_api::{HostError, TypeKind};
+use corten_jit::host_api::TypeKind;
 use corten_loader::{ElementType, MethodDesc, TypeHandle};
 
 /// `this` of a call.
@@ -21,19 +21,7 @@ pub enum Receiver<'s> {
     Object(Local<'s>),
 }
 
-/// Turns a compiler-host failure into the managed exception it stands for.
-pub fn host_error(e: HostError) -> Raise {
-    match e {
-        HostError::Deferred { cookie, message } => match crate::engine::host().and_then(|h| h.deferred(cookie)) {
-            Some(d) => Raise::New {
-                kind: d.kind,
-                message: d.message,
-            },
-            None => Raise::new(ExceptionKind::TypeLoad, message),
-        },
-        HostError::InvalidProgram(message) => Raise::new(ExceptionKind::InvalidProgram, message),
-    }
-}
+pub use crate::stubs::host_error;
 
 /// The calling convention of a method.
 pub fn abi_of(method: &'static MethodDesc) -> VmResult<AbiSignature> {

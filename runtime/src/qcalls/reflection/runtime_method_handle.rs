@@ -78,36 +78,13 @@ fn is_constructor_visible(
     let access = ctor.attributes() & MethodAttributes::MEMBER_ACCESS_MASK;
     match access {
         MethodAttributes::PUBLIC => true,
-        MethodAttributes::ASSEM | MethodAttributes::FAM_OR_ASSEM => same_assembly || has_friend_access(ctor, from),
+        MethodAttributes::ASSEM | MethodAttributes::FAM_OR_ASSEM => {
+            corten_loader::friends::sees_internals(ctor.module(), from.module())
+        }
         MethodAttributes::FAMILY => from.is_or_derives_from(attribute),
         MethodAttributes::FAM_AND_ASSEM => same_assembly && from.is_or_derives_from(attribute),
         _ => encloses(attribute, from),
     }
-}
-
-/// `[InternalsVisibleTo]` of the attribute's assembly names the caller's.
-fn has_friend_access(ctor: &'static MethodDesc, from: &'static MethodTable) -> bool {
-    let Some(name) = from.module().assembly().map(|a| a.simple_name()) else {
-        return false;
-    };
-    let metadata = ctor.module().metadata();
-    metadata
-        .custom_attributes(corten_metadata::Token(0x2000_0001))
-        .any(|rid| {
-            let is_ivt = metadata
-                .attribute_type_name(rid)
-                .is_ok_and(|n| n == ("System.Runtime.CompilerServices", "InternalsVisibleToAttribute"));
-            if !is_ivt {
-                return false;
-            }
-            let Ok(row) = metadata.custom_attribute(rid) else {
-                return false;
-            };
-            let text = super::custom_attribute::first_string(row.value).unwrap_or_default();
-            text.split(',')
-                .next()
-                .is_some_and(|n| n.trim().eq_ignore_ascii_case(name))
-        })
 }
 
 fn encloses(outer: &'static MethodTable, inner: &'static MethodTable) -> bool {
