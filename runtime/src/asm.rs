@@ -239,7 +239,16 @@ pub unsafe extern "C" fn restore_and_jump(
 /// Machine code of a stub that records the transition and tail-jumps to `target` with all arguments untouched: the entry
 /// of every runtime helper and internal call. Clobbers rax.
 pub fn transition_stub_code(target: usize) -> Vec<u8> {
-    let mut c = Vec::with_capacity(48);
+    stub_code(target, None)
+}
+
+/// As [`transition_stub_code`] for an internal call: notes which one it is, so that stack traces can show it.
+pub fn internal_call_stub_code(target: usize, method: usize) -> Vec<u8> {
+    stub_code(target, Some(method))
+}
+
+fn stub_code(target: usize, method: Option<usize>) -> Vec<u8> {
+    let mut c = Vec::with_capacity(72);
     let store = |c: &mut Vec<u8>, modrm_reg: u8, off: usize| {
         // mov [r15 + disp32], reg
         let rex = 0x49 | if modrm_reg >= 8 { 4 } else { 0 };
@@ -250,6 +259,12 @@ pub fn transition_stub_code(target: usize) -> Vec<u8> {
     store(&mut c, 0, offsets::TRANSITION_PC);
     store(&mut c, 5, offsets::TRANSITION_FP);
     store(&mut c, 4, offsets::TRANSITION_SP);
+    if let Some(method) = method {
+        store(&mut c, 0, offsets::ICALL_PC);
+        c.extend_from_slice(&[0x48, 0xB8]); // mov rax, imm64
+        c.extend_from_slice(&(method as u64).to_le_bytes());
+        store(&mut c, 0, offsets::ICALL_METHOD);
+    }
     c.extend_from_slice(&[0x48, 0xB8]); // mov rax, imm64
     c.extend_from_slice(&(target as u64).to_le_bytes());
     c.extend_from_slice(&[0xFF, 0xE0]); // jmp rax

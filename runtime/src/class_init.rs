@@ -68,6 +68,7 @@ fn slow(mt: &'static MethodTable) -> VmResult<()> {
                     let _coop = crate::transitions::enter_cooperative(thread);
                     // SAFETY: a strong handle that is never freed.
                     thread.header.pending_exception = unsafe { *slot };
+                    crate::exceptions::trace::begin_again(thread.header.pending_exception);
                     return Err(Raise::Pending);
                 }
                 Some(State::Running(owner)) if *owner == me => return Ok(()),

@@ -52,6 +52,7 @@ kinds! {
     TypeLoad => "System"."TypeLoadException",
     TypeInitialization => "System"."TypeInitializationException",
     MissingMethod => "System"."MissingMethodException",
+    MemberAccess => "System"."MemberAccessException",
     MissingField => "System"."MissingFieldException",
     MethodAccess => "System"."MethodAccessException",
     FieldAccess => "System"."FieldAccessException",

@@ -100,9 +100,14 @@ impl ManagedCall {
             resume_pc: 0,
             boundary: self.boundary,
         };
+        // SAFETY: the current thread's structure.
+        let icall = unsafe { ((*thread).icall_pc, (*thread).icall_method) };
         // SAFETY: `target` follows the managed ABI with these arguments (the caller's promise by choosing the method), the
         // frame lives until the thunk returns, and the thread is current and cooperative.
         let status = unsafe { call_managed_thunk(target, &args, &mut result, thread, &mut frame) };
+        // Managed code has called other internal calls meanwhile.
+        // SAFETY: as above.
+        unsafe { ((*thread).icall_pc, (*thread).icall_method) = icall };
         if status == 0 {
             Ok(result)
         } else {

@@ -36,6 +36,10 @@ pub unsafe extern "C" fn prestub_worker(
         Err(raise) => {
             crate::exceptions::set_pending(raise);
             crate::exceptions::trace::add_frame_of(thread, md);
+            if md.is_pinvoke() {
+                // CoreCLR shows the method and its marshalling stub.
+                crate::exceptions::trace::add_frame_of(thread, md);
+            }
             crate::asm::raise_pending_stub as *const () as usize
         }
     }

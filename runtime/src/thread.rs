@@ -60,6 +60,10 @@ pub struct Thread {
     pub transition_sp: usize,
     /// Original return address when a native helper asked for an exception to be raised at its return.
     pub hijacked_pc: usize,
+    /// Return address of the last call of an internal call, and its MethodDesc: an exception raised at that address gets a
+    /// frame for it.
+    pub icall_pc: usize,
+    pub icall_method: usize,
     pub prestub_frames: *mut PrestubFrame,
     /// Exceptions in their second pass, innermost last.
     pub dispatch_records: Vec<Box<DispatchRecord>>,
@@ -88,6 +92,8 @@ pub mod offsets {
     pub const TAIL_STACK_BYTES: usize = offset_of!(Thread, tail_stack_bytes);
     pub const TRANSITION_SP: usize = offset_of!(Thread, transition_sp);
     pub const HIJACKED_PC: usize = offset_of!(Thread, hijacked_pc);
+    pub const ICALL_PC: usize = offset_of!(Thread, icall_pc);
+    pub const ICALL_METHOD: usize = offset_of!(Thread, icall_method);
 }
 
 thread_local! {

@@ -84,6 +84,16 @@ pub fn create(kind: ExceptionKind, message: Option<&str>) -> VmResult<ObjPtr> {
         call = call.obj(file_name.get());
     }
     call.invoke(constructor)?;
+    if kind == ExceptionKind::OutOfMemory && message.is_none() {
+        // The engine's own has no text.
+        // SAFETY: a live Exception.
+        unsafe {
+            store(
+                &mut view::<ExceptionObject>(exception.get()).message,
+                std::ptr::null_mut(),
+            )
+        };
+    }
     if kind == ExceptionKind::TypeLoad
         && let Some(type_name) = message
             .and_then(|m| m.strip_prefix("Could not load type "))
@@ -160,15 +170,10 @@ fn out_of_memory() -> ObjPtr {
 /// Load errors of the classes, or no memory.
 pub fn preallocate() -> VmResult<()> {
     let mt = class_of(ExceptionKind::OutOfMemory)?;
-    let text: Vec<u16> = "Insufficient memory to continue the execution of the program."
-        .encode_utf16()
-        .collect();
-    let message = crate::strings::literal(&text)?;
     let exception = Heap::get().alloc_frozen(mt.as_gc_ptr(), mt.base_size() as usize)?;
     // SAFETY: a fresh frozen object of an Exception class.
     unsafe {
         let e: &mut ExceptionObject = view(exception);
-        store(&mut e.message, message);
         e.hresult = E_OUTOFMEMORY;
         e.xcode = EXCEPTION_COMPLUS;
     }
@@ -209,6 +214,31 @@ pub(super) fn wrap_if_not_exception(thread: &mut Thread, thrown: &Local<'_>) {
     });
 }
 
+/// Replaces the pending exception by a TargetInvocationException that holds it; the result is to be returned as the error.
+pub fn wrap_pending_in_target_invocation() -> Raise {
+    let wrapped = (|| {
+        let thread = Thread::current();
+        let scope = HandleScope::new(&mut thread.header);
+        let inner = scope.root(std::mem::replace(
+            &mut thread.header.pending_exception,
+            std::ptr::null_mut(),
+        ));
+        let class = class_of(ExceptionKind::TargetInvocation)?;
+        let constructor = constructor(class, &[WellKnown::get().exception.handle()])?;
+        let wrapper = scope.root(allocate(thread, class)?);
+        ManagedCall::new()
+            .obj(wrapper.get())
+            .obj(inner.get())
+            .invoke(constructor)?;
+        thread.header.pending_exception = wrapper.get();
+        Ok(())
+    })();
+    match wrapped {
+        Ok(()) => Raise::Pending,
+        Err(raise) => raise,
+    }
+}
+
 /// Replaces the pending exception by a TypeInitializationException of `mt` that holds it.
 ///
 /// # Errors
@@ -223,10 +253,12 @@ pub fn wrap_pending_in_type_initialization(mt: &'static MethodTable) -> VmResult
     let class = class_of(ExceptionKind::TypeInitialization)?;
     let w = WellKnown::get();
     let constructor = constructor(class, &[w.string.handle(), w.exception.handle()])?;
-    let full_name = mt
-        .class()
-        .definition()
-        .map_or_else(|| mt.handle().display_name(), |d| d.full_name());
+    // As CoreCLR has it: without enclosing types.
+    let full_name = match mt.class().definition() {
+        Some(d) if d.namespace().is_empty() => d.name().to_owned(),
+        Some(d) => format!("{}.{}", d.namespace(), d.name()),
+        None => mt.handle().display_name(),
+    };
     let name = scope.root(crate::strings::new_string(thread, &full_name)?);
     let wrapper = scope.root(allocate(thread, class)?);
     ManagedCall::new()

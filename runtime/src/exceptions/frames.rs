@@ -6,7 +6,7 @@
 use crate::asm::ThrowContext;
 use crate::thread::{EntryFrame, Thread};
 use corten_jit::code_map::{ClauseHandler, CodeInfo, CodeKind};
-use corten_loader::MethodDesc;
+use corten_loader::{MethodDesc, MethodKind};
 
 /// The generated code that contains `pc`. Lock-free, usable in signal handlers.
 #[inline]
@@ -139,7 +139,7 @@ impl Frame {
             return None;
         }
         self.method()
-            .filter(|m| !m.is_pinvoke() && !m.is_internal_call() && !m.is_runtime_provided())
+            .filter(|m| matches!(m.kind(), MethodKind::Il | MethodKind::Dynamic))
     }
 
     /// Byte offset of the return address in the code.

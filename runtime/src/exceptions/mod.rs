@@ -15,7 +15,7 @@ pub mod unhandled;
 use crate::error::{ExceptionKind, Raise};
 use crate::thread::{EntryFrame, Thread};
 use corten_gc_hooks::RootVisitor;
-use corten_loader::LoadError;
+use corten_loader::{LoadError, MethodDesc};
 
 /// Where the second pass ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,6 +64,14 @@ pub fn set_pending(raise: Raise) {
 pub fn raise_at_return(raise: Raise) {
     set_pending(raise);
     let thread = Thread::current();
+    if thread.icall_pc == thread.header.transition_pc
+        // SAFETY: null or the address that the stub of an internal call holds; MethodDescs are leaked.
+        && let Some(method) = unsafe { (thread.icall_method as *const MethodDesc).as_ref() }
+        // Allocators have no frame in CoreCLR either.
+        && method.name() != "FastAllocateString"
+    {
+        trace::add_frame_of(thread, method);
+    }
     let slot = thread.transition_sp as *mut usize;
     // SAFETY: the transition stub stored the address of its return address, which is still on the stack.
     unsafe {

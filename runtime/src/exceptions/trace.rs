@@ -187,6 +187,16 @@ fn append(thread: &mut Thread, exception: &Local<'_>, frames: &[TraceFrame]) -> 
     Ok(())
 }
 
+/// Forgets the frames of an exception that is thrown a second time.
+pub fn begin_again(exception: ObjPtr) {
+    // SAFETY: a live Exception; nothing here reaches a safepoint.
+    unsafe {
+        let e: &mut ExceptionObject = view(exception);
+        store(&mut e.stack_trace, std::ptr::null_mut());
+        store(&mut e.stack_trace_string, std::ptr::null_mut());
+    }
+}
+
 /// Adds a frame to the pending exception of the thread for a method that has no frame of its own: one that could not be
 /// compiled, or an internal call. Without memory the frame is lost.
 pub fn add_frame_of(thread: &mut Thread, method: &'static MethodDesc) {

@@ -147,6 +147,8 @@ fn new_peer() -> Box<Thread> {
         tail_stack_bytes: 0,
         transition_sp: 0,
         hijacked_pc: 0,
+        icall_pc: 0,
+        icall_method: 0,
         prestub_frames: std::ptr::null_mut(),
         dispatch_records: Vec::new(),
         managed_thread: std::ptr::null_mut(),

@@ -84,13 +84,12 @@ pub fn resolve(md: &'static MethodDesc) -> VmResult<usize> {
     })
 }
 
-/// DllNotFoundException with the loader's own explanation, as CoreCLR words it on Linux.
-pub fn not_found(name: &str) -> Raise {
+/// DllNotFoundException with the system's messages (a line each), as CoreCLR words it on Linux.
+pub fn not_found(name: &str, messages: &str) -> Raise {
     Raise::new(
         ExceptionKind::DllNotFound,
         format!(
-            "Unable to load shared library '{name}' or one of its dependencies. In order to help diagnose loading problems, consider using a tool like strace. If you're using glibc, consider setting the LD_DEBUG environment variable: \n{}\n",
-            last_error()
+            "Unable to load shared library '{name}' or one of its dependencies. In order to help diagnose loading problems, consider using a tool like strace. If you're using glibc, consider setting the LD_DEBUG environment variable: \n{messages}"
         ),
     )
 }
@@ -124,53 +123,64 @@ pub fn last_error() -> String {
     }
 }
 
-/// Loads a library by P/Invoke name with the usual variations (`libX.so`, `X.so`, `libX`, `X`), first in the search
-/// directories and beside the assembly, then by the system's rules.
-pub fn load_library(name: &str, assembly_dir: Option<&std::path::Path>) -> Option<usize> {
-    if let Some(&h) = LIBRARIES.lock().get_or_insert_default().get(name) {
-        return Some(h);
+/// File names that a P/Invoke name may stand for, in the order in which CoreCLR tries them on Linux.
+fn variations(name: &str) -> Vec<String> {
+    if name.starts_with('/') {
+        return vec![name.to_string()];
     }
-    let mut variations: Vec<String> = Vec::new();
+    let prefixes: &[&str] = if name.contains('/') { &[""] } else { &["", "lib"] };
     let has_suffix = name.ends_with(".so") || name.contains(".so.");
-    if has_suffix {
-        variations.extend([name.to_string(), format!("lib{name}")]);
-    } else {
-        variations.extend([
-            format!("lib{name}.so"),
-            format!("{name}.so"),
-            format!("lib{name}"),
-            name.to_string(),
-        ]);
+    let suffixes = if has_suffix { ["", ".so"] } else { [".so", ""] };
+    suffixes
+        .iter()
+        .flat_map(|s| prefixes.iter().map(move |p| format!("{p}{name}{s}")))
+        .collect()
+}
+
+/// Loads a library by P/Invoke name: each of its [`variations`] in the search directories, beside the assembly and then by the
+/// system's rules. Without success the system's messages about the directories, a line each.
+///
+/// # Errors
+/// Those lines.
+pub fn load_library(name: &str, assembly_dir: Option<&std::path::Path>) -> Result<usize, String> {
+    if let Some(&h) = LIBRARIES.lock().get_or_insert_default().get(name) {
+        return Ok(h);
     }
+    let mut dirs = search_directories();
+    if let Some(dir) = assembly_dir.filter(|d| !d.as_os_str().is_empty() && !dirs.iter().any(|x| x == d)) {
+        dirs.push(dir.to_path_buf());
+    }
+    let mut messages = String::new();
     let mut handle = None;
-    if name.contains('/') {
-        handle = open(name).or_else(|| open(&format!("{name}.so")));
-    } else {
-        let mut dirs = search_directories();
-        dirs.extend(assembly_dir.map(|d| d.to_path_buf()));
-        'outer: for dir in &dirs {
-            for v in &variations {
-                let path = dir.join(v);
-                if path.is_file()
-                    && let Some(h) = path.to_str().and_then(open)
-                {
-                    handle = Some(h);
-                    break 'outer;
-                }
+    'found: for variation in variations(name) {
+        for dir in &dirs {
+            // Not `join`: an absolute name is appended, too.
+            handle = open(&format!(
+                "{}/{variation}",
+                dir.display().to_string().trim_end_matches('/')
+            ));
+            if handle.is_some() {
+                break 'found;
             }
+            messages.push_str(&last_error());
+            messages.push('\n');
         }
-        if handle.is_none() {
-            // `libc` itself is a linker script on glibc systems; the loader knows it as libc.so.6.
-            if name == "libc" || name == "c" {
-                handle = open("libc.so.6");
-            }
-            handle = handle.or_else(|| variations.iter().find_map(|v| open(v)));
+        // `libc` itself is a linker script on glibc systems; the loader knows it as libc.so.6.
+        handle = match variation.as_str() {
+            "libc" | "libc.so" => open("libc.so.6"),
+            other => open(other),
+        };
+        if handle.is_some() {
+            break;
         }
     }
-    if let Some(h) = handle {
-        LIBRARIES.lock().get_or_insert_default().insert(name.to_string(), h);
+    match handle {
+        Some(h) => {
+            LIBRARIES.lock().get_or_insert_default().insert(name.to_string(), h);
+            Ok(h)
+        }
+        None => Err(messages),
     }
-    handle
 }
 
 /// `[SuppressGCTransition]`.

@@ -43,11 +43,12 @@ fn import_resolver(library: &str, assembly: &'static Assembly) -> VmResult<Optio
     )
 }
 
-/// Loads a native library for an assembly, by the assembly load context's rules and then the platform's.
+/// Loads a native library for an assembly, by the assembly load context's rules and then the platform's. Without success the
+/// system's messages.
 ///
 /// # Errors
 /// What the context's managed code raises.
-pub fn load_for(library: &str, assembly: Option<&'static Assembly>) -> VmResult<Option<usize>> {
+pub fn load_for(library: &str, assembly: Option<&'static Assembly>) -> VmResult<Result<usize, String>> {
     let directory = assembly.and_then(|a| Path::new(a.path()).parent());
     let Some(assembly) = assembly.filter(|a| !a.is_core_library()) else {
         return Ok(load_library(library, directory));
@@ -58,23 +59,25 @@ pub fn load_for(library: &str, assembly: Option<&'static Assembly>) -> VmResult<
         let found = ask(class, "ResolveUnmanagedDll", library, assembly, |call, name, _| {
             call.obj(name).int(context as u64)
         })?;
-        if found.is_some() {
-            return Ok(found);
+        if let Some(handle) = found {
+            return Ok(Ok(handle));
         }
     }
-    if let Some(handle) = load_library(library, directory) {
-        return Ok(Some(handle));
-    }
+    let messages = match load_library(library, directory) {
+        Ok(handle) => return Ok(Ok(handle)),
+        Err(messages) => messages,
+    };
     if context == 0 {
-        return Ok(None);
+        return Ok(Err(messages));
     }
-    ask(
+    let found = ask(
         class,
         "ResolveUnmanagedDllUsingEvent",
         library,
         assembly,
         |call, name, object| call.obj(name).obj(object).int(context as u64),
-    )
+    )?;
+    Ok(found.ok_or(messages))
 }
 
 /// The library of a P/Invoke.
@@ -87,5 +90,5 @@ pub fn load_for_import(library: &str, assembly: Option<&'static Assembly>) -> Vm
     {
         return Ok(handle);
     }
-    load_for(library, assembly)?.ok_or_else(|| not_found(library))
+    load_for(library, assembly)?.map_err(|messages| not_found(library, &messages))
 }

@@ -7,18 +7,21 @@ use crate::interop;
 use crate::qcall_table;
 use corten_loader::Assembly;
 
-fn load(name: &str, throw: bool, found: Option<usize>) -> VmResult<usize> {
+fn load(name: &str, throw: bool, found: Result<usize, String>) -> VmResult<usize> {
     match found {
-        Some(handle) => Ok(handle),
-        None if throw => Err(interop::not_found(name)),
-        None => Ok(0),
+        Ok(handle) => Ok(handle),
+        Err(messages) if throw => Err(interop::not_found(name, &messages)),
+        Err(_) => Ok(0),
     }
 }
 
 extern "C" fn load_from_path(path: *const u16, throw: i32) -> usize {
     // SAFETY: managed code passes a NUL-terminated path.
     let path = unsafe { utf16_argument(path) }.unwrap_or_default();
-    blocking_qcall(|| load(&path, throw != 0, interop::open(&path)))
+    blocking_qcall(|| {
+        let found = interop::open(&path).ok_or_else(|| format!("{}\n", interop::last_error()));
+        load(&path, throw != 0, found)
+    })
 }
 
 extern "C" fn load_by_name(

@@ -62,7 +62,10 @@ pub fn internal_call(md: &'static MethodDesc) -> VmResult<usize> {
     let class = crate::jit_host::types::definition_name(md.owner().handle());
     let signature = parameter_list(md);
     match crate::icalls::find(&class, md.name(), &signature) {
-        Some(function) => Ok(crate::engine::install_stub(&crate::asm::transition_stub_code(function))),
+        Some(function) => Ok(crate::engine::install_stub(&crate::asm::internal_call_stub_code(
+            function,
+            md.address(),
+        ))),
         None => Err(Raise::new(
             ExceptionKind::NotImplemented,
             format!(

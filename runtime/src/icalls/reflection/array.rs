@@ -23,6 +23,12 @@ pub fn create(thread: &mut Thread, array: &'static MethodTable, lengths: &[i32],
         return Err(Raise::of(ExceptionKind::Overflow));
     }
     if array.is_sz_array() {
+        if lengths[0] > 0x7FFF_FFC7 {
+            return Err(Raise::new(
+                ExceptionKind::OutOfMemory,
+                "Array dimensions exceeded supported range.",
+            ));
+        }
         return alloc_array(thread, array, lengths[0] as usize);
     }
     for (length, bound) in lengths.iter().zip(bounds) {

@@ -82,7 +82,11 @@ fn prepare(field: &'static FieldDesc, is_initialized: *mut u8) -> VmResult<()> {
         ));
     }
     if field.is_static() {
-        ensure_initialized(field.owner())?;
+        if let Err(raise) = ensure_initialized(field.owner()) {
+            // Reflection reports a failed initialiser as it reports failed methods.
+            crate::exceptions::set_pending(raise);
+            return Err(crate::exceptions::create::wrap_pending_in_target_invocation());
+        }
     } else {
         super::support::ensure_layout(field.owner())?;
     }

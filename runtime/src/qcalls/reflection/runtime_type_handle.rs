@@ -41,7 +41,7 @@ extern "C" fn free_gc_handle(_ty: QCallType, handle: usize) -> usize {
 }
 
 /// Why no instance of a type can be made without calling a constructor; `None` if one can.
-fn instantiable(t: TypeHandle) -> VmResult<&'static MethodTable> {
+fn instantiable(t: TypeHandle, missing: ExceptionKind) -> VmResult<&'static MethodTable> {
     let raise = |kind, text: &str| Err(Raise::new(kind, text));
     if t.is_void() {
         return raise(ExceptionKind::Argument, "System.Void cannot be instantiated.");
@@ -59,13 +59,10 @@ fn instantiable(t: TypeHandle) -> VmResult<&'static MethodTable> {
         return raise(ExceptionKind::NotSupported, "Cannot create boxed ByRef-like values.");
     }
     if mt.is_interface() {
-        return raise(
-            ExceptionKind::MissingMethod,
-            "Cannot create an instance of an interface.",
-        );
+        return raise(missing, "Cannot create an instance of an interface.");
     }
     if mt.class().attributes().contains(TypeAttributes::ABSTRACT) {
-        return raise(ExceptionKind::MissingMethod, "Cannot create an abstract class.");
+        return raise(missing, "Cannot create an abstract class.");
     }
     Ok(mt)
 }
@@ -84,7 +81,7 @@ extern "C" fn get_activation_info(
     is_public: *mut i32,
 ) {
     qcall_body(|_| {
-        let mt = instantiable(type_arg(runtime_type.get())?)?;
+        let mt = instantiable(type_arg(runtime_type.get())?, ExceptionKind::MissingMethod)?;
         put(allocate, 0);
         put(argument, 0);
         put(ref_ctor, 0);
@@ -137,7 +134,7 @@ fn reject_string(mt: &'static MethodTable) -> VmResult<()> {
     if mt.is_string() {
         return Err(Raise::new(
             ExceptionKind::Argument,
-            "Cannot create uninitialized instances of types requiring managed activation.",
+            "Uninitialized Strings cannot be created.",
         ));
     }
     Ok(())
@@ -145,7 +142,7 @@ fn reject_string(mt: &'static MethodTable) -> VmResult<()> {
 
 extern "C" fn get_create_uninitialized_info(ty: QCallType, allocate: *mut usize, argument: *mut usize) {
     qcall_body(|_| {
-        let mut mt = instantiable(ty.ty()?)?;
+        let mut mt = instantiable(ty.ty()?, ExceptionKind::MemberAccess)?;
         reject_string(mt)?;
         if let Some(inner) = mt.nullable_argument() {
             mt = table_of(inner)?;
