@@ -158,6 +158,15 @@ fn is_typical(def: &'static TypeDefInfo, args: &[TypeHandle]) -> bool {
     })
 }
 
+/// Display name of the assembly that a type is defined in.
+fn assembly_of(mut t: TypeHandle) -> String {
+    while let Some(e) = t.element_type() {
+        t = e;
+    }
+    t.as_method_table()
+        .map_or_else(String::new, |mt| mt.module().assembly_display_name())
+}
+
 /// The (interned) array type, at least at level Allocated.
 pub(crate) fn allocate_array(element: TypeHandle, rank: u32, sz: bool) -> Result<&'static MethodTable> {
     let key = (element, rank, sz);
@@ -170,10 +179,26 @@ pub(crate) fn allocate_array(element: TypeHandle, rank: u32, sz: bool) -> Result
     }
     let array = well_known::core_def("System", "Array")?;
     if rank == 0 || rank > 32 {
-        return Err(array.type_load("an array has 1 to 32 dimensions"));
+        let dimensions = ",".repeat(rank.saturating_sub(1).min(255) as usize);
+        return Err(array.type_load(format!(
+            "='{element}[{dimensions}]' from assembly '{}' has too many dimensions.",
+            assembly_of(element)
+        )));
     }
-    if element.is_byref() || element.is_void() || element.is_byref_like() {
-        return Err(array.type_load(format!("'{element}' cannot be an array element")));
+    let why = if element.is_byref() {
+        Some(("", "ByRef"))
+    } else if element.is_void() {
+        Some(("[]", "System.Void"))
+    } else if element.is_byref_like() {
+        Some(("[]", "ByRef-like"))
+    } else {
+        None
+    };
+    if let Some((suffix, kind)) = why {
+        return Err(array.type_load(format!(
+            "=Could not create array type '{element}{suffix}' from assembly '{}' because the element type is {kind}.",
+            assembly_of(element)
+        )));
     }
     let num_virtuals = array.vtable_shape()?.slots.len() as u16;
     let bound = layout::gc_series::bound_of(element) + 2;

@@ -88,6 +88,8 @@ fn append(out: &mut String, t: TypeHandle, flags: TypeNameFlags, depth: u32) {
                 append(out, *e, flags, depth + 1);
                 out.push('&');
             }
+            // As a simple name they have none.
+            TypeDescKind::FnPtr(_) if flags == TypeNameFlags::BASIC => {}
             TypeDescKind::FnPtr(s) => {
                 append(out, s.ret, flags, depth + 1);
                 out.push('(');

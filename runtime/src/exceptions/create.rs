@@ -95,9 +95,7 @@ pub fn create(kind: ExceptionKind, message: Option<&str>) -> VmResult<ObjPtr> {
         };
     }
     if kind == ExceptionKind::TypeLoad
-        && let Some(type_name) = message
-            .and_then(|m| m.strip_prefix("Could not load type "))
-            .and_then(quoted)
+        && let Some(type_name) = message.and_then(quoted)
     {
         let name = crate::strings::new_string(thread, type_name)?;
         // SAFETY: a live TypeLoadException, whose first own field is `_className`.

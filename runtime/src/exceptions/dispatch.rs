@@ -273,6 +273,11 @@ fn second_pass(
             }
             Step::Entry(entry) => {
                 debug_assert_eq!(target, Target::Entry(entry));
+                // SAFETY: entry frames are live on this thread's stack.
+                if unsafe { (*entry).boundary } == Boundary::TopLevel {
+                    // It was reported in the first pass.
+                    unhandled::abort();
+                }
                 drop_records_left(thread, entry as usize, u32::MAX, record);
                 // SAFETY: the entry frame is live; its resume point is the exceptional exit of the call thunk, which
                 // restores every callee-saved register from its own frame.

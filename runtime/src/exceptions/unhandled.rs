@@ -16,22 +16,23 @@ use corten_loader::{MethodDesc, TypeHandle, TypeNameFlags, WellKnown, corelib_ty
 use std::io::Write;
 use std::sync::OnceLock;
 
-/// Reports an exception that nobody handles and ends the process: the UnhandledException event, text on stderr, abort.
-pub fn report(thread: &mut Thread, exception: &Local<'_>) -> ! {
+/// Reports an exception that nobody handles: the UnhandledException event, text on stderr. As in CoreCLR 9 the second pass
+/// follows; the process ends when it arrives at the top.
+pub fn report(thread: &mut Thread, exception: &Local<'_>) {
     if raise_unhandled_event(thread, exception).is_err() {
         thread.header.pending_exception = std::ptr::null_mut();
     }
     let text = describe(thread, exception);
     write_stderr(&format!("Unhandled exception. {text}\n"));
-    abort()
 }
 
-/// As [`report`], for an exception object that is not rooted yet.
+/// As [`report`], for an exception object that is not rooted yet and has no frames to unwind: ends the process.
 pub fn report_object(exception: ObjPtr) -> ! {
     let thread = Thread::current();
     let scope = HandleScope::new(&mut thread.header);
     let exception = scope.root(exception);
-    report(thread, &exception)
+    report(thread, &exception);
+    abort()
 }
 
 /// [`report`] for the pending exception of the current thread.
@@ -61,7 +62,7 @@ fn raise_unhandled_event(thread: &mut Thread, exception: &Local<'_>) -> VmResult
     first_chance::raise_event(&handler, &args)
 }
 
-/// `exception.ToString()`, or its class name if that fails.
+/// `exception.ToString()`, or CoreCLR's words if that fails.
 pub fn describe(thread: &mut Thread, exception: &Local<'_>) -> String {
     let class = method_table_of(exception.get());
     let to_string = WellKnown::get().object.find_method("ToString").and_then(|m| m.slot());
@@ -77,7 +78,7 @@ pub fn describe(thread: &mut Thread, exception: &Local<'_>) -> String {
             }
         }
     });
-    text.unwrap_or_else(|| class.handle().display_name())
+    text.unwrap_or_else(|| "\n   Cannot print exception string because Exception.ToString() failed.".to_owned())
 }
 
 /// `Environment.FailFast`: message, frames, text of the exception, abort. `source` (failed assertions) stands before the

@@ -292,9 +292,10 @@ extern "C" fn get_class_layout(handle: usize, token: u32, pack: *mut i32, size: 
     put(pack, 0);
     put(size, 0);
     reading(handle, |m| {
-        let row = m.class_layout_of(Token(token).rid())?;
-        put(pack, i32::from(row.packing_size));
-        put(size, row.class_size as i32);
+        if let Some(row) = m.class_layout_of(Token(token).rid()) {
+            put(pack, i32::from(row.packing_size));
+            put(size, row.class_size as i32);
+        }
         Some(S_OK)
     })
 }

@@ -79,7 +79,10 @@ extern "C" fn get_guid(this: ObjPtr, result: *mut [u8; 16]) {
     icall_body(|_| {
         // SAFETY: called on a RuntimeType.
         let t = raw_type(unsafe { read::<usize>(this, RUNTIME_TYPE_HANDLE) })?;
-        let guid = guid_attribute(t).unwrap_or_else(|| name_guid(t));
+        let guid = match t.as_method_table() {
+            Some(mt) if !mt.is_array() => guid_attribute(t).unwrap_or_else(|| name_guid(t)),
+            _ => [0; 16],
+        };
         // SAFETY: managed code passes a reference to a Guid.
         unsafe { result.write(guid) };
         Ok(())

@@ -79,8 +79,7 @@ extern "C" fn get_attributes(ty: ObjPtr) -> u32 {
         let t = type_arg(ty)?;
         Ok(match t.as_method_table() {
             Some(mt) => mt.class().attributes().bits(),
-            None if t.is_generic_variable() => PUBLIC,
-            None => 0,
+            None => PUBLIC,
         })
     })
 }
@@ -205,8 +204,10 @@ extern "C" fn get_fields(ty: ObjPtr, result: *mut usize, count: *mut i32) -> boo
 extern "C" fn get_interfaces(ty: ObjPtr) -> ObjPtr {
     icall_body(|thread| {
         let t = type_arg(ty)?;
+        // Managed code adds the generic interfaces of `T[]`.
         let interfaces: Vec<TypeHandle> = t
             .as_method_table()
+            .and_then(|mt| if mt.is_array() { mt.parent() } else { Some(mt) })
             .map(|mt| mt.interfaces().iter().map(|i| i.handle()).collect())
             .unwrap_or_default();
         type_array(thread, &interfaces, false)

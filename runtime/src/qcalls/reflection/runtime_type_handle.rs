@@ -301,7 +301,7 @@ extern "C" fn make_byref(ty: QCallType, result: ObjectHandle) {
     qcall_body(|_| {
         let t = ty.ty()?;
         if t.is_byref() {
-            return Err(not_loadable(t, "&"));
+            return Err(of_byref(t, "ByRef of"));
         }
         result.set(type_object(corten_loader::make_byref(t)));
         Ok(())
@@ -312,17 +312,24 @@ extern "C" fn make_pointer(ty: QCallType, result: ObjectHandle) {
     qcall_body(|_| {
         let t = ty.ty()?;
         if t.is_byref() {
-            return Err(not_loadable(t, "*"));
+            return Err(of_byref(t, "pointer to"));
         }
         result.set(type_object(corten_loader::make_pointer(t)));
         Ok(())
     });
 }
 
-fn not_loadable(t: TypeHandle, suffix: &str) -> Raise {
+fn of_byref(t: TypeHandle, wanted: &str) -> Raise {
+    let element = t.element_type().unwrap_or(t);
+    let assembly = element
+        .as_method_table()
+        .map_or_else(String::new, |mt| mt.module().assembly_display_name());
     Raise::new(
         ExceptionKind::TypeLoad,
-        format!("Could not create the type '{}{suffix}'.", t.display_name()),
+        format!(
+            "Could not create a {wanted} a ByRef. Type: '{}'. Assembly: '{assembly}'.",
+            t.display_name()
+        ),
     )
 }
 

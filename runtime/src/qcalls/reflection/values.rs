@@ -93,11 +93,7 @@ extern "C" fn enum_values_and_names(ty: QCallType, values: ObjectHandle, names: 
             bytes[..n].copy_from_slice(&constant.value[..n]);
             items.push((u64::from_le_bytes(bytes), field.name()));
         }
-        match element {
-            ElementType::R4 => items.sort_by(|a, b| f32::from_bits(a.0 as u32).total_cmp(&f32::from_bits(b.0 as u32))),
-            ElementType::R8 => items.sort_by(|a, b| f64::from_bits(a.0).total_cmp(&f64::from_bits(b.0))),
-            _ => items.sort_by_key(|i| i.0),
-        }
+        // In the order of the metadata: `Enum` sorts them, which decides between names of equal values.
         let name = element
             .corelib_name()
             .ok_or_else(|| Raise::of(ExceptionKind::Argument))?;
