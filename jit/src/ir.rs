@@ -583,6 +583,12 @@ pub enum Op {
     CurrentThread,
     /// Back-edge poll.
     SafepointPoll,
+    /// Tier 0, at the entry: takes one from the 32-bit counter at `cell` and calls [`Helper::CallCounted`] when it reaches
+    /// zero. The method is the function's own.
+    CountCall {
+        /// Address of the counter.
+        cell: u64,
+    },
 }
 
 /// An operation with its results (0 or 1) and source position.

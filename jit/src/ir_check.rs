@@ -313,7 +313,7 @@ impl Checker<'_> {
                 }
                 None
             }
-            Op::ClassInit { .. } | Op::SafepointPoll => None,
+            Op::ClassInit { .. } | Op::SafepointPoll | Op::CountCall { .. } => None,
             Op::Scratch { .. } => Some(Ty::I64),
             Op::LocAlloc { bytes, .. } => {
                 self.want(*bytes, Ty::I64)?;

@@ -206,6 +206,7 @@ impl Display for Op {
             Op::Scratch { bytes } => write!(f, "scratch {bytes}"),
             Op::CurrentThread => f.write_str("current_thread"),
             Op::SafepointPoll => f.write_str("safepoint_poll"),
+            Op::CountCall { .. } => f.write_str("count_call"),
         }
     }
 }

@@ -2,32 +2,18 @@
 
 use crate::error::{ExceptionKind, Raise, VmResult};
 use crate::jit_host::{EngineHost, method_id};
+use crate::stats::{self, CodeKind};
+use crate::tiering::{Code, Policy, call_counter, policy};
+use corten_jit::code_map::CodeInfo;
 use corten_jit::compile::{CompileError, Jit};
 use corten_jit::host_api::{CompilerHost, CpuFeatures};
 use corten_jit::importer::{self, ImportError};
-use corten_jit::ir::Func;
+use corten_jit::ir::{Func, Inst, NO_IL, Op};
 use corten_jit::isa::Tier;
 use corten_loader::MethodDesc;
+use corten_tiering as tiering;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
-
-/// Numbers behind `--stats`.
-#[derive(Debug, Default)]
-pub struct JitStats {
-    pub methods: AtomicU64,
-    pub stubs: AtomicU64,
-    pub nanoseconds: AtomicU64,
-    pub code_bytes: AtomicU64,
-}
-
-/// See [`JitStats`].
-pub static STATS: JitStats = JitStats {
-    methods: AtomicU64::new(0),
-    stubs: AtomicU64::new(0),
-    nanoseconds: AtomicU64::new(0),
-    code_bytes: AtomicU64::new(0),
-};
 
 struct Engine {
     jit: Jit,
@@ -100,37 +86,71 @@ pub fn install_stub(code: &[u8]) -> usize {
     }
 }
 
+/// Does the IL of a method have backward branches? (Not if there is no IL.)
+pub fn has_loops(md: &'static MethodDesc) -> bool {
+    let body = engine().host.method_body(method_id(md));
+    body.is_ok_and(|body| importer::loop_shape(&body).any)
+}
+
 /// Imports and compiles the IL of a method at a tier and installs the code. Preemptive mode.
 ///
 /// # Errors
 /// InvalidProgramException for malformed IL, other load errors as their exceptions.
-pub fn compile_il(md: &'static MethodDesc, tier: Tier) -> VmResult<usize> {
+pub fn compile_il(md: &'static MethodDesc, tier: tiering::Tier) -> VmResult<Code> {
     let e = engine();
     let start = Instant::now();
     // Call sites do without the classes that a signature names, the method itself does not.
     if md.kind() == corten_loader::MethodKind::Il {
         md.signature()?;
     }
-    let func = importer::import(&e.host, method_id(md), &importer::ImportOptions::default())
+    let mut func = importer::import(&e.host, method_id(md), &importer::ImportOptions::default())
         .map_err(|err| import_error(md, err))?;
+    let mut kind = CodeKind::Tier1;
+    let mut generator = Tier::Tier1;
+    if tier == tiering::Tier::Tier0 {
+        generator = Tier::Tier0;
+        kind = CodeKind::Tier0;
+        if policy(md) == Policy::Tiered {
+            count_calls(&mut func, call_counter(md));
+        } else {
+            kind = CodeKind::MinOpts;
+        }
+    }
     if let Some(filter) = dump_filter()
         && md.display_name().contains(filter)
     {
         eprintln!("{}", corten_jit::ir_print::print(&func));
     }
-    let code = install(e, &func, md.display_name(), tier)?;
-    STATS.methods.fetch_add(1, Ordering::Relaxed);
-    STATS
-        .nanoseconds
-        .fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
+    let info = install(e, &func, md.display_name(), generator)?;
+    let elapsed = start.elapsed();
+    stats::compiled(kind, elapsed, info.len);
     if trace_compiles() {
         eprintln!(
-            "[jit] {} at {code:#x} in {} us",
+            "[jit] {} at {:#x}, {kind:?}, in {} us",
             md.display_name(),
-            start.elapsed().as_micros()
+            info.start,
+            elapsed.as_micros()
         );
     }
-    Ok(code)
+    Ok(Code {
+        address: info.start,
+        tier: if kind == CodeKind::Tier0 {
+            tiering::Tier::Tier0
+        } else {
+            tiering::Tier::Tier1
+        },
+    })
+}
+
+/// Makes the code of `func` count its calls.
+fn count_calls(func: &mut Func, cell: u64) {
+    let count = Inst {
+        op: Op::CountCall { cell },
+        result: None,
+        il: NO_IL,
+    };
+    let entry = func.entry;
+    func.blocks[entry].insts.insert(0, count);
 }
 
 fn import_error(md: &'static MethodDesc, e: ImportError) -> Raise {
@@ -151,20 +171,20 @@ fn import_error(md: &'static MethodDesc, e: ImportError) -> Raise {
 /// # Errors
 /// NotSupportedException if the compiler refuses it.
 pub fn compile_stub(func: &Func) -> VmResult<usize> {
-    STATS.stubs.fetch_add(1, Ordering::Relaxed);
-    install(engine(), func, func.name.clone(), Tier::Tier0)
+    let start = Instant::now();
+    let info = install(engine(), func, func.name.clone(), Tier::Tier0)?;
+    stats::compiled(CodeKind::Stub, start.elapsed(), info.len);
+    Ok(info.start)
 }
 
-fn install(e: &Engine, func: &Func, name: String, tier: Tier) -> VmResult<usize> {
-    let info = e.jit.compile_and_install(func, &e.host, tier).map_err(|err| {
+fn install(e: &Engine, func: &Func, name: String, tier: Tier) -> VmResult<&'static CodeInfo> {
+    e.jit.compile_and_install(func, &e.host, tier).map_err(|err| {
         let kind = match err {
             CompileError::Memory { .. } => ExceptionKind::OutOfMemory,
             _ => ExceptionKind::InvalidProgram,
         };
         Raise::new(kind, format!("{name}: the compiler failed: {err}"))
-    })?;
-    STATS.code_bytes.fetch_add(u64::from(info.len), Ordering::Relaxed);
-    Ok(info.start)
+    })
 }
 
 fn trace_compiles() -> bool {

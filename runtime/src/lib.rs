@@ -40,6 +40,7 @@ pub mod strings;
 pub mod stubs;
 pub mod thread;
 pub mod thread_statics;
+pub mod tiering;
 pub mod transitions;
 pub mod type_objects;
 

@@ -3,10 +3,10 @@
 use crate::asm::PrestubRegisters;
 use crate::error::{ExceptionKind, Raise, VmResult};
 use crate::thread::{PrestubFrame, Thread};
+use crate::tiering::{self, Code, Policy};
 use corten_loader::{MethodDesc, MethodKind};
-use corten_tiering::{CodeTable, Compiler, Config, Tier};
+use corten_tiering::{CodeTable, Tier};
 use std::sync::OnceLock;
-use std::sync::atomic::Ordering;
 
 /// Called by [`prestub_thunk`](crate::asm::prestub_thunk) with the argument registers saved; returns the address to jump to
 /// with the arguments restored.
@@ -53,9 +53,9 @@ fn enter(thread: &mut Thread, md: &'static MethodDesc) -> VmResult<usize> {
     };
     // Until the initialiser has ended, other threads must come through here and wait for it.
     if initialised {
-        md.publish(code);
+        tiering::publish_first(md, code);
     }
-    Ok(code)
+    Ok(code.address)
 }
 
 /// Runs the initialiser of a precise (not beforefieldinit) type before its first static method or constructor. Returns
@@ -77,45 +77,31 @@ fn trigger_class_init(md: &'static MethodDesc) -> VmResult<bool> {
 ///
 /// # Errors
 /// Load errors, invalid IL, missing native implementations.
-pub fn code_of(md: &'static MethodDesc) -> VmResult<usize> {
-    let known = md.code_versions.load(Ordering::Acquire);
-    if !known.is_null() {
-        return Ok(known as usize);
+pub fn code_of(md: &'static MethodDesc) -> VmResult<Code> {
+    if let Some(code) = tiering::newest(md) {
+        return Ok(code);
     }
-    static TABLE: OnceLock<CodeTable<EngineCompiler>> = OnceLock::new();
+    static TABLE: OnceLock<CodeTable<tiering::Engine>> = OnceLock::new();
+    let tier = match tiering::policy(md) {
+        Policy::Tiered | Policy::Unoptimised => Tier::Tier0,
+        Policy::Optimised => Tier::Tier1,
+    };
     let code = TABLE
-        .get_or_init(|| CodeTable::new(EngineCompiler))
-        .code_of(md, first_tier())?;
-    md.code_versions.store(code as *mut (), Ordering::Release);
-    Ok(code)
+        .get_or_init(|| CodeTable::new(tiering::Engine))
+        .code_of(md, tier)?;
+    tiering::remember_first(md, code);
+    Ok(tiering::newest(md).unwrap_or(code))
 }
 
-/// The tier of first compilations: Tier 0, or Tier 1 if tiering is off.
-fn first_tier() -> Tier {
-    static TIER: OnceLock<Tier> = OnceLock::new();
-    *TIER.get_or_init(|| {
-        let config = Config::read(|name| std::env::var(name).ok());
-        if config.enabled && config.quick_jit {
-            Tier::Tier0
-        } else {
-            Tier::Tier1
-        }
-    })
-}
-
-/// What the tiering crate drives.
-struct EngineCompiler;
-
-impl Compiler for EngineCompiler {
-    type Method = &'static MethodDesc;
-    type Code = usize;
-    type Error = Raise;
-    fn compile(&self, md: &'static MethodDesc, tier: Tier) -> VmResult<usize> {
-        make_code(md, tier)
-    }
-}
-
-fn make_code(md: &'static MethodDesc, tier: Tier) -> VmResult<usize> {
+/// Compiles a method, or makes its stub.
+///
+/// # Errors
+/// Load errors, invalid IL, missing native implementations.
+pub(crate) fn make_code(md: &'static MethodDesc, tier: Tier) -> VmResult<Code> {
+    let stub = |address| Code {
+        address,
+        tier: Tier::Tier1,
+    };
     match md.kind() {
         MethodKind::Il if md.is_abstract() => Err(Raise::new(
             ExceptionKind::EntryPointNotFound,
@@ -125,11 +111,11 @@ fn make_code(md: &'static MethodDesc, tier: Tier) -> VmResult<usize> {
         | MethodKind::Dynamic
         | MethodKind::ArrayGet
         | MethodKind::ArraySet
-        | MethodKind::ArrayAddress => crate::engine::compile_il(md, code_generator(tier)),
-        MethodKind::InternalCall => crate::stubs::internal_call(md),
-        MethodKind::PInvoke => crate::stubs::pinvoke(md),
-        MethodKind::DelegateInvoke => crate::stubs::delegate::invoke(md),
-        MethodKind::DelegateCtor => crate::stubs::delegate::constructor(md),
+        | MethodKind::ArrayAddress => crate::engine::compile_il(md, tier),
+        MethodKind::InternalCall => crate::stubs::internal_call(md).map(stub),
+        MethodKind::PInvoke => crate::stubs::pinvoke(md).map(stub),
+        MethodKind::DelegateInvoke => crate::stubs::delegate::invoke(md).map(stub),
+        MethodKind::DelegateCtor => crate::stubs::delegate::constructor(md).map(stub),
         MethodKind::DelegateBeginInvoke | MethodKind::DelegateEndInvoke => {
             Err(Raise::of(ExceptionKind::PlatformNotSupported))
         }
@@ -137,12 +123,5 @@ fn make_code(md: &'static MethodDesc, tier: Tier) -> VmResult<usize> {
             ExceptionKind::InvalidProgram,
             format!("{} can only be the target of newobj.", md.display_name()),
         )),
-    }
-}
-
-fn code_generator(tier: Tier) -> corten_jit::isa::Tier {
-    match tier {
-        Tier::Tier0 => corten_jit::isa::Tier::Tier0,
-        Tier::Tier1 => corten_jit::isa::Tier::Tier1,
     }
 }

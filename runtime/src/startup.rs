@@ -72,6 +72,7 @@ pub fn run(config: RuntimeConfig) -> Result<i32, StartError> {
     };
     crate::icalls::threading::wait_for_foreground_threads();
     process_exit();
+    crate::tiering::stop();
     // A thread or a ProcessExit handler may have changed it since `Main` returned.
     let code = crate::icalls::environment::exit_code();
     if config.stats {
@@ -104,6 +105,7 @@ pub(crate) fn init(config: &RuntimeConfig) -> Result<(), StartError> {
     binder()?.load_core_library()?;
     WellKnown::init()?;
     crate::engine::init().map_err(StartError::Engine)?;
+    crate::tiering::configure(&config.properties);
     crate::interop::set_search_directories(config.native_search_dirs.clone());
     crate::exceptions::signals::install();
     crate::icalls::threading::attach_main_thread().map_err(|e| StartError::Engine(e.to_string()))?;

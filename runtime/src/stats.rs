@@ -1,21 +1,88 @@
-//! `--stats`: figures of a run on stderr.
+//! What the compiler did, and `--stats`: figures of a run on stderr.
 
-use crate::engine::STATS;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// What a piece of generated code is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CodeKind {
+    /// Fast code that counts its calls.
+    Tier0,
+    /// Fast code for good (`NoOptimization`, or calls are not counted).
+    MinOpts,
+    /// Optimised.
+    Tier1,
+    /// Made by the engine: P/Invokes, delegates…
+    Stub,
+}
+
+#[derive(Debug)]
+struct Figures {
+    count: AtomicU64,
+    nanoseconds: AtomicU64,
+    bytes: AtomicU64,
+}
+
+const KINDS: usize = 4;
+static FIGURES: [Figures; KINDS] = [const {
+    Figures {
+        count: AtomicU64::new(0),
+        nanoseconds: AtomicU64::new(0),
+        bytes: AtomicU64::new(0),
+    }
+}; KINDS];
+
+/// Takes note of new code.
+pub fn compiled(kind: CodeKind, time: Duration, bytes: u32) {
+    let f = &FIGURES[kind as usize];
+    f.count.fetch_add(1, Ordering::Relaxed);
+    f.nanoseconds
+        .fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    f.bytes.fetch_add(u64::from(bytes), Ordering::Relaxed);
+}
+
+const METHODS: [CodeKind; 3] = [CodeKind::Tier0, CodeKind::MinOpts, CodeKind::Tier1];
+
+/// Compilations of methods at any tier so far.
+pub fn methods_compiled() -> u64 {
+    METHODS
+        .iter()
+        .map(|k| FIGURES[*k as usize].count.load(Ordering::Relaxed))
+        .sum()
+}
+
+/// Time that they took, on all threads together.
+pub fn compile_time() -> Duration {
+    let ns = METHODS
+        .iter()
+        .map(|k| FIGURES[*k as usize].nanoseconds.load(Ordering::Relaxed));
+    Duration::from_nanos(ns.sum())
+}
+
+fn line(kind: CodeKind, what: &str) {
+    let f = &FIGURES[kind as usize];
+    let (count, ns, bytes) = (
+        f.count.load(Ordering::Relaxed),
+        f.nanoseconds.load(Ordering::Relaxed),
+        f.bytes.load(Ordering::Relaxed),
+    );
+    if count == 0 {
+        return;
+    }
+    eprintln!(
+        "jit: {count} {what} in {:.1} ms ({} us each), {} KB of code",
+        ns as f64 / 1e6,
+        ns / 1000 / count,
+        bytes / 1024
+    );
+}
 
 /// Prints them.
 pub fn print() {
-    let ms = STATS.nanoseconds.load(Ordering::Relaxed) as f64 / 1e6;
-    let methods = STATS.methods.load(Ordering::Relaxed);
-    eprintln!(
-        "jit: {methods} methods at Tier 0 in {ms:.1} ms ({:.0} us each), {} stubs, {} KB of code",
-        if methods == 0 {
-            0.0
-        } else {
-            ms * 1000.0 / methods as f64
-        },
-        STATS.stubs.load(Ordering::Relaxed),
-        STATS.code_bytes.load(Ordering::Relaxed) / 1024,
-    );
+    line(CodeKind::Tier0, "methods at Tier 0");
+    line(CodeKind::MinOpts, "methods not optimised on request");
+    line(CodeKind::Tier1, "methods at Tier 1");
+    line(CodeKind::Stub, "stubs");
+    eprintln!("jit: {} methods wait for Tier 1", crate::tiering::queue_length());
     eprintln!("gc: {:?}", corten_gc_hooks::heap::Heap::get().stats());
 }

@@ -2,8 +2,7 @@
 //!
 //! A method's first code: many threads may ask for it at the same time, one compiles it, the others wait and get the same
 //! code ([`CodeTable`]). Its second: code that was called often is queued, compiled in the background once the program has
-//! been quiet, and published ([`Promotion`], with the switches of [`Config`]). The engine does not drive [`Promotion`] yet;
-//! patchpoints and profiles do not exist.
+//! been quiet, and published ([`Promotion`], with the switches of [`Config`]).
 //!
 //! ```
 //! use corten_tiering::{CodeTable, Compiler, Tier};

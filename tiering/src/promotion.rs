@@ -100,6 +100,11 @@ impl<T: Publisher> Promotion<T> {
         }
     }
 
+    /// The switches.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// The tier a first compilation uses. `eligible` is false for methods that are never tiered (dynamic methods,
     /// AggressiveOptimization), `loops` says whether the IL has backward branches.
     pub fn first_tier(&self, eligible: bool, loops: bool) -> Tier {
@@ -254,7 +259,7 @@ mod tests {
     #[test]
     fn switches_choose_the_first_tier() {
         let with = |name: &'static str, eligible, loops| {
-            let config = Config::read(|n| (n == name).then(|| "0".to_string()));
+            let config = Config::read(|n| (n == name).then(|| "0".to_string()), |_| None);
             Promotion::new(Log::default(), config).first_tier(eligible, loops)
         };
         assert_eq!(with("", true, true), Tier::Tier0);

@@ -15,10 +15,13 @@ mod delegates;
 mod eh;
 mod fields;
 mod intrinsics;
+mod loops;
 mod memory;
 mod objects;
 mod stack;
 mod step;
+
+pub use loops::{LoopShape, loop_shape};
 
 use crate::builder::{FuncBuilder, stack_ty};
 use crate::host_api::{CompilerHost, HostError, HostResult, MethodInfo, Signature, TypeInfo, WellKnownType};

@@ -96,6 +96,8 @@ pub enum Helper {
     ArrayAddressCheck,
     /// (type handle) -> RuntimeType ref (refanytype). GC.
     RuntimeTypeOfHandle,
+    /// (method): its Tier-0 code was called as often as its counter says. Leaf; preserves every register.
+    CallCounted,
     /// (): address zero-extension for stack probes when localloc is large: raises StackOverflow (fatal).
     StackProbe,
 }

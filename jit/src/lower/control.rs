@@ -196,6 +196,10 @@ impl Lowerer<'_> {
                 self.cur.goto_bottom(cont);
                 Ok(())
             }
+            Op::CountCall { cell } => {
+                self.lower_count_call(*cell);
+                Ok(())
+            }
             Op::LocAlloc { bytes, zero } => self.lower_localloc(inst, *bytes, *zero),
             Op::Scratch { bytes } => {
                 let offset = self.alloc_area(*bytes)?;

@@ -16,6 +16,7 @@ mod intrinsics;
 mod memory;
 mod promote;
 mod structs;
+mod tiering;
 mod uses;
 
 use crate::abi::AbiSignature;

@@ -15,7 +15,8 @@ pub(super) fn for_each_use(op: &Op, mut f: impl FnMut(Value)) {
         | Op::ClassInit { .. }
         | Op::Scratch { .. }
         | Op::CurrentThread
-        | Op::SafepointPoll => {}
+        | Op::SafepointPoll
+        | Op::CountCall { .. } => {}
         Op::LocalSet(_, v)
         | Op::Un(_, v)
         | Op::Conv(_, v)

@@ -4,7 +4,6 @@ use crate::error::{ExceptionKind, Raise, icall_body};
 use crate::icall_table;
 use crate::thread::Thread;
 use corten_gc_hooks::object::ObjPtr;
-use std::sync::atomic::Ordering;
 
 /// No debugger can be attached: nobody would take the break.
 extern "C" fn debugger_break() {}
@@ -16,12 +15,12 @@ extern "C" fn no() -> bool {
 extern "C" fn debugger_custom_notification(_data: ObjPtr) {}
 
 extern "C" fn compiled_method_count(_current_thread: bool) -> i64 {
-    crate::engine::STATS.methods.load(Ordering::Relaxed) as i64
+    crate::stats::methods_compiled() as i64
 }
 
 /// In ticks of `Stopwatch`: nanoseconds.
 extern "C" fn compilation_time(_current_thread: bool) -> i64 {
-    crate::engine::STATS.nanoseconds.load(Ordering::Relaxed) as i64
+    crate::stats::compile_time().as_nanos() as i64
 }
 
 /// Space that a caller of `EnsureSufficientExecutionStack` may count on, in bytes.

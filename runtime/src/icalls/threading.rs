@@ -141,6 +141,10 @@ pub fn wait_for_foreground_threads() {
 
 /// A peer that is not attached to an OS thread yet.
 fn new_peer() -> Box<Thread> {
+    peer_with_id(new_id())
+}
+
+fn peer_with_id(managed_id: u32) -> Box<Thread> {
     Box::new(Thread {
         header: ThreadHeader::new(),
         tail_target: 0,
@@ -152,7 +156,7 @@ fn new_peer() -> Box<Thread> {
         prestub_frames: std::ptr::null_mut(),
         dispatch_records: Vec::new(),
         managed_thread: std::ptr::null_mut(),
-        managed_id: new_id(),
+        managed_id,
         is_background: false,
         is_thread_pool: false,
         last_pinvoke_error: 0,
@@ -254,6 +258,31 @@ pub fn spawn_background(name: &str, body: impl FnOnce() + Send + 'static) -> std
                 body();
                 detach_current();
             }
+        })?;
+    Ok(())
+}
+
+/// Starts a thread of the engine's own that runs no managed code but may use everything that wants a current thread: `body`
+/// in preemptive mode. It takes no managed thread id from the program's.
+///
+/// # Errors
+/// The OS gives no thread.
+pub fn spawn_native(name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .stack_size(8 << 20)
+        .spawn(move || {
+            let mut peer = peer_with_id(u32::MAX);
+            peer.is_background = true;
+            peer.interrupt.shared.life.lock().is_background = true;
+            let peer = Box::into_raw(peer);
+            if attach(peer).is_ok() {
+                body();
+                ThreadRegistry::get().leave_preemptive(&Thread::current().header);
+                detach_current();
+            }
+            // SAFETY: no managed object refers to this peer and its thread ends here.
+            drop(unsafe { Box::from_raw(peer) });
         })?;
     Ok(())
 }

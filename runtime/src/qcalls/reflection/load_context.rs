@@ -231,6 +231,11 @@ impl ResolveHook for ManagedResolver {
         name: &AssemblyName,
         requesting: Option<&'static Assembly>,
     ) -> Result<Option<&'static Assembly>, LoadError> {
+        if crate::tiering::on_worker() {
+            // Managed code decides, and it does not run here: the method is not optimised this time.
+            crate::tiering::abandon();
+            return Ok(None);
+        }
         match Self::ask(stage, context, name, requesting) {
             Ok(a) => Ok(a),
             Err(raise) => {
@@ -252,6 +257,16 @@ impl ResolveHook for ManagedResolver {
     }
 
     fn loaded(&self, assembly: &'static Assembly) {
+        if crate::tiering::on_worker() {
+            let raise = move || {
+                if let Err(Raise::Pending) = raise_assembly_load(assembly) {
+                    Thread::current().header.pending_exception = std::ptr::null_mut();
+                }
+            };
+            // Without a thread the event is lost; nothing else depends on it.
+            let _ = crate::icalls::threading::spawn_background("AssemblyLoad", raise);
+            return;
+        }
         // Nobody listens before the class exists; a failing handler does not fail the load.
         if let Err(Raise::Pending) = raise_assembly_load(assembly) {
             Thread::current().header.pending_exception = std::ptr::null_mut();

@@ -1,0 +1,174 @@
+//! Tiered compilation: drives [`corten_tiering`] with the engine's compiler.
+//!
+//! Tier-0 code of a method counts its calls down in [`MethodDesc::runtime_flags`]; at zero it calls [`call_counted_stub`], which
+//! queues the method. A native thread ([`worker`]) compiles what is queued and publishes it. `MethodDesc::code_versions` holds
+//! the newest code: its address, plus [`FINAL`] if no better code will follow.
+
+mod stub;
+mod worker;
+
+pub use stub::call_counted_stub;
+pub use worker::{abandon, on_worker};
+
+use crate::error::{ExceptionKind, Raise, VmResult};
+use corten_loader::{MethodDesc, MethodKind};
+use corten_metadata::MethodImplAttributes;
+use corten_tiering::{Compiler, Config, Promotion, Publisher, Reached, Tier};
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+/// Code of a method and the tier it was made at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Code {
+    /// Where it starts.
+    pub address: usize,
+    /// [`Tier::Tier1`] also for what is never recompiled (stubs).
+    pub tier: Tier,
+}
+
+/// In the word of [`MethodDesc::code_versions`]: optimised. Code is aligned, so the bit is free.
+const FINAL: usize = 1;
+
+/// The newest code of a method.
+pub fn newest(md: &MethodDesc) -> Option<Code> {
+    let word = md.code_versions.load(Ordering::Acquire) as usize;
+    (word != 0).then_some(Code {
+        address: word & !FINAL,
+        tier: if word & FINAL == 0 { Tier::Tier0 } else { Tier::Tier1 },
+    })
+}
+
+/// Remembers first code, unless there is some already.
+pub fn remember_first(md: &MethodDesc, code: Code) {
+    let new = word(code) as *mut ();
+    let _ = md
+        .code_versions
+        .compare_exchange(std::ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire);
+}
+
+fn word(code: Code) -> usize {
+    code.address | if code.tier == Tier::Tier1 { FINAL } else { 0 }
+}
+
+/// What the tiering crate drives.
+pub struct Engine;
+
+impl Compiler for Engine {
+    type Method = &'static MethodDesc;
+    type Code = Code;
+    type Error = Raise;
+    fn compile(&self, md: &'static MethodDesc, tier: Tier) -> VmResult<Code> {
+        let code = crate::prestub::make_code(md, tier)?;
+        if worker::abandoned() {
+            return Err(Raise::of(ExceptionKind::InvalidOperation));
+        }
+        Ok(code)
+    }
+}
+
+impl Publisher for Engine {
+    fn publish(&self, md: &'static MethodDesc, code: Code, tier: Tier) {
+        if tier == Tier::Tier0 {
+            // Calls that came before publication did not count.
+            arm(md);
+        } else {
+            md.code_versions.store(word(code) as *mut (), Ordering::Release);
+        }
+        md.publish(code.address);
+    }
+}
+
+static PROMOTION: OnceLock<Promotion<Engine>> = OnceLock::new();
+
+/// Reads the switches: `DOTNET_` variables, then the properties of `runtimeconfig.json`.
+pub fn configure(properties: &[(String, String)]) {
+    let property = |name: &str| properties.iter().find(|(k, _)| k == name).map(|(_, v)| v.clone());
+    let config = Config::read(|name| std::env::var(name).ok(), property);
+    // A second start in one process (tests) keeps the first one's switches.
+    let _ = PROMOTION.set(Promotion::new(Engine, config));
+}
+
+fn promotion() -> &'static Promotion<Engine> {
+    PROMOTION.get_or_init(|| {
+        let config = Config::read(|name| std::env::var(name).ok(), |_| None);
+        Promotion::new(Engine, config)
+    })
+}
+
+/// The switches in force.
+pub fn config() -> &'static Config {
+    promotion().config()
+}
+
+/// What becomes of a method's code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// First at Tier 0, which counts calls.
+    Tiered,
+    /// At Tier 0 for good (`NoOptimization`, or nothing is counted).
+    Unoptimised,
+    /// Optimised at once.
+    Optimised,
+}
+
+/// How `md` is compiled. CoreCLR's rules: dynamic methods and stubs are never tiered.
+pub fn policy(md: &'static MethodDesc) -> Policy {
+    let config = config();
+    let flags = md.impl_flags();
+    if flags.contains(MethodImplAttributes::NO_OPTIMIZATION) {
+        return Policy::Unoptimised;
+    }
+    let eligible = md.kind() == MethodKind::Il && !flags.contains(MethodImplAttributes::AGGRESSIVE_OPTIMIZATION);
+    let loops = || crate::engine::has_loops(md);
+    if promotion().first_tier(eligible, eligible && !config.quick_jit_for_loops && loops()) == Tier::Tier1 {
+        Policy::Optimised
+    } else if config.call_counting {
+        Policy::Tiered
+    } else {
+        Policy::Unoptimised
+    }
+}
+
+/// Sets the call counter of a method whose Tier-0 code is about to be published.
+fn arm(md: &MethodDesc) {
+    md.runtime_flags.store(config().call_count_threshold, Ordering::Relaxed);
+}
+
+/// Address of a method's call counter.
+pub fn call_counter(md: &'static MethodDesc) -> u64 {
+    std::ptr::from_ref(&md.runtime_flags) as u64
+}
+
+/// Lets callers reach `code`, unless better code is out already.
+pub fn publish_first(md: &'static MethodDesc, code: Code) {
+    promotion().publish_first(md, code, code.tier, now());
+}
+
+/// Milliseconds since the first question.
+fn now() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    u64::try_from(START.get_or_init(Instant::now).elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Tier-0 code of `md` counted down to zero: queues it. Any mode; reaches no safepoint.
+fn call_counted(md: &'static MethodDesc) {
+    match promotion().threshold_reached(md) {
+        Reached::Known => {}
+        Reached::Queued => worker::wake(),
+        Reached::StartWorker => worker::start(),
+    }
+}
+
+/// Methods that wait for the background thread.
+pub fn queue_length() -> usize {
+    PROMOTION.get().map_or(0, Promotion::queue_length)
+}
+
+/// Ends background compilation, at process exit.
+pub fn stop() {
+    if let Some(p) = PROMOTION.get() {
+        p.stop();
+        worker::wake();
+    }
+}
