@@ -111,6 +111,7 @@ impl FuncBuilder {
             insts: Vec::new(),
             term: Term::Unreachable,
             term_il: NO_IL,
+            term_site: SiteId::ROOT,
             protect: no_protect,
             cold: false,
         });
@@ -129,6 +130,7 @@ impl FuncBuilder {
             filters: Vec::new(),
             parent_locals: None,
             init_locals: false,
+            sites: Vec::new(),
         };
         FuncBuilder {
             func,
@@ -183,6 +185,7 @@ impl FuncBuilder {
             insts: Vec::new(),
             term: Term::Unreachable,
             term_il: NO_IL,
+            term_site: SiteId::ROOT,
             protect: self.protect,
             cold: false,
         })
@@ -232,6 +235,7 @@ impl FuncBuilder {
             op,
             result: Some(value),
             il: self.il,
+            site: SiteId::ROOT,
         });
         value
     }
@@ -242,6 +246,7 @@ impl FuncBuilder {
             op,
             result: None,
             il: self.il,
+            site: SiteId::ROOT,
         });
     }
 

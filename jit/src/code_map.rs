@@ -71,6 +71,34 @@ pub struct GcSlot {
     pub pinned: bool,
 }
 
+/// Instructions with the same source.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct IlRange {
+    /// Code offset of the first.
+    pub start: u32,
+    /// IL offset, or `NO_IL`.
+    pub il: u32,
+    /// 0 for the method's own IL, else an inlined call: element `site - 1` of [`CodeInfo::sites`].
+    pub site: u32,
+}
+
+impl IlRange {
+    fn il(&self) -> Option<u32> {
+        (self.il != crate::ir::NO_IL).then_some(self.il)
+    }
+}
+
+/// A call whose target's body is part of the code.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct InlinedCall {
+    /// Whose IL the call is in, numbered as [`IlRange::site`].
+    pub parent: u32,
+    /// IL offset of the call, or `NO_IL`.
+    pub call_il: u32,
+    /// The target.
+    pub method: MethodId,
+}
+
 /// Kind of an EH clause at run time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ClauseHandler {
@@ -126,8 +154,10 @@ pub struct CodeInfo {
     pub locals_fp_offset: i32,
     /// Trapping instructions: (offset, Cranelift trap code).
     pub traps: Box<[(u32, u8)]>,
-    /// Start offset of each range of instructions with the same IL offset, sorted.
-    pub il_map: Box<[(u32, u32)]>,
+    /// Ranges of instructions with the same source, by start offset.
+    pub il_map: Box<[IlRange]>,
+    /// Inlined calls, by number less one.
+    pub sites: Box<[InlinedCall]>,
 }
 
 impl CodeInfo {
@@ -149,11 +179,29 @@ impl CodeInfo {
         self.handlers.get(first..first + site.handlers as usize).unwrap_or(&[])
     }
 
-    /// IL offset of the instruction at code offset `offset` (for a return address, pass the address minus one).
+    /// The source of the instruction at code offset `offset` (for a return address, pass the address minus one).
+    fn range(&self, offset: u32) -> Option<&IlRange> {
+        let i = self.il_map.partition_point(|r| r.start <= offset);
+        self.il_map.get(i.checked_sub(1)?)
+    }
+
+    /// IL offset of the instruction at code offset `offset`, in the method whose IL it is: the last of
+    /// [`source`](Self::source)'s methods is that of the code.
     pub fn il_offset(&self, offset: u32) -> Option<u32> {
-        let i = self.il_map.partition_point(|&(start, _)| start <= offset);
-        let (_, il) = *self.il_map.get(i.checked_sub(1)?)?;
-        (il != crate::ir::NO_IL).then_some(il)
+        self.range(offset).and_then(IlRange::il)
+    }
+
+    /// Whose IL the instruction at code offset `offset` is: the innermost inlined method first, the code's own last, each
+    /// with an IL offset if it is known.
+    pub fn source(&self, offset: u32) -> impl Iterator<Item = (Option<MethodId>, Option<u32>)> + '_ {
+        let range = self.range(offset);
+        let mut next = Some((range.map_or(0, |r| r.site), range.and_then(IlRange::il)));
+        std::iter::from_fn(move || {
+            let (site, il) = next?;
+            let call = (site as usize).checked_sub(1).and_then(|i| self.sites.get(i));
+            next = call.map(|c| (c.parent, (c.call_il != crate::ir::NO_IL).then_some(c.call_il)));
+            Some((call.map_or(self.method, |c| Some(c.method)), il))
+        })
     }
 
     /// Base of the locals of a frame of this code.

@@ -2,7 +2,8 @@
 
 use crate::code_heap::{CodeHeap, CodeHeapError};
 use crate::code_map::{
-    CallSite, ClauseHandler, ClauseInfo, CodeInfo, CodeKind, CodeMap, GcSlot, HandlerPad, SavedRegister,
+    CallSite, ClauseHandler, ClauseInfo, CodeInfo, CodeKind, CodeMap, GcSlot, HandlerPad, IlRange, InlinedCall,
+    SavedRegister,
 };
 use crate::host_api::{CompilerHost, CpuFeatures};
 use crate::ids::MethodId;
@@ -109,7 +110,8 @@ pub struct CompiledCode {
     clauses: Vec<Clause>,
     locals_fp_offset: i32,
     traps: Vec<(u32, u8)>,
-    il_map: Vec<(u32, u32)>,
+    il_map: Vec<IlRange>,
+    sites: Vec<InlinedCall>,
     filters: Vec<CompiledCode>,
     /// Only for debuggers.
     unwind: Option<UnwindInfo>,
@@ -308,6 +310,15 @@ impl Jit {
                 .map(|t| (t.offset, t.code.as_raw().get()))
                 .collect(),
             il_map: Vec::new(),
+            sites: func
+                .sites
+                .iter()
+                .map(|s| InlinedCall {
+                    parent: s.parent.as_u32(),
+                    call_il: s.call_il,
+                    method: s.method,
+                })
+                .collect(),
             filters: Vec::new(),
             unwind: None,
             tier,
@@ -383,9 +394,12 @@ impl Jit {
         }
         ranges.push((end, u32::MAX));
         for &(start, position) in &ranges {
-            let il = lowered.positions.get(position as usize).map_or(NO_IL, |p| p.0);
-            if code.il_map.last().map(|l| l.1) != Some(il) {
-                code.il_map.push((start, il));
+            let (il, site) = lowered
+                .positions
+                .get(position as usize)
+                .map_or((NO_IL, 0), |p| (p.il, p.site.as_u32()));
+            if code.il_map.last().map(|l| (l.il, l.site)) != Some((il, site)) {
+                code.il_map.push(IlRange { start, il, site });
             }
         }
         // One landing pad of each clause serves all its calls, unless every call has its own.
@@ -405,7 +419,7 @@ impl Jit {
             let i = ranges.partition_point(|&(start, _)| start <= at);
             let position = i.checked_sub(1).map_or(u32::MAX, |i| ranges[i].1);
             let (il, protect) = match lowered.positions.get(position as usize) {
-                Some(&(il, protect)) => (il, Some(protect)),
+                Some(p) => (p.il, Some(p.protect)),
                 None => (NO_IL, None),
             };
             let first = code.handlers.len() as u32;
@@ -519,6 +533,7 @@ impl Jit {
             locals_fp_offset: code.locals_fp_offset,
             traps: code.traps.into(),
             il_map: code.il_map.into(),
+            sites: code.sites.into(),
         });
         disasm::print_if_asked(info);
         if let Some(UnwindInfo::SystemV(unwind)) = &code.unwind {
@@ -567,6 +582,7 @@ impl Jit {
             locals_fp_offset: 0,
             traps: Box::new([]),
             il_map: Box::new([]),
+            sites: Box::new([]),
         }))
     }
 

@@ -337,6 +337,12 @@ pub trait CompilerHost: Sync {
     fn compare_types_for_cast(&self, from: TypeId, to: TypeId) -> Option<bool>;
     /// What a use of a static member of `ty` in the method `from` must do first.
     fn class_init(&self, ty: TypeId, from: MethodId) -> HostResult<ClassInit>;
+    /// Initialiser that a call of `method` runs before its body (precise static constructors, ECMA-335 II.10.5.3): what
+    /// inlined code must do instead. The type is the method's owner.
+    fn class_init_before(&self, method: MethodId) -> HostResult<ClassInit> {
+        let _ = method;
+        Ok(ClassInit::NotNeeded)
+    }
 
     // --- tokens, resolved in the generic context of `scope`
     /// A TypeDef, TypeRef or TypeSpec.

@@ -10,8 +10,10 @@
 //!   a finally/fault stores exception, dispatch record and selector 0, and jumps to the handler.
 
 mod helper;
+mod visit;
 
 pub use helper::Helper;
+pub(crate) use visit::{for_each_use, map_uses, successors, term_use};
 
 use crate::host_api::Signature;
 use crate::ids::{MethodId, TypeId};
@@ -38,10 +40,20 @@ entity!(
     "An interned list of clauses that protect a block, innermost first. Id 0 is the empty list."
 );
 entity!(
+    SiteId,
+    "site",
+    "Where instructions come from: the method itself (0), or a call in it that was inlined."
+);
+entity!(
     ClauseId,
     "clause",
     "Index of an EH clause, in the order of the method's EH table."
 );
+
+impl SiteId {
+    /// The function itself.
+    pub const ROOT: SiteId = SiteId(0);
+}
 
 /// Type of a value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -598,8 +610,10 @@ pub struct Inst {
     pub op: Op,
     /// The value it defines, if any.
     pub result: Option<Value>,
-    /// IL offset, or `NO_IL`.
+    /// IL offset in the method of `site`, or `NO_IL`.
     pub il: u32,
+    /// Whose IL.
+    pub site: SiteId,
 }
 /// No IL offset.
 pub const NO_IL: u32 = u32::MAX;
@@ -642,10 +656,23 @@ pub struct BlockData {
     pub term: Term,
     /// IL offset of the end, or [`NO_IL`].
     pub term_il: u32,
+    /// Whose IL the end belongs to.
+    pub term_site: SiteId,
     /// The clauses in force in the whole block.
     pub protect: ProtectId,
     /// Rarely executed (throw paths).
     pub cold: bool,
+}
+
+/// A call that was replaced by the body of its target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InlineSite {
+    /// Whose IL the call is in.
+    pub parent: SiteId,
+    /// IL offset of the call.
+    pub call_il: u32,
+    /// The method whose body it is.
+    pub method: MethodId,
 }
 
 /// What is known of a [`Local`].
@@ -724,4 +751,6 @@ pub struct Func {
     pub parent_locals: Option<usize>,
     /// `SkipLocalsInit` etc.: default for locals without references.
     pub init_locals: bool,
+    /// Inlined calls: [`SiteId`] `n` is element `n - 1`; 0 is the function itself.
+    pub sites: Vec<InlineSite>,
 }

@@ -34,6 +34,7 @@ pub mod isa;
 pub mod layout;
 pub mod localloc;
 mod lower;
+pub mod opt;
 pub mod perf_map;
 #[doc(hidden)]
 pub mod testing;

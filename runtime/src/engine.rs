@@ -8,7 +8,7 @@ use corten_jit::code_map::CodeInfo;
 use corten_jit::compile::{CompileError, Jit};
 use corten_jit::host_api::{CompilerHost, CpuFeatures};
 use corten_jit::importer::{self, ImportError};
-use corten_jit::ir::{Func, Inst, NO_IL, Op};
+use corten_jit::ir::{Func, Inst, NO_IL, SiteId, Op};
 use corten_jit::isa::Tier;
 use corten_loader::MethodDesc;
 use corten_tiering as tiering;
@@ -121,6 +121,12 @@ pub fn compile_il(md: &'static MethodDesc, tier: tiering::Tier) -> VmResult<Code
     {
         eprintln!("{}", corten_jit::ir_print::print(&func));
     }
+    if generator == Tier::Tier1 {
+        corten_jit::opt::optimise(&mut func, &e.host, |pass| pass_enabled(pass));
+        if dump_filter().is_some_and(|f| func.name.contains(f)) {
+            eprintln!("; optimised\n{}", corten_jit::ir_print::print(&func));
+        }
+    }
     let info = install(e, &func, md.display_name(), generator)?;
     let elapsed = start.elapsed();
     stats::compiled(kind, elapsed, info.len);
@@ -148,6 +154,7 @@ fn count_calls(func: &mut Func, cell: u64) {
         op: Op::CountCall { cell },
         result: None,
         il: NO_IL,
+        site: SiteId::ROOT,
     };
     let entry = func.entry;
     func.blocks[entry].insts.insert(0, count);
@@ -190,6 +197,18 @@ fn install(e: &Engine, func: &Func, name: String, tier: Tier) -> VmResult<&'stat
 fn trace_compiles() -> bool {
     static T: OnceLock<bool> = OnceLock::new();
     *T.get_or_init(|| std::env::var_os("CORTEN_TRACEJIT").is_some())
+}
+
+/// `CORTEN_JIT_PASSES="-inline,-hoist"` leaves passes out, to find which one breaks something.
+fn pass_enabled(name: &str) -> bool {
+    static OFF: OnceLock<Vec<String>> = OnceLock::new();
+    let off = OFF.get_or_init(|| {
+        let list = std::env::var("CORTEN_JIT_PASSES").unwrap_or_default();
+        list.split(',')
+            .filter_map(|p| p.trim().strip_prefix('-').map(str::to_owned))
+            .collect()
+    });
+    !off.iter().any(|p| p == name)
 }
 
 fn dump_filter() -> Option<&'static str> {

@@ -61,16 +61,21 @@ fn enter(thread: &mut Thread, md: &'static MethodDesc) -> VmResult<usize> {
 /// Runs the initialiser of a precise (not beforefieldinit) type before its first static method or constructor. Returns
 /// whether later calls need no such check.
 fn trigger_class_init(md: &'static MethodDesc) -> VmResult<bool> {
+    if !needs_class_init(md) {
+        return Ok(true);
+    }
+    crate::class_init::ensure(md.owner())?;
+    Ok(md.owner().class().is_initialized())
+}
+
+/// Must a call of `md` run its type's initialiser, which has not run?
+pub fn needs_class_init(md: &'static MethodDesc) -> bool {
     let owner = md.owner();
     let class = owner.class();
     if !class.has_cctor() || class.is_before_field_init() || class.is_initialized() || md.is_cctor() {
-        return Ok(true);
+        return false;
     }
-    if !(md.is_static() || md.is_ctor() || owner.is_value_type()) {
-        return Ok(true);
-    }
-    crate::class_init::ensure(owner)?;
-    Ok(class.is_initialized())
+    md.is_static() || md.is_ctor() || owner.is_value_type()
 }
 
 /// Code of a method, made if necessary. Preemptive mode.

@@ -22,7 +22,7 @@ impl Lowerer<'_> {
     /// Receives the arguments.
     pub(super) fn lower_entry(&mut self) -> Result<()> {
         let entry = self.entry;
-        self.set_il(crate::ir::NO_IL);
+        self.set_position(crate::ir::NO_IL, crate::ir::SiteId::ROOT);
         let params: Vec<ir::Value> = {
             let func = &mut *self.cur.func;
             let types: Vec<ir::Type> = func.signature.params.iter().map(|p| p.value_type).collect();
@@ -124,7 +124,7 @@ impl Lowerer<'_> {
         };
         self.cur.goto_inst(first);
         self.protect = ProtectId::new(0);
-        self.set_il(crate::ir::NO_IL);
+        self.set_position(crate::ir::NO_IL, crate::ir::SiteId::ROOT);
         let mut merged: Vec<(u32, u32)> = Vec::new();
         for (offset, bytes) in zero {
             match merged.last_mut() {
@@ -356,7 +356,7 @@ impl Lowerer<'_> {
 
     /// The block that raises here: shared by everything at the same IL offset under the same protection.
     fn throw_block(&mut self, helper: Helper) -> ir::Block {
-        let key = (helper, self.protect, self.il);
+        let key = (helper, self.protect, self.il, self.site);
         if let Some(&b) = self.throws.get(&key) {
             return b;
         }

@@ -22,7 +22,7 @@ mod uses;
 use crate::abi::AbiSignature;
 use crate::host_api::{CompilerHost, HostError, Signature, TypeInfo, TypeKind};
 use crate::ids::TypeId;
-use crate::ir::{self as mir, Func, Helper, Inst, NO_IL, Op, ProtectId, Ty};
+use crate::ir::{self as mir, Func, Helper, Inst, NO_IL, Op, ProtectId, SiteId, Ty};
 use crate::layout::{AreaSlot, FrameLayout, GcKind};
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::ir::{self, InstBuilder, MemFlagsData, StackSlotData, StackSlotKind, types};
@@ -65,10 +65,19 @@ pub(crate) struct Lowered {
     pub area: ir::StackSlot,
     /// References in the area.
     pub gc_slots: Vec<AreaSlot>,
-    /// What Cranelift's source locations mean: (IL offset, protection list).
-    pub positions: Vec<(u32, ProtectId)>,
+    /// What Cranelift's source locations mean.
+    pub positions: Vec<Position>,
     /// Clauses that a `try_call` names.
     pub padded: Vec<bool>,
+}
+
+/// Where an instruction comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Position {
+    /// IL offset in the method of `site`, or `NO_IL`.
+    pub il: u32,
+    pub site: SiteId,
+    pub protect: ProtectId,
 }
 
 /// Largest area that is accepted.
@@ -160,16 +169,17 @@ struct Lowerer<'a> {
     epoch: u32,
     block: mir::Block,
     il: u32,
+    site: SiteId,
     protect: ProtectId,
     cold: bool,
-    positions: Vec<(u32, ProtectId)>,
-    position_index: FxHashMap<(u32, ProtectId), u32>,
+    positions: Vec<Position>,
+    position_index: FxHashMap<Position, u32>,
     /// Protected calls are all `try_call`s (see `calls`).
     all_try_calls: bool,
     /// Clauses that a `try_call` names already.
     padded: Vec<bool>,
     pads: Vec<Option<ir::Block>>,
-    throws: FxHashMap<(Helper, ProtectId, u32), ir::Block>,
+    throws: FxHashMap<(Helper, ProtectId, u32, SiteId), ir::Block>,
     call_sigs: FxHashMap<Signature, CallSig>,
     sigs: FxHashMap<ir::Signature, ir::SigRef>,
     externs: Vec<u64>,
@@ -272,6 +282,7 @@ pub(crate) fn lower(
         epoch: 0,
         block: func.entry,
         il: NO_IL,
+        site: SiteId::ROOT,
         protect: ProtectId::new(0),
         cold: false,
         positions: Vec::new(),
@@ -338,12 +349,12 @@ impl<'a> Lowerer<'a> {
             }
             self.analyse(data)?;
             for (index, inst) in data.insts.iter().enumerate() {
-                self.set_il(inst.il);
+                self.set_position(inst.il, inst.site);
                 self.lower_inst(index as u32, inst)
                     .map_err(|e| self.locate(e, &format!("{block}, instruction {index}: {:?}", inst.op)))?;
                 self.release_after(index as u32, inst);
             }
-            self.set_il(data.term_il);
+            self.set_position(data.term_il, data.term_site);
             self.lower_term(&data.term)
                 .map_err(|e| self.locate(e, &format!("{block}, terminator")))?;
             if let Some(v) = uses::term_use(&data.term) {
@@ -444,9 +455,13 @@ impl<'a> Lowerer<'a> {
         }
     }
 
-    fn set_il(&mut self, il: u32) {
-        self.il = il;
-        let key = (il, self.protect);
+    fn set_position(&mut self, il: u32, site: SiteId) {
+        (self.il, self.site) = (il, site);
+        let key = Position {
+            il,
+            site,
+            protect: self.protect,
+        };
         let next = self.positions.len() as u32;
         let index = *self.position_index.entry(key).or_insert(next);
         if index == next {

@@ -4,7 +4,7 @@
 //! values: each block has one parameter for every such local that is live at its start. At most 64 locals (the most used
 //! ones) are promoted, so that a set of them is one word.
 
-use crate::ir::{Block, Func, Local, Op, Term, Ty};
+use crate::ir::{Block, Func, Local, Op, Ty, successors};
 use cranelift_entity::EntityRef;
 
 /// Not promoted.
@@ -185,17 +185,5 @@ impl Promotion {
                 }
             }
         }
-    }
-}
-
-fn successors(term: &Term, mut f: impl FnMut(Block)) {
-    match term {
-        Term::Jump(b) => f(*b),
-        Term::Branch { then, other, .. } => {
-            f(*then);
-            f(*other);
-        }
-        Term::Switch { targets, default, .. } => targets.iter().chain([default]).for_each(|&b| f(b)),
-        Term::Return(_) | Term::Unreachable => {}
     }
 }

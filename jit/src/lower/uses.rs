@@ -1,108 +1,7 @@
-//! Operands of operations, and which operations are safepoints.
+//! Which operations are safepoints, which write memory, which blocks are in cycles.
 
-use crate::ir::{Callee, Helper, Op, Term, Value};
-
-/// Calls `f` with every operand of `op`.
-pub(super) fn for_each_use(op: &Op, mut f: impl FnMut(Value)) {
-    match op {
-        Op::IConst(_)
-        | Op::FConst(_)
-        | Op::Null
-        | Op::Address(_)
-        | Op::LocalGet(_)
-        | Op::LocalAddr(_)
-        | Op::StructZero(_)
-        | Op::ClassInit { .. }
-        | Op::Scratch { .. }
-        | Op::CurrentThread
-        | Op::SafepointPoll
-        | Op::CountCall { .. } => {}
-        Op::LocalSet(_, v)
-        | Op::Un(_, v)
-        | Op::Conv(_, v)
-        | Op::ConvOvf(_, v)
-        | Op::CkFinite(v)
-        | Op::StructAddr(v)
-        | Op::NullCheck(v)
-        | Op::ArrayLen(v) => f(*v),
-        Op::Bin(_, a, b) | Op::BinOvf(_, a, b) | Op::Cmp(_, a, b) | Op::PtrAdd(a, b) => {
-            f(*a);
-            f(*b);
-        }
-        Op::DivCheck { a, b, .. } => {
-            f(*a);
-            f(*b);
-        }
-        Op::Select {
-            cond,
-            if_true,
-            if_false,
-        } => {
-            f(*cond);
-            f(*if_true);
-            f(*if_false);
-        }
-        Op::Load { addr, .. } => f(*addr),
-        Op::Store { addr, value, .. } => {
-            f(*addr);
-            f(*value);
-        }
-        Op::CopyStruct { dst, src, .. } => {
-            f(*dst);
-            f(*src);
-        }
-        Op::ZeroStruct { dst, .. } => f(*dst),
-        Op::StructField { value, .. } => f(*value),
-        Op::StructMake { parts, .. } => parts.iter().for_each(|p| f(p.2)),
-        Op::CopyBlock { dst, src, bytes, .. } => {
-            f(*dst);
-            f(*src);
-            f(*bytes);
-        }
-        Op::InitBlock { dst, byte, bytes, .. } => {
-            f(*dst);
-            f(*byte);
-            f(*bytes);
-        }
-        Op::BoundsCheck { index, length } => {
-            f(*index);
-            f(*length);
-        }
-        Op::ElemAddr { array, index, .. } => {
-            f(*array);
-            f(*index);
-        }
-        Op::CallHelper { args, .. } | Op::Intrinsic { args, .. } => args.iter().copied().for_each(f),
-        Op::Call { callee, args, .. } => {
-            if let Callee::Pointer { target } | Callee::Native { target } = callee {
-                f(*target);
-            }
-            args.iter().copied().for_each(f);
-        }
-        Op::LocAlloc { bytes, .. } => f(*bytes),
-        Op::AtomicRmw { addr, value, .. } => {
-            f(*addr);
-            f(*value);
-        }
-        Op::AtomicCas {
-            addr, expected, value, ..
-        } => {
-            f(*addr);
-            f(*expected);
-            f(*value);
-        }
-    }
-}
-
-/// The operand of a terminator.
-pub(super) fn term_use(term: &Term) -> Option<Value> {
-    match term {
-        Term::Branch { cond, .. } => Some(*cond),
-        Term::Switch { index, .. } => Some(*index),
-        Term::Return(v) => *v,
-        Term::Jump(_) | Term::Unreachable => None,
-    }
-}
+use crate::ir::{Callee, Helper, Op, successors};
+pub(super) use crate::ir::{for_each_use, term_use};
 
 /// Whether a collection can happen during an operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -169,12 +68,8 @@ pub(super) fn blocks_in_cycles(func: &crate::ir::Func) -> Vec<bool> {
         .blocks
         .values()
         .map(|b| {
-            let mut out: Vec<usize> = match &b.term {
-                Term::Jump(t) => vec![t.index()],
-                Term::Branch { then, other, .. } => vec![then.index(), other.index()],
-                Term::Switch { targets, default, .. } => targets.iter().chain([default]).map(|t| t.index()).collect(),
-                Term::Return(_) | Term::Unreachable => vec![],
-            };
+            let mut out = Vec::new();
+            successors(&b.term, |t| out.push(t.index()));
             if let Some(clauses) = func.protects.get(b.protect) {
                 out.extend(
                     clauses

@@ -126,6 +126,18 @@ impl Frame {
         unsafe { (*((self.fp + 8) as *const usize), *(self.fp as *const usize)) }
     }
 
+    /// The methods that are active in the frame with their IL offsets: inlined ones first, innermost first. Nothing for
+    /// stubs.
+    pub fn traced_methods(&self) -> impl Iterator<Item = (&'static MethodDesc, Option<u32>)> + use<> {
+        let (code, call) = (self.code, self.native_offset().wrapping_sub(1));
+        self.traced_method().into_iter().flat_map(move |_| {
+            // SAFETY: the engine compiles methods under the addresses of their (leaked) MethodDescs.
+            let method = |id: corten_jit::ids::MethodId| unsafe { &*(id.0 as *const MethodDesc) };
+            let sources = code.source(call);
+            sources.filter_map(move |(id, il)| Some((method(id?), il)))
+        })
+    }
+
     /// The method that the code belongs to.
     pub fn method(&self) -> Option<&'static MethodDesc> {
         let address = self.code.method?.0 as *const MethodDesc;
@@ -145,11 +157,6 @@ impl Frame {
     /// Byte offset of the return address in the code.
     pub fn native_offset(&self) -> u32 {
         self.pc.wrapping_sub(self.code.start) as u32
-    }
-
-    /// IL offset of the call, if known.
-    pub fn il_offset(&self) -> Option<u32> {
-        self.code.il_offset(self.native_offset().wrapping_sub(1))
     }
 
     /// Stack pointer at the call site.

@@ -43,13 +43,14 @@ pub struct TraceFrame {
 }
 
 impl TraceFrame {
-    /// Of a live frame; `None` for stubs.
-    pub fn of(frame: &Frame) -> Option<TraceFrame> {
-        Some(TraceFrame {
-            method: frame.traced_method()?,
-            pc: frame.pc,
-            native_offset: frame.native_offset(),
-            il_offset: frame.il_offset().unwrap_or(OFFSET_UNKNOWN),
+    /// Of a live frame: one for each method in it, inlined ones first; none for stubs.
+    pub fn of(frame: &Frame) -> impl Iterator<Item = TraceFrame> + use<> {
+        let (pc, native_offset) = (frame.pc, frame.native_offset());
+        frame.traced_methods().map(move |(method, il)| TraceFrame {
+            method,
+            pc,
+            native_offset,
+            il_offset: il.unwrap_or(OFFSET_UNKNOWN),
             flags: 0,
         })
     }
@@ -126,13 +127,14 @@ impl TraceBuilder {
 
     /// Adds a frame.
     pub fn push(&mut self, frame: &Frame) {
-        let Some(f) = TraceFrame::of(frame) else { return };
-        if let Some(skip) = self.skip_if.take()
-            && std::ptr::eq(skip, f.method)
-        {
-            return;
+        for f in TraceFrame::of(frame) {
+            if let Some(skip) = self.skip_if.take()
+                && std::ptr::eq(skip, f.method)
+            {
+                continue;
+            }
+            self.pending.push(f);
         }
-        self.pending.push(f);
     }
 
     /// Writes the collected frames into the exception. May collect. Without memory the frames are lost.
@@ -270,20 +272,24 @@ pub fn find_caller(thread: &Thread, mark: *const i32) -> Option<&'static MethodD
     loop {
         match walk.step() {
             Step::Managed(frame) => {
-                // The frame that holds the mark: the first whose frame pointer is above it.
+                // The frame that holds the mark: the first whose frame pointer is above it. Methods with a mark are not
+                // inlined: what is inlined into them does not count.
                 if !found_mark && frame.fp <= mark as usize {
                     continue;
                 }
-                let Some(method) = frame.traced_method() else { continue };
-                found_mark = true;
-                if skip > 0 {
-                    skip -= 1;
-                    continue;
+                let Some(own) = frame.traced_method() else { continue };
+                let methods = frame.traced_methods().map(|(method, _)| method);
+                let holder = (!std::mem::replace(&mut found_mark, true)).then_some(own);
+                for method in methods.skip_while(|&m| holder.is_some_and(|h| !std::ptr::eq(h, m))) {
+                    if skip > 0 {
+                        skip -= 1;
+                        continue;
+                    }
+                    if kind > 0 && is_reflection_plumbing(method) {
+                        continue;
+                    }
+                    return Some(method);
                 }
-                if kind > 0 && is_reflection_plumbing(method) {
-                    continue;
-                }
-                return Some(method);
             }
             Step::Entry(_) => {}
             Step::End => return None,

@@ -182,7 +182,10 @@ fn native_frames(mut walk: Walk) -> Vec<String> {
     let mut lines = Vec::new();
     loop {
         match walk.step() {
-            Step::Managed(f) => lines.extend(f.traced_method().map(|m| format!("   at {}", native_signature(m)))),
+            Step::Managed(f) => lines.extend(
+                f.traced_methods()
+                    .map(|(m, _)| format!("   at {}", native_signature(m))),
+            ),
             Step::Entry(_) => {}
             Step::End => return lines,
         }

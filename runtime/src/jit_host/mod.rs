@@ -161,6 +161,14 @@ impl CompilerHost for EngineHost {
     fn class_init(&self, ty: TypeId, from: MethodId) -> HostResult<ClassInit> {
         self.class_init_answer(type_handle(ty), method_desc(from))
     }
+    fn class_init_before(&self, method: MethodId) -> HostResult<ClassInit> {
+        let md = method_desc(method);
+        if crate::prestub::needs_class_init(md) {
+            self.class_init_answer(md.owner().handle(), md)
+        } else {
+            Ok(ClassInit::NotNeeded)
+        }
+    }
     fn resolve_type(&self, scope: MethodId, token: Token) -> HostResult<TypeId> {
         self.token_type(method_desc(scope), token).map(type_id)
     }

@@ -1,0 +1,34 @@
+//! The optimiser: passes over IR between import and lowering, at Tier 1 only.
+//!
+//! Every pass takes and leaves IR that [`ir_check`](crate::ir_check) accepts. Values are local to their block; what crosses
+//! blocks goes through locals, which lowering keeps in registers.
+
+mod inline;
+mod inline_policy;
+
+use crate::host_api::CompilerHost;
+use crate::ir::Func;
+
+/// The passes, in the order they run.
+const PASSES: [(&str, Pass); 1] = [("inline", inline::run)];
+
+type Pass = fn(&mut Func, &dyn CompilerHost);
+
+/// Names of the passes, in the order they run.
+pub fn pass_names() -> impl Iterator<Item = &'static str> {
+    PASSES.iter().map(|p| p.0)
+}
+
+/// Optimises a function. `enabled` chooses among the passes by name: all of them by default.
+pub fn optimise(func: &mut Func, host: &dyn CompilerHost, enabled: impl Fn(&str) -> bool) {
+    for (name, pass) in PASSES {
+        if !enabled(name) {
+            continue;
+        }
+        pass(func, host);
+        #[cfg(debug_assertions)]
+        if let Err(error) = crate::ir_check::check(func) {
+            unreachable!("after pass {name}: {error}\n{}", crate::ir_print::print(func));
+        }
+    }
+}
