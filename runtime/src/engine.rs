@@ -8,7 +8,7 @@ use corten_jit::code_map::CodeInfo;
 use corten_jit::compile::{CompileError, Jit};
 use corten_jit::host_api::{CompilerHost, CpuFeatures};
 use corten_jit::importer::{self, ImportError};
-use corten_jit::ir::{Func, Inst, NO_IL, SiteId, Op};
+use corten_jit::ir::{Func, Inst, NO_IL, Op, SiteId};
 use corten_jit::isa::Tier;
 use corten_loader::MethodDesc;
 use corten_tiering as tiering;
