@@ -122,7 +122,7 @@ pub fn compile_il(md: &'static MethodDesc, tier: tiering::Tier) -> VmResult<Code
         eprintln!("{}", corten_jit::ir_print::print(&func));
     }
     if generator == Tier::Tier1 {
-        corten_jit::opt::optimise(&mut func, &e.host, |pass| pass_enabled(pass));
+        corten_jit::opt::optimise(&mut func, &e.host, pass_enabled);
         if dump_filter().is_some_and(|f| func.name.contains(f)) {
             eprintln!("; optimised\n{}", corten_jit::ir_print::print(&func));
         }
