@@ -226,7 +226,7 @@ impl Collector {
         }
     }
 
-    /// Keeps the secondaries of live primaries alive, to a fixed point.
+    /// Keeps the secondaries of live primaries and the slots of live anchors alive, to a fixed point.
     fn trace_dependents(heap: &Heap, trace: &mut impl Trace) {
         loop {
             heap.handles().for_each_dependent(|primary, secondary| {
@@ -237,6 +237,7 @@ impl Collector {
                     }
                 }
             });
+            heap.collectibles.visit(trace);
             if !trace.drain() {
                 return;
             }
@@ -272,6 +273,7 @@ impl Collector {
                 }
             }
         });
+        heap.collectibles.clear(trace);
         crate::syncblock::SyncBlockTable::get().scan(|obj| trace.locate(obj));
         for byref in &self.byrefs {
             // SAFETY: reported slots are valid until the collection ends.

@@ -5,7 +5,7 @@
 //! references. A negative number describes an array of structs: start offset at -16, then `-n` words downwards, each
 //! (number of references, bytes to skip), repeated for every element.
 
-use crate::object::{HEADER_SIZE, MethodTableHeader, ObjPtr};
+use crate::object::{HEADER_SIZE, MethodTableHeader, ObjPtr, mt_flags};
 
 /// A run of consecutive references.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,7 +156,7 @@ pub unsafe fn for_each_run(
     }
 }
 
-/// Calls `visit` with the address of every reference field of `obj`.
+/// Calls `visit` with the address of every reference field of `obj`, and of the slot that keeps an unloadable type alive.
 ///
 /// # Safety
 /// As for [`for_each_run`].
@@ -164,6 +164,11 @@ pub unsafe fn for_each_run(
 pub unsafe fn for_each_ref(obj: ObjPtr, mt: *const MethodTableHeader, size: usize, mut visit: impl FnMut(*mut ObjPtr)) {
     // SAFETY: forwarded; every run lies in the object.
     unsafe {
+        if (*mt).flags & mt_flags::COLLECTIBLE != 0
+            && let Some(anchor) = crate::collectible::edge(mt)
+        {
+            visit(anchor);
+        }
         for_each_run(obj, mt, size, |first, count| {
             for i in 0..count {
                 visit(first.add(i));

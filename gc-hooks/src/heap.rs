@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use parking_lot::Mutex;
 
 use crate::collect::{Collector, FULL_BUDGET_MIN, LARGE_BUDGET_MIN};
+use crate::collectible::Groups;
 use crate::finalize::FinalizerQueue;
 use crate::frozen::FrozenSpace;
 use crate::handles::HandleTable;
@@ -121,6 +122,7 @@ pub struct Heap {
     pub(crate) collector: Mutex<Collector>,
     pub(crate) provider: OnceLock<&'static dyn RootProvider>,
     pub(crate) statics: StaticRefs,
+    pub(crate) collectibles: Groups,
     handles: HandleTable,
     finalizers: FinalizerQueue,
     pub(crate) stats: GcStats,
@@ -199,6 +201,7 @@ impl Heap {
             collector: Mutex::new(Collector::new()),
             provider: OnceLock::new(),
             statics: StaticRefs::default(),
+            collectibles: Groups::default(),
             handles: HandleTable::new(),
             finalizers: FinalizerQueue::new(),
             stats: GcStats::default(),
@@ -275,7 +278,70 @@ impl Heap {
         self.statics.remove(slots);
     }
 
+    /// Reports `count` references at `slots` while the object in `anchor` is alive ([`crate::collectible`]); after that they
+    /// are null. Stores to them need no barrier.
+    ///
+    /// # Safety
+    /// `anchor` lives for ever and holds an object that never moves; the slots stay valid until
+    /// [`Self::unregister_anchored_refs`], and hold null or objects.
+    pub unsafe fn register_anchored_refs(&self, anchor: *mut ObjPtr, slots: *mut ObjPtr, count: usize) {
+        self.collectibles.add(anchor, slots, count);
+    }
+
+    /// Ends the report of these slots.
+    pub fn unregister_anchored_refs(&self, slots: *mut ObjPtr, count: usize) {
+        self.collectibles.remove(slots, count);
+    }
+
     // ---- allocation ----
+
+    /// As [`Self::alloc_fixed`], for an object whose address goes to `cell` before a collection can run.
+    ///
+    /// # Errors
+    /// The old space is full.
+    ///
+    /// # Safety
+    /// As for `alloc_fixed`; `cell` is valid and nobody else writes it meanwhile.
+    pub unsafe fn alloc_fixed_into(&self, mt: *const MethodTableHeader, cell: *mut ObjPtr) -> Result<(), OutOfMemory> {
+        // SAFETY: the caller's promise.
+        unsafe { self.alloc_fixed_with(mt, None, |obj| *cell = obj) }.map(drop)
+    }
+
+    /// Allocates an object (or array) that never moves, zeroed, in the old space. Never collects, in any mode; not registered
+    /// for finalization.
+    ///
+    /// # Errors
+    /// The old space is full.
+    ///
+    /// # Safety
+    /// `mt` is a MethodTable and fits `length`.
+    pub unsafe fn alloc_fixed(&self, mt: *const MethodTableHeader, length: Option<u32>) -> Result<ObjPtr, OutOfMemory> {
+        // SAFETY: the caller's promise.
+        unsafe { self.alloc_fixed_with(mt, length, |_| {}) }
+    }
+
+    unsafe fn alloc_fixed_with(
+        &self,
+        mt: *const MethodTableHeader,
+        length: Option<u32>,
+        publish: impl FnOnce(ObjPtr),
+    ) -> Result<ObjPtr, OutOfMemory> {
+        // SAFETY: the caller's promise.
+        let size = unsafe { (*mt).size_with_length(length.unwrap_or(0) as usize) };
+        let size = size
+            .filter(|s| *s <= LARGE_THRESHOLD)
+            .ok_or(OutOfMemory { requested: usize::MAX })?;
+        let mut spaces = self.spaces.lock();
+        let address = spaces
+            .old
+            .allocate_pinned(self.layout, size)
+            .ok_or(OutOfMemory { requested: size })?;
+        self.allocated.fetch_add(size as u64, Relaxed);
+        // SAFETY: the memory is zeroed and ours; the lock is held until the object can be walked.
+        let obj = unsafe { initialise(address, mt, length) };
+        publish(obj);
+        Ok(obj)
+    }
 
     /// Allocates an instance of `mt` (not an array or string), zeroed, registered for finalization if its type has a
     /// finalizer. May collect.

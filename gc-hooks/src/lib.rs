@@ -11,6 +11,7 @@
 pub mod barrier;
 pub mod bitmap;
 mod collect;
+pub mod collectible;
 pub mod finalize;
 pub mod frozen;
 pub mod gcdesc;

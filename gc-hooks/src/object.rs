@@ -79,8 +79,8 @@ pub mod mt_flags {
     pub const CATEGORY_SZ_ARRAY: u32 = 0x000A_0000;
     /// Category: interface.
     pub const CATEGORY_INTERFACE: u32 = 0x000C_0000;
-    /// Bit of `flags2` (ours): instances belong to a collectible assembly.
-    pub const FLAGS2_COLLECTIBLE: u32 = 0x0000_0010;
+    /// Instances belong to a collectible assembly.
+    pub const COLLECTIBLE: u32 = 0x0020_0000;
 }
 
 /// Prefix of every MethodTable; the flat vtable follows at offset [`VTABLE_OFFSET`], the GC descriptor precedes it.
@@ -145,6 +145,12 @@ impl MethodTableHeader {
     #[inline]
     pub fn contains_gc_pointers(&self) -> bool {
         self.flags & mt_flags::CONTAINS_GC_POINTERS != 0
+    }
+
+    /// Whether a collection must look at instances: they contain references, or keep their unloadable type alive.
+    #[inline]
+    pub fn must_scan(&self) -> bool {
+        self.flags & (mt_flags::CONTAINS_GC_POINTERS | mt_flags::COLLECTIBLE) != 0
     }
 
     /// Whether instances need finalization.

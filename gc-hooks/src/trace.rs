@@ -218,7 +218,7 @@ impl<'a> MinorTrace<'a> {
                 // the copy, whose fields are in the cache now: their targets are needed soon.
                 unsafe {
                     *((to - 8) as *mut u32) = self.stamp;
-                    if (*mt).contains_gc_pointers() {
+                    if (*mt).must_scan() {
                         if size <= 128 {
                             for_each_ref(to as ObjPtr, mt, size, |field| prefetch(*field as usize));
                         }

@@ -85,6 +85,7 @@ pub struct Class {
     pub(crate) def: Option<&'static TypeDefInfo>,
     pub(crate) array: Option<ArrayInfo>,
     pub(crate) instantiation: Box<[TypeHandle]>,
+    pub(crate) collectible: Option<&'static crate::collectible::Collectible>,
     pub(crate) method_table: AtomicPtr<MethodTable>,
     pub(crate) level: AtomicU8,
     /// Level that the current thread is computing (loader lock), to detect cycles.
@@ -119,6 +120,11 @@ impl Class {
     /// Defining module.
     pub fn module(&self) -> &'static Module {
         self.module
+    }
+
+    /// The group that the type is unloaded with.
+    pub fn collectible(&self) -> Option<&'static crate::collectible::Collectible> {
+        self.collectible
     }
 
     /// Metadata view of the definition; `None` for arrays.

@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 
 use crate::{
     class::{ArrayInfo, Class, LoadLevel, init_state},
+    collectible::{self, Collectible},
     error::Result,
     layout,
     method_desc::MethodDesc,
@@ -230,6 +231,28 @@ pub(crate) fn allocate_array(element: TypeHandle, rank: u32, sz: bool) -> Result
     Ok(mt)
 }
 
+/// The group of a new type: of its module and its arguments.
+fn collectible_of(
+    module: &'static crate::module::Module,
+    array: Option<ArrayInfo>,
+    arguments: &[TypeHandle],
+) -> Option<&'static Collectible> {
+    if !collectible::any() {
+        return None;
+    }
+    let own = module.assembly().and_then(|a| collectible::of_context(a.context()));
+    let element = array.and_then(|a| a.element.collectible());
+    let groups = arguments.iter().filter_map(|t| t.collectible());
+    let groups: SmallVec<[&'static Collectible; 4]> = groups.chain(own).chain(element).collect();
+    let first = collectible::youngest(groups.iter().copied())?;
+    for other in groups.iter().filter(|g| **g != first) {
+        if let Some(hook) = crate::statics::hook() {
+            hook.keep_alive(first, other);
+        }
+    }
+    Some(first)
+}
+
 fn new_class(
     module: &'static crate::module::Module,
     def: Option<&'static TypeDefInfo>,
@@ -238,11 +261,13 @@ fn new_class(
     bound: u32,
 ) -> &'static Class {
     let needs_init = def.is_some_and(|d| d.cctor_rid().is_some());
+    let collectible = collectible_of(module, array, &instantiation);
     Box::leak(Box::new(Class {
         module,
         def,
         array,
         instantiation,
+        collectible,
         method_table: AtomicPtr::default(),
         level: AtomicU8::new(LoadLevel::Allocated as u8),
         in_progress: AtomicU8::new(0),
@@ -276,7 +301,11 @@ fn new_method_table(class: &'static Class, f: u32, num_virtuals: u16, gc_bound: 
     let base = crate::arena::alloc_zeroed(size, 16) + gc_bytes;
     let aux = crate::arena::alloc_zeroed(size_of::<MethodTableAux>(), 8) as *mut MethodTableAux;
     let header = MethodTableHeader {
-        flags: f,
+        flags: f | if class.collectible.is_some() {
+            flags::COLLECTIBLE
+        } else {
+            0
+        },
         base_size: 0,
         flags2: rid << 8,
         num_virtuals,

@@ -16,6 +16,7 @@ pub mod assembly;
 pub mod binder;
 pub mod cast;
 pub mod class;
+pub mod collectible;
 pub mod constrained;
 pub mod dispatch;
 pub mod dynamic;

@@ -262,6 +262,15 @@ impl MethodDesc {
         !self.instantiation.is_empty()
     }
 
+    /// The group that the method's code is unloaded with.
+    pub fn collectible(&self) -> Option<&'static crate::collectible::Collectible> {
+        if !crate::collectible::any() {
+            return None;
+        }
+        let arguments = self.instantiation.iter().filter_map(|t| t.collectible());
+        crate::collectible::youngest(arguments.chain(self.owner.class().collectible()))
+    }
+
     /// An uninstantiated generic method.
     pub fn is_generic_method_definition(&self) -> bool {
         self.is_generic_definition

@@ -8,6 +8,7 @@ use std::sync::{
 use corten_metadata::{TableId, Token};
 
 use crate::{
+    collectible::Collectible,
     error::{LoadError, Result},
     field_desc::{FieldDesc, FieldKind},
     method_table::MethodTable,
@@ -17,9 +18,18 @@ use crate::{
 pub trait StaticsHook: Sync {
     /// `count` consecutive object reference slots starting at `slots` are roots for ever.
     fn register_static_refs(&self, slots: *mut usize, count: usize);
+    /// As `register_static_refs`, as long as the group lives.
+    fn register_collectible_refs(&self, group: &'static Collectible, slots: *mut usize, count: usize);
+    /// While `group` lives, `other` does.
+    fn keep_alive(&self, group: &'static Collectible, other: &'static Collectible);
 }
 
 static HOOK: OnceLock<&'static dyn StaticsHook> = OnceLock::new();
+
+/// The collector's hook.
+pub(crate) fn hook() -> Option<&'static dyn StaticsHook> {
+    HOOK.get().copied()
+}
 
 /// Installs the collector's hook (once, at startup). Storage allocated earlier is not reported.
 pub fn set_statics_hook(hook: &'static dyn StaticsHook) {
@@ -212,7 +222,11 @@ pub fn ensure_statics(mt: &'static MethodTable) -> Result<&'static StaticStorage
     unsafe { layout.initialize_block(base as *mut u8) };
     if let Some(hook) = HOOK.get() {
         for run in layout.ref_offsets.chunk_by(|a, b| *b == *a + 8) {
-            hook.register_static_refs((base + run[0] as usize) as *mut usize, run.len());
+            let slots = (base + run[0] as usize) as *mut usize;
+            match class.collectible() {
+                Some(group) => hook.register_collectible_refs(group, slots, run.len()),
+                None => hook.register_static_refs(slots, run.len()),
+            }
         }
     }
     Ok(class.statics.get_or_init(|| StaticStorage { base, layout }))

@@ -108,7 +108,15 @@ fn slow(mt: &'static MethodTable) -> VmResult<()> {
         Err(_) => {
             // `run` left the TypeInitializationException pending.
             let exception = Thread::current().header.pending_exception;
-            let handle = Heap::get().handles().alloc(HandleKind::Strong, exception);
+            let handle = match mt.class().collectible() {
+                // It goes with the type.
+                Some(group) => {
+                    let cell = std::ptr::from_mut(Box::leak(Box::new(exception as usize))).cast();
+                    crate::collectible::register(group, cell, 1);
+                    cell
+                }
+                None => Heap::get().handles().alloc(HandleKind::Strong, exception),
+            };
             table.states.insert(key, State::Failed(handle as usize));
         }
     }

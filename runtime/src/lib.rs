@@ -20,6 +20,7 @@
 
 pub mod asm;
 pub mod class_init;
+pub mod collectible;
 pub mod engine;
 pub mod error;
 pub mod exceptions;

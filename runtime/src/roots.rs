@@ -7,6 +7,7 @@ use corten_gc_hooks::{RootProvider, RootVisitor};
 use corten_jit::abi::{AbiSignature, ArgLoc, Place};
 use corten_jit::host_api::{CompilerHost, TypeKind};
 use corten_jit::layout::GcKind;
+use corten_loader::MethodDesc;
 
 /// Reports stacks, in-flight exceptions, prestub arguments and thread statics.
 #[derive(Debug)]
@@ -35,13 +36,24 @@ impl RootProvider for EngineRoots {
     fn visit_globals(&self, _v: &mut dyn RootVisitor) {}
 }
 
+/// Running code keeps its collectible group alive.
+fn visit_group(md: &'static MethodDesc, v: &mut dyn RootVisitor) {
+    if let Some(group) = md.collectible() {
+        v.slot(group.anchor_slot().cast());
+    }
+}
+
 /// Walks all managed segments of a thread from its innermost transition outwards.
 fn visit_frames(thread: &Thread, v: &mut dyn RootVisitor) {
     let mut pc = thread.header.transition_pc;
     let mut fp = thread.header.transition_fp;
     let mut entry = thread.header.entry_frame.cast::<EntryFrame>();
+    let unloadable = corten_loader::collectible::any();
     loop {
         while let Some(info) = crate::engine::code_at(pc) {
+            if unloadable && let Some(id) = info.method {
+                visit_group(crate::jit_host::method_desc(id), v);
+            }
             for slot in &info.gc_slots {
                 let address = fp.wrapping_add_signed(slot.fp_offset as isize);
                 if slot.pinned {
@@ -75,6 +87,7 @@ fn visit_prestub_frame(f: &PrestubFrame, v: &mut dyn RootVisitor) {
     let Some(host) = crate::engine::host() else { return };
     // SAFETY: MethodDescs are leaked.
     let md = unsafe { &*f.method };
+    visit_group(md, v);
     let Ok(sig) = host.method_signature(md) else { return };
     let Ok(abi) = AbiSignature::of(&sig, host) else { return };
     let word = |place: Place| match place {

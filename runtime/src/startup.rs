@@ -6,6 +6,7 @@ use crate::thread::Thread;
 use corten_gc_hooks::HandleScope;
 use corten_gc_hooks::heap::{Heap, HeapConfig};
 use corten_gc_hooks::object::ObjPtr;
+use corten_loader::collectible::Collectible;
 use corten_loader::{Assembly, Binder, BinderConfig, MethodDesc, WellKnown, corelib_type};
 use corten_metadata::TableId;
 use std::path::PathBuf;
@@ -108,6 +109,7 @@ pub(crate) fn init(config: &RuntimeConfig) -> Result<(), StartError> {
     crate::tiering::configure(&config.properties);
     crate::interop::set_search_directories(config.native_search_dirs.clone());
     crate::exceptions::signals::install();
+    crate::collectible::install();
     crate::icalls::threading::attach_main_thread().map_err(|e| StartError::Engine(e.to_string()))?;
     corten_gc_hooks::safepoint::ThreadRegistry::get().leave_preemptive(&Thread::current().header);
     Ok(())
@@ -119,6 +121,12 @@ impl corten_loader::statics::StaticsHook for Statics {
     fn register_static_refs(&self, slots: *mut usize, count: usize) {
         // SAFETY: static storage is never freed, and its reference slots hold null or objects.
         unsafe { Heap::get().register_static_refs(slots.cast::<ObjPtr>(), count) };
+    }
+    fn register_collectible_refs(&self, group: &'static Collectible, slots: *mut usize, count: usize) {
+        crate::collectible::register(group, slots.cast(), count);
+    }
+    fn keep_alive(&self, group: &'static Collectible, other: &'static Collectible) {
+        crate::collectible::keep_alive(group, other);
     }
 }
 

@@ -3,7 +3,9 @@
 use crate::error::VmResult;
 use crate::thread::Thread;
 use corten_gc_hooks::RootVisitor;
+use corten_gc_hooks::heap::Heap;
 use corten_gc_hooks::object::ObjPtr;
+use corten_loader::collectible::Collectible;
 use corten_loader::statics::{ThreadStaticsLayout, ensure_thread_statics};
 use corten_loader::{FieldDesc, MethodTable};
 
@@ -18,29 +20,54 @@ struct Block {
     /// Zeroed 8-byte words; the box's address is stable.
     words: Box<[u64]>,
     layout: &'static ThreadStaticsLayout,
+    /// Its references count while this group lives; else always.
+    group: Option<&'static Collectible>,
+}
+
+impl Block {
+    fn slots(&mut self) -> impl Iterator<Item = *mut ObjPtr> {
+        let base = self.words.as_mut_ptr().cast::<u8>();
+        let offsets = self.layout.ref_offsets.iter();
+        offsets.map(move |offset| base.wrapping_add(*offset as usize).cast())
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        if self.group.is_some() {
+            self.slots()
+                .for_each(|slot| Heap::get().unregister_anchored_refs(slot, 1));
+        }
+    }
 }
 
 impl ThreadStatics {
     /// Address of the block of a type on this thread.
-    pub fn block(&mut self, layout: &'static ThreadStaticsLayout) -> *mut u8 {
+    pub fn block(&mut self, layout: &'static ThreadStaticsLayout, group: Option<&'static Collectible>) -> *mut u8 {
         let i = layout.index as usize;
         if self.blocks.len() <= i {
             self.blocks.resize_with(i + 1, || None);
         }
-        let block = self.blocks[i].get_or_insert_with(|| Block {
-            words: vec![0u64; (layout.size as usize).div_ceil(8) + 1].into_boxed_slice(),
-            layout,
+        let block = self.blocks[i].get_or_insert_with(|| {
+            let mut block = Block {
+                words: vec![0u64; (layout.size as usize).div_ceil(8) + 1].into_boxed_slice(),
+                layout,
+                group,
+            };
+            if let Some(group) = group {
+                block
+                    .slots()
+                    .for_each(|slot| crate::collectible::register(group, slot, 1));
+            }
+            block
         });
         block.words.as_mut_ptr().cast()
     }
 
     /// Reports every reference.
     pub fn visit(&mut self, v: &mut dyn RootVisitor) {
-        for block in self.blocks.iter_mut().flatten() {
-            let base = block.words.as_mut_ptr().cast::<u8>();
-            for &offset in &block.layout.ref_offsets {
-                v.slot(base.wrapping_add(offset as usize).cast::<ObjPtr>());
-            }
+        for block in self.blocks.iter_mut().flatten().filter(|b| b.group.is_none()) {
+            block.slots().for_each(|slot| v.slot(slot));
         }
     }
 }
@@ -55,6 +82,6 @@ pub fn address(thread: &mut Thread, field: &'static FieldDesc) -> VmResult<*mut 
     let layout = ensure_thread_statics(owner)?;
     Ok(thread
         .thread_statics
-        .block(layout)
+        .block(layout, owner.class().collectible())
         .wrapping_add(field.offset() as usize))
 }

@@ -1,5 +1,5 @@
-//! The managed faces of loader structures: RuntimeType objects and handle stubs, all frozen (they never move), so that
-//! their addresses can be constants in code.
+//! The managed faces of loader structures: RuntimeType objects and handle stubs. They never move, so that their addresses
+//! can be constants in code; all but the RuntimeTypes of collectible types are frozen.
 
 use corten_gc_hooks::heap::Heap;
 use corten_gc_hooks::object::ObjPtr;
@@ -46,6 +46,8 @@ fn word(o: ObjPtr, offset: usize) -> *mut usize {
     (o as *mut u8).wrapping_add(offset).cast()
 }
 
+/// Offset of `RuntimeType.m_keepalive`.
+const RUNTIME_TYPE_KEEPALIVE: usize = 8;
 /// Offset of `RuntimeType.m_handle`.
 pub const RUNTIME_TYPE_HANDLE: usize = 24;
 /// Offset of `RuntimeMethodInfoStub.m_value`.
@@ -69,6 +71,20 @@ pub fn type_object(t: TypeHandle) -> ObjPtr {
     let mut table = objects().lock();
     if let Some(&p) = table.types.get(&t.raw()) {
         return p as ObjPtr;
+    }
+    if let Some(group) = t.collectible()
+        && let Ok(mt) = corelib_type("System", "RuntimeType")
+    {
+        let p = cell.load(std::sync::atomic::Ordering::Acquire);
+        if p != 0 {
+            return p as ObjPtr;
+        }
+        let slot = cell.as_ptr().cast::<ObjPtr>();
+        if let Some(o) = crate::collectible::fixed_object(group, mt, slot, RUNTIME_TYPE_KEEPALIVE) {
+            // SAFETY: a fresh object of RuntimeType's layout.
+            unsafe { *word(o, RUNTIME_TYPE_HANDLE) = t.raw() };
+            return o;
+        }
     }
     let o = frozen("System", "RuntimeType");
     // SAFETY: a fresh object of RuntimeType's layout.

@@ -46,6 +46,7 @@ macro_rules! qcall_table {
 /// Every table.
 fn tables() -> Vec<&'static [QCall]> {
     let mut all: Vec<&'static [QCall]> = vec![
+        crate::collectible::TABLE,
         emit::members::TABLE,
         emit::types::TABLE,
         environment::TABLE,

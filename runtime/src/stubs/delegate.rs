@@ -67,6 +67,13 @@ pub fn init(
 ) -> VmResult<()> {
     let method = method.or_else(|| method_of_entry(code));
     // SAFETY: a live delegate object.
+    if let Some(group) = method.and_then(|m| m.collectible()) {
+        // The code must not be unloaded before the delegate.
+        let allocator = crate::collectible::allocator_of(Some(group));
+        // SAFETY: a live delegate object.
+        unsafe { store_ref(field(delegate.get(), METHOD_BASE).cast(), allocator) };
+    }
+    // SAFETY: a live delegate object.
     let delegate_type: &'static MethodTable = unsafe { &*(*delegate.get()).mt.cast() };
     let invoke = invoke_method(delegate_type)?;
     let invoke_params = invoke.signature()?.params.len();

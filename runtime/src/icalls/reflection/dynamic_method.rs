@@ -22,7 +22,7 @@ use std::sync::atomic::Ordering;
 /// Native part of a dynamic method; leaked with its MethodDesc.
 #[derive(Debug)]
 pub struct DynamicMethod {
-    /// Strong handle to the resolver.
+    /// Weak handle to the resolver, which lives as long as its `DynamicMethod`: delegates refer to that.
     resolver: *mut ObjPtr,
     body: OnceLock<DynamicBody>,
 }
@@ -77,7 +77,7 @@ fn require(md: &'static MethodDesc) -> VmResult<&'static DynamicMethod> {
 
 /// The `DynamicResolver` of a dynamic method, or null. Cooperative mode.
 pub fn resolver_of(md: &'static MethodDesc) -> ObjPtr {
-    // SAFETY: a strong handle that is never freed.
+    // SAFETY: a handle that is never freed.
     native(md).map_or(std::ptr::null_mut(), |d| unsafe { d.resolver.read() })
 }
 
@@ -100,7 +100,7 @@ pub extern "C" fn get_dynamic_method(
         }
         let module = module_arg(module)?;
         let name = crate::strings::to_rust(name);
-        let handle = Heap::get().handles().alloc(HandleKind::Strong, resolver);
+        let handle = Heap::get().handles().alloc(HandleKind::WeakLong, resolver);
         let signature = dynamic_sig::parse_method(module, &copy_bytes(signature))?;
         let owner = module.global_type()?;
         let md = corten_loader::new_dynamic_method(&name, owner, module, signature)?;

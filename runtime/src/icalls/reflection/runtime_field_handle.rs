@@ -305,9 +305,11 @@ extern "C" fn acquires_context_from_this(_field: usize) -> bool {
     false
 }
 
-extern "C" fn get_loader_allocator(_field: usize) -> ObjPtr {
-    // Nothing is collectible.
-    std::ptr::null_mut()
+extern "C" fn get_loader_allocator(field: usize) -> ObjPtr {
+    icall_body(|_| {
+        let group = field_arg(field)?.owner().class().collectible();
+        Ok(crate::collectible::allocator_of(group))
+    })
 }
 
 icall_table! {

@@ -283,9 +283,8 @@ extern "C" fn is_constructor(method: usize) -> bool {
     })
 }
 
-extern "C" fn get_loader_allocator(_method: usize) -> ObjPtr {
-    // Nothing is collectible.
-    std::ptr::null_mut()
+extern "C" fn get_loader_allocator(method: usize) -> ObjPtr {
+    icall_body(|_| Ok(crate::collectible::allocator_of(method_arg(method)?.collectible())))
 }
 
 /// Offsets in `RuntimeMethodBody`, `RuntimeExceptionHandlingClause` and `RuntimeLocalVariableInfo` (contract/layouts.md).

@@ -216,17 +216,21 @@ extern "C" fn get_entry_assembly(result: ObjectHandle) {
     });
 }
 
+/// All assemblies but those that were unloaded.
+fn loaded() -> VmResult<Vec<&'static Assembly>> {
+    let dead = |a: &&'static Assembly| {
+        corten_loader::collectible::of_context(a.context()).is_some_and(|group| group.is_dead())
+    };
+    Ok(binder()?.assemblies().into_iter().filter(|a| !dead(a)).collect())
+}
+
 extern "C" fn get_assembly_count() -> u32 {
-    binder().map_or(0, |b| b.assemblies().len() as u32)
+    loaded().map_or(0, |list| list.len() as u32)
 }
 
 extern "C" fn get_loaded_assemblies(result: ObjectHandle) {
     qcall_body(|thread| {
-        let objects: Vec<ObjPtr> = binder()?
-            .assemblies()
-            .into_iter()
-            .map(assembly_object)
-            .collect::<VmResult<_>>()?;
+        let objects: Vec<ObjPtr> = loaded()?.into_iter().map(assembly_object).collect::<VmResult<_>>()?;
         result.set(frozen_array(
             thread,
             corelib("System.Reflection", "Assembly")?,
@@ -458,8 +462,11 @@ extern "C" fn get_hash_algorithm(assembly: QCallAssembly) -> i32 {
     qcall_body(|_| Ok(row(assembly.assembly()?)?.map_or(0, |r| r.hash_algorithm as i32)))
 }
 
-extern "C" fn get_is_collectible(_assembly: QCallAssembly) -> i32 {
-    0
+extern "C" fn get_is_collectible(assembly: QCallAssembly) -> i32 {
+    qcall_body(|_| {
+        let context = assembly.assembly()?.context();
+        Ok(i32::from(corten_loader::collectible::of_context(context).is_some()))
+    })
 }
 
 extern "C" fn get_entry_point(assembly: QCallAssembly, result: ObjectHandle) {

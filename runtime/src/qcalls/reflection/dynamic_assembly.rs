@@ -7,6 +7,7 @@ use super::load_context::{binder, next_context_id};
 use crate::error::qcall_body;
 use crate::qcall_table;
 use crate::reflection_objects::assembly_object;
+use corten_gc_hooks::HandleScope;
 use corten_loader::{Assembly, AssemblyName};
 use corten_metadata::{TableId, writer::Writer};
 use parking_lot::RwLock;
@@ -45,17 +46,26 @@ extern "C" fn create_dynamic_assembly(
     _context: ObjectHandle,
     name: *const NativeNameParts,
     _hash: i32,
-    _access: i32,
+    access: i32,
     result: ObjectHandle,
 ) {
     static MVID: AtomicU64 = AtomicU64::new(0x9e37_79b9_7f4a_7c15);
-    qcall_body(|_| {
+    /// Bit of `AssemblyBuilderAccess`.
+    const COLLECT: i32 = 8;
+    qcall_body(|thread| {
         // SAFETY: managed code passes a valid structure.
         let name = unsafe { (*name).to_name() };
         let mvid = MVID.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
         let writer = new_writer(&name, mvid);
         // A context of its own: dynamic assemblies may share names, and no reference binds to them.
-        let assembly = binder()?.load_from_bytes(writer.image(), &name.name, next_context_id())?;
+        let context = next_context_id();
+        let scope = HandleScope::new(&mut thread.header);
+        // Until the assembly object refers to it.
+        let _allocator = match access & COLLECT {
+            0 => None,
+            _ => Some(scope.root(crate::collectible::create(context, false)?.1)),
+        };
+        let assembly = binder()?.load_from_bytes(writer.image(), &name.name, context)?;
         assembly.module().make_dynamic(writer);
         DYNAMIC.write().push(std::ptr::from_ref(assembly) as usize);
         result.set(assembly_object(assembly)?);

@@ -9,6 +9,7 @@ use crate::qcall_table;
 use crate::reflection_objects::assembly_object;
 use crate::thread::Thread;
 use corten_gc_hooks::HandleScope;
+use corten_gc_hooks::heap::Heap;
 use corten_gc_hooks::object::ObjPtr;
 use corten_loader::{Assembly, AssemblyName, Binder, LoadError, MethodDesc, ResolveHook, ResolveStage};
 use parking_lot::RwLock;
@@ -53,9 +54,12 @@ pub fn context_id(context: ObjPtr) -> VmResult<u64> {
     Ok(context_arg(unsafe { read::<usize>(context, NATIVE_CONTEXT) })?.id)
 }
 
-extern "C" fn initialize(managed: usize, is_default: i32, _is_collectible: i32) -> usize {
+extern "C" fn initialize(managed: usize, is_default: i32, is_collectible: i32) -> usize {
     qcall_body(|_| {
         let id = if is_default != 0 { 0 } else { next_context_id() };
+        if is_collectible != 0 && id != 0 {
+            crate::collectible::create(id, true)?;
+        }
         let context: &'static NativeContext = Box::leak(Box::new(NativeContext {
             id,
             managed: AtomicUsize::new(managed),
@@ -67,7 +71,15 @@ extern "C" fn initialize(managed: usize, is_default: i32, _is_collectible: i32) 
 
 extern "C" fn prepare_for_release(native: usize, strong: usize) {
     qcall_body(|_| {
-        context_arg(native)?.managed.store(strong, Ordering::Release);
+        let context = context_arg(native)?;
+        let weak = context.managed.swap(strong, Ordering::AcqRel);
+        if weak != 0 {
+            // SAFETY: the handle that `initialize` was given; nobody else knows it.
+            unsafe { Heap::get().handles().free(weak as *mut ObjPtr) };
+        }
+        if let Some(group) = corten_loader::collectible::of_context(context.id) {
+            crate::collectible::release(group, strong);
+        }
         Ok(())
     });
 }

@@ -29,8 +29,8 @@ extern "C" fn get_function_pointer(method: usize) -> usize {
     qcall_body(|_| Ok(method_arg(method)?.stable_entry()))
 }
 
-extern "C" fn get_is_collectible(_method: usize) -> i32 {
-    0
+extern "C" fn get_is_collectible(method: usize) -> i32 {
+    qcall_body(|_| Ok(i32::from(method_arg(method)?.collectible().is_some())))
 }
 
 extern "C" fn get_method_instantiation(method: usize, result: ObjectHandle, as_runtime_type: i32) {

@@ -333,8 +333,8 @@ fn of_byref(t: TypeHandle, wanted: &str) -> Raise {
     )
 }
 
-extern "C" fn is_collectible(_ty: QCallType) -> i32 {
-    0
+extern "C" fn is_collectible(ty: QCallType) -> i32 {
+    qcall_body(|_| Ok(i32::from(crate::collectible::is_collectible(ty.ty()?))))
 }
 
 extern "C" fn register_collectible_type_dependency(_ty: QCallType, _assembly: QCallAssembly) {}
