@@ -101,6 +101,9 @@ pub enum LoadError {
     },
 }
 
+/// Reason of the load error for types that reflection emit has not finished.
+pub(crate) const NOT_CREATED: &str = "the type has not been created yet";
+
 /// Result alias of the crate.
 pub type Result<T, E = LoadError> = std::result::Result<T, E>;
 
@@ -132,7 +135,15 @@ impl LoadError {
     /// Whether the failure may go away (an assembly that a resolve handler installed later provides), so that it must
     /// not be remembered.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::FileNotFound { .. } | Self::FileLoad { .. })
+        matches!(self, Self::FileNotFound { .. } | Self::FileLoad { .. }) || self.unfinished_type().is_some()
+    }
+
+    /// Full name of the type under construction that was needed.
+    pub fn unfinished_type(&self) -> Option<&str> {
+        match self {
+            Self::TypeLoad { type_name, reason, .. } if reason == NOT_CREATED => Some(type_name),
+            _ => None,
+        }
     }
 
     /// Full name of the .NET exception type that reports this error.

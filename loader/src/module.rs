@@ -317,7 +317,7 @@ impl Module {
         }
         let def = self.type_def(rid)?;
         if rid != 1 && self.dynamic_scope().is_some_and(|s| !s.is_created(rid)) {
-            return Err(def.type_load("The type has not been created yet"));
+            return Err(def.type_load(crate::error::NOT_CREATED));
         }
         let args = crate::generics::own_variables(self, def.token())?;
         let mt = crate::type_loader::allocate(def, args)?;

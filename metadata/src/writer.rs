@@ -228,6 +228,10 @@ impl Writer {
     pub fn constant_parent_cell(token: Token) -> u32 {
         coded(CodedIndex::HasConstant, token)
     }
+    /// Raw HasFieldMarshal.
+    pub fn field_marshal_cell(token: Token) -> u32 {
+        coded(CodedIndex::HasFieldMarshal, token)
+    }
     /// Raw HasSemantics.
     pub fn semantics_cell(token: Token) -> u32 {
         coded(CodedIndex::HasSemantics, token)

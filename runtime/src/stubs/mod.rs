@@ -29,7 +29,8 @@ pub fn host_error(e: HostError) -> Raise {
                 None => Raise::new(ExceptionKind::TypeLoad, e.to_string()),
             }
         }
-        HostError::InvalidProgram(m) => Raise::new(ExceptionKind::InvalidProgram, m.clone()),
+        // The class's own text is the one CoreCLR shows.
+        HostError::InvalidProgram(_) => Raise::of(ExceptionKind::InvalidProgram),
     }
 }
 

@@ -8,6 +8,7 @@ use corten_metadata::writer::Writer;
 use std::sync::MutexGuard;
 
 pub mod members;
+mod pseudo;
 pub mod types;
 
 /// The module and its writer.

@@ -4,6 +4,7 @@ use super::{bytes, open, text, tokens};
 use crate::error::qcall_body;
 use crate::qcall_table;
 use crate::qcalls::reflection::handles::{ObjectHandle, QCallModule};
+use crate::qcalls::reflection::load_context;
 use crate::type_objects::type_object;
 use corten_metadata::writer::Writer;
 use corten_metadata::{TableId, Token};
@@ -101,7 +102,23 @@ extern "C" fn define_generic_param(
 
 extern "C" fn term_create_class(module: QCallModule, ty: u32, result: ObjectHandle) {
     qcall_body(|_| {
-        let mt = module.module()?.create_type(Token(ty).rid().max(1))?;
+        let module = module.module()?;
+        let rid = Token(ty).rid().max(1);
+        let mut asked = Vec::new();
+        let mt = loop {
+            match module.create_type(rid) {
+                Ok(mt) => break mt,
+                Err(e) => match e.unfinished_type() {
+                    Some(name) if !asked.iter().any(|n| n == name) => {
+                        asked.push(name.to_owned());
+                        if !load_context::resolve_type(module, name)? {
+                            return Err(e.into());
+                        }
+                    }
+                    _ => return Err(e.into()),
+                },
+            }
+        };
         result.set(type_object(mt.handle()));
         Ok(())
     });
@@ -160,6 +177,9 @@ extern "C" fn define_custom_attribute(module: QCallModule, on: u32, ctor: u32, v
     qcall_body(|_| {
         let (me, mut w) = open(module)?;
         let on = Token(on);
+        if super::pseudo::translate(&mut w, on, Token(ctor), bytes(value, length)) {
+            return Ok(());
+        }
         let blob = w.blob(bytes(value, length));
         let (parent, ctor) = (
             Writer::attribute_parent_cell(on),

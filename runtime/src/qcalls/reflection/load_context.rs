@@ -286,6 +286,25 @@ impl ResolveHook for ManagedResolver {
     }
 }
 
+/// The `AppDomain.TypeResolve` event for a type that a module under construction needs. Returns whether a handler answered.
+///
+/// # Errors
+/// What a handler throws.
+pub fn resolve_type(module: &'static corten_loader::Module, name: &str) -> VmResult<bool> {
+    let thread = Thread::current();
+    let _cooperative = crate::transitions::enter_cooperative(thread);
+    let scope = HandleScope::new(&mut thread.header);
+    let assembly = scope.root(assembly_object(crate::icalls::reflection::support::assembly_of(
+        module,
+    )?)?);
+    let text = crate::strings::new_string(thread, name)?;
+    let answer = ManagedCall::new()
+        .obj(assembly.get())
+        .obj(text)
+        .invoke(context_method("OnTypeResolve", 2)?)?;
+    Ok(answer.rax != 0)
+}
+
 /// The `AppDomain.AssemblyLoad` event, if anybody listens.
 fn raise_assembly_load(assembly: &'static Assembly) -> VmResult<()> {
     if crate::startup::entry_assembly().is_none() || Thread::current_ptr().is_null() {
