@@ -129,6 +129,9 @@ impl FuncBuilder {
             clauses: PrimaryMap::new(),
             filters: Vec::new(),
             parent_locals: None,
+            fixed_locals: 0,
+            patchpoints: None,
+            osr: false,
             init_locals: false,
             sites: Vec::new(),
         };

@@ -601,6 +601,15 @@ pub enum Op {
         /// Address of the counter.
         cell: u64,
     },
+    /// Tier 0, first in a block that a loop enters with an empty evaluation stack: when the frame's counter
+    /// ([`Func::patchpoints`]) is used up, asks [`Helper::Patchpoint`] for a function to go on with.
+    Patchpoint {
+        /// IL offset of the block.
+        il: u32,
+    },
+    /// In a function made for on-stack replacement ([`Func::osr`]): address of the Tier-0 frame's area of locals. Result I64, or
+    /// ByRef where it is the base of a managed pointer to a local.
+    FrameBase,
 }
 
 /// An operation with its results (0 or 1) and source position.
@@ -753,4 +762,23 @@ pub struct Func {
     pub init_locals: bool,
     /// Inlined calls: [`SiteId`] `n` is element `n - 1`; 0 is the function itself.
     pub sites: Vec<InlineSite>,
+    /// So many of the first locals mean the same in every import of the method: arguments, IL locals, locals of clauses.
+    pub fixed_locals: usize,
+    /// Has patchpoints, with this pace: every fixed local has a home in memory.
+    pub patchpoints: Option<Pace>,
+    /// Goes on where a Tier-0 frame is ([`crate::osr`]): its only argument is the address of that frame's area, and the return
+    /// buffer if there is one. `sig` still tells the result.
+    pub osr: bool,
 }
+
+/// How often a frame's patchpoints ask for a replacement.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pace {
+    /// Loop iterations before the first question.
+    pub first: u32,
+    /// Iterations between further questions.
+    pub next: u32,
+}
+
+/// In place of an IL offset: the call of a replacement from its Tier-0 frame, which stack traces do not show.
+pub const OSR_CALL: u32 = u32::MAX - 1;

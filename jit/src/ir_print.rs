@@ -206,6 +206,8 @@ impl Display for Op {
             Op::Scratch { bytes } => write!(f, "scratch {bytes}"),
             Op::CurrentThread => f.write_str("current_thread"),
             Op::SafepointPoll => f.write_str("safepoint_poll"),
+            Op::Patchpoint { il } => write!(f, "patchpoint IL_{il:04x}"),
+            Op::FrameBase => f.write_str("frame_base"),
             Op::CountCall { .. } => f.write_str("count_call"),
         }
     }

@@ -134,7 +134,8 @@ impl FrameLayout {
                 _ => {}
             }
             let promoted = in_register(local);
-            if promoted && func.filters.is_empty() {
+            let fixed = func.patchpoints.is_some() && local_index(local) < func.fixed_locals;
+            if promoted && func.filters.is_empty() && !fixed {
                 layout.locals.push(place);
                 continue;
             }

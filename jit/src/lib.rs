@@ -35,6 +35,7 @@ pub mod layout;
 pub mod localloc;
 mod lower;
 pub mod opt;
+pub mod osr;
 pub mod perf_map;
 #[doc(hidden)]
 pub mod testing;

@@ -3,7 +3,7 @@
 use crate::error::{ExceptionKind, Raise, VmResult};
 use crate::jit_host::{EngineHost, method_id};
 use crate::stats::{self, CodeKind};
-use crate::tiering::{Code, Policy, call_counter, policy};
+use crate::tiering::{Code, Policy, call_counter, pace, policy};
 use corten_jit::code_map::CodeInfo;
 use corten_jit::compile::{CompileError, Jit};
 use corten_jit::host_api::{CompilerHost, CpuFeatures};
@@ -92,6 +92,36 @@ pub fn has_loops(md: &'static MethodDesc) -> bool {
     body.is_ok_and(|body| importer::loop_shape(&body).any)
 }
 
+/// Does the IL have loops that cannot be replaced while they run? Then the method is optimised at once, as CoreCLR does.
+pub fn has_stuck_loops(md: &'static MethodDesc) -> bool {
+    let Ok(body) = engine().host.method_body(method_id(md)) else {
+        return false;
+    };
+    // Looking at every instruction is only worth the time where one of the obstacles may be.
+    let tail = |code: &[u8]| code.windows(2).any(|w| w == [0xfe, 0x14]) || code.contains(&0x27);
+    if body.clauses.is_empty() && !tail(body.code) {
+        return false;
+    }
+    let shape = importer::loop_shape(&body);
+    shape.any && (shape.in_cleanup || shape.explicit_tail_calls || shape.filters)
+}
+
+/// Compiles the function that goes on where a Tier-0 frame of `md` is at the patchpoint of IL offset `il`. Preemptive mode.
+///
+/// # Errors
+/// What the importer or the code generator does not handle.
+pub fn compile_replacement(md: &'static MethodDesc, il: u32) -> VmResult<usize> {
+    let e = engine();
+    let start = Instant::now();
+    let options = importer::ImportOptions {
+        replace_at: Some(il),
+        ..importer::ImportOptions::default()
+    };
+    let mut func = importer::import(&e.host, method_id(md), &options).map_err(|err| import_error(md, err))?;
+    let info = generate(e, md, &mut func, CodeKind::Osr(il), Tier::Tier1, start)?;
+    Ok(info.start)
+}
+
 /// Imports and compiles the IL of a method at a tier and installs the code. Preemptive mode.
 ///
 /// # Errors
@@ -103,31 +133,50 @@ pub fn compile_il(md: &'static MethodDesc, tier: tiering::Tier) -> VmResult<Code
     if md.kind() == corten_loader::MethodKind::Il {
         md.signature()?;
     }
-    let mut func = importer::import(&e.host, method_id(md), &importer::ImportOptions::default())
-        .map_err(|err| import_error(md, err))?;
-    let mut kind = CodeKind::Tier1;
-    let mut generator = Tier::Tier1;
-    if tier == tiering::Tier::Tier0 {
-        generator = Tier::Tier0;
-        kind = CodeKind::Tier0;
-        if policy(md) == Policy::Tiered {
-            count_calls(&mut func, call_counter(md));
-        } else {
-            kind = CodeKind::MinOpts;
-        }
+    let (kind, generator) = match tier {
+        tiering::Tier::Tier1 => (CodeKind::Tier1, Tier::Tier1),
+        tiering::Tier::Tier0 if policy(md) == Policy::Tiered => (CodeKind::Tier0, Tier::Tier0),
+        tiering::Tier::Tier0 => (CodeKind::MinOpts, Tier::Tier0),
+    };
+    let options = importer::ImportOptions {
+        patchpoints: pace().filter(|_| kind == CodeKind::Tier0),
+        ..importer::ImportOptions::default()
+    };
+    let mut func = importer::import(&e.host, method_id(md), &options).map_err(|err| import_error(md, err))?;
+    if kind == CodeKind::Tier0 {
+        count_calls(&mut func, call_counter(md));
     }
+    let info = generate(e, md, &mut func, kind, generator, start)?;
+    Ok(Code {
+        address: info.start,
+        tier: if kind == CodeKind::Tier0 {
+            tiering::Tier::Tier0
+        } else {
+            tiering::Tier::Tier1
+        },
+    })
+}
+
+fn generate(
+    e: &Engine,
+    md: &'static MethodDesc,
+    func: &mut Func,
+    kind: CodeKind,
+    tier: Tier,
+    start: Instant,
+) -> VmResult<&'static CodeInfo> {
     if let Some(filter) = dump_filter()
         && md.display_name().contains(filter)
     {
-        eprintln!("{}", corten_jit::ir_print::print(&func));
+        eprintln!("{}", corten_jit::ir_print::print(func));
     }
-    if generator == Tier::Tier1 {
-        corten_jit::opt::optimise(&mut func, &e.host, pass_enabled);
+    if tier == Tier::Tier1 {
+        corten_jit::opt::optimise(func, &e.host, pass_enabled);
         if dump_filter().is_some_and(|f| func.name.contains(f)) {
-            eprintln!("; optimised\n{}", corten_jit::ir_print::print(&func));
+            eprintln!("; optimised\n{}", corten_jit::ir_print::print(func));
         }
     }
-    let info = install(e, &func, md.display_name(), generator)?;
+    let info = install(e, func, md.display_name(), tier)?;
     let elapsed = start.elapsed();
     stats::compiled(kind, elapsed, info.len);
     if trace_compiles() {
@@ -138,14 +187,7 @@ pub fn compile_il(md: &'static MethodDesc, tier: tiering::Tier) -> VmResult<Code
             elapsed.as_micros()
         );
     }
-    Ok(Code {
-        address: info.start,
-        tier: if kind == CodeKind::Tier0 {
-            tiering::Tier::Tier0
-        } else {
-            tiering::Tier::Tier1
-        },
-    })
+    Ok(info)
 }
 
 /// Makes the code of `func` count its calls.

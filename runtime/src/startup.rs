@@ -73,12 +73,12 @@ pub fn run(config: RuntimeConfig) -> Result<i32, StartError> {
     };
     crate::icalls::threading::wait_for_foreground_threads();
     process_exit();
-    crate::tiering::stop();
     // A thread or a ProcessExit handler may have changed it since `Main` returned.
     let code = crate::icalls::environment::exit_code();
     if config.stats {
         crate::stats::print();
     }
+    crate::tiering::stop();
     Ok(code)
 }
 

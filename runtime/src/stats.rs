@@ -12,6 +12,8 @@ pub enum CodeKind {
     MinOpts,
     /// Optimised.
     Tier1,
+    /// Optimised, entered at the loop at that IL offset.
+    Osr(u32),
     /// Made by the engine: P/Invokes, delegates…
     Stub,
 }
@@ -23,7 +25,19 @@ struct Figures {
     bytes: AtomicU64,
 }
 
-const KINDS: usize = 4;
+impl CodeKind {
+    fn index(self) -> usize {
+        match self {
+            CodeKind::Tier0 => 0,
+            CodeKind::MinOpts => 1,
+            CodeKind::Tier1 => 2,
+            CodeKind::Osr(_) => 3,
+            CodeKind::Stub => 4,
+        }
+    }
+}
+
+const KINDS: usize = 5;
 static FIGURES: [Figures; KINDS] = [const {
     Figures {
         count: AtomicU64::new(0),
@@ -34,20 +48,20 @@ static FIGURES: [Figures; KINDS] = [const {
 
 /// Takes note of new code.
 pub fn compiled(kind: CodeKind, time: Duration, bytes: u32) {
-    let f = &FIGURES[kind as usize];
+    let f = &FIGURES[kind.index()];
     f.count.fetch_add(1, Ordering::Relaxed);
     f.nanoseconds
         .fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     f.bytes.fetch_add(u64::from(bytes), Ordering::Relaxed);
 }
 
-const METHODS: [CodeKind; 3] = [CodeKind::Tier0, CodeKind::MinOpts, CodeKind::Tier1];
+const METHODS: [CodeKind; 4] = [CodeKind::Tier0, CodeKind::MinOpts, CodeKind::Tier1, CodeKind::Osr(0)];
 
 /// Compilations of methods at any tier so far.
 pub fn methods_compiled() -> u64 {
     METHODS
         .iter()
-        .map(|k| FIGURES[*k as usize].count.load(Ordering::Relaxed))
+        .map(|k| FIGURES[k.index()].count.load(Ordering::Relaxed))
         .sum()
 }
 
@@ -55,12 +69,12 @@ pub fn methods_compiled() -> u64 {
 pub fn compile_time() -> Duration {
     let ns = METHODS
         .iter()
-        .map(|k| FIGURES[*k as usize].nanoseconds.load(Ordering::Relaxed));
+        .map(|k| FIGURES[k.index()].nanoseconds.load(Ordering::Relaxed));
     Duration::from_nanos(ns.sum())
 }
 
 fn line(kind: CodeKind, what: &str) {
-    let f = &FIGURES[kind as usize];
+    let f = &FIGURES[kind.index()];
     let (count, ns, bytes) = (
         f.count.load(Ordering::Relaxed),
         f.nanoseconds.load(Ordering::Relaxed),
@@ -82,7 +96,12 @@ pub fn print() {
     line(CodeKind::Tier0, "methods at Tier 0");
     line(CodeKind::MinOpts, "methods not optimised on request");
     line(CodeKind::Tier1, "methods at Tier 1");
+    line(CodeKind::Osr(0), "loops replaced on the stack");
     line(CodeKind::Stub, "stubs");
-    eprintln!("jit: {} methods wait for Tier 1", crate::tiering::queue_length());
+    eprintln!(
+        "jit: {} frames replaced on the stack, {} methods wait for Tier 1",
+        crate::tiering::transitions(),
+        crate::tiering::queue_length()
+    );
     eprintln!("gc: {:?}", corten_gc_hooks::heap::Heap::get().stats());
 }

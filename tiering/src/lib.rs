@@ -4,6 +4,8 @@
 //! code ([`CodeTable`]). Its second: code that was called often is queued, compiled in the background once the program has
 //! been quiet, and published ([`Promotion`], with the switches of [`Config`]).
 //!
+//! A loop that runs long in one frame is replaced while it runs ([`Patchpoints`]).
+//!
 //! ```
 //! use corten_tiering::{CodeTable, Compiler, Tier};
 //! struct Double;
@@ -23,11 +25,13 @@
 
 mod code_table;
 mod config;
+mod patchpoints;
 mod promotion;
 pub mod sync;
 
 pub use code_table::CodeTable;
 pub use config::Config;
+pub use patchpoints::{Answer, Patchpoints};
 pub use promotion::{Promotion, Publisher, Reached, Step};
 
 /// How much work goes into code.

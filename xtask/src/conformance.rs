@@ -20,7 +20,7 @@ struct Configuration {
     timeout: u32,
 }
 
-const CONFIGURATIONS: [Configuration; 3] = [
+const CONFIGURATIONS: [Configuration; 4] = [
     Configuration {
         name: "default",
         list: "must-pass.txt",
@@ -31,6 +31,18 @@ const CONFIGURATIONS: [Configuration; 3] = [
         name: "everything optimised",
         list: "must-pass.txt",
         environment: &[("DOTNET_TieredCompilation", "0")],
+        timeout: 60,
+    },
+    Configuration {
+        name: "promoted at once, loops replaced at once",
+        list: "must-pass.txt",
+        environment: &[
+            ("DOTNET_TC_CallCountThreshold", "1"),
+            ("DOTNET_TC_CallCountingDelayMs", "0"),
+            ("DOTNET_TC_OnStackReplacement_InitialCounter", "1"),
+            ("DOTNET_OSR_CounterBump", "1"),
+            ("DOTNET_OSR_HitLimit", "1"),
+        ],
         timeout: 60,
     },
     Configuration {

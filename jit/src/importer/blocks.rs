@@ -1,7 +1,7 @@
 //! IL blocks: leaders, the map to IR blocks, and evaluation stacks across joins.
 
 use super::stack::Entry;
-use super::{Importer, Step, Stop, invalid};
+use super::{Importer, Region, Step, Stop, invalid};
 use crate::ir::*;
 use corten_metadata::EhKind;
 use corten_metadata::MethodBody;
@@ -14,6 +14,8 @@ pub(crate) struct Layout {
     pub instructions: Vec<Instruction>,
     index: FxHashMap<u32, usize>,
     leaders: FxHashSet<u32>,
+    /// Targets of backward branches.
+    loop_heads: FxHashSet<u32>,
     /// `starg`/`ldarga` of argument 0 occurs.
     pub this_changes: bool,
     exposed_args: FxHashSet<u32>,
@@ -47,6 +49,7 @@ impl Layout {
             instructions: Vec::new(),
             index: FxHashMap::default(),
             leaders: FxHashSet::default(),
+            loop_heads: FxHashSet::default(),
             this_changes: false,
             exposed_args: FxHashSet::default(),
             exposed_locals: FxHashSet::default(),
@@ -68,8 +71,15 @@ impl Layout {
             match &ins.operand {
                 Operand::Branch(target) => {
                     leaders.insert(*target);
+                    if *target <= ins.offset {
+                        self.loop_heads.insert(*target);
+                    }
                 }
-                Operand::Switch(targets) => leaders.extend(targets.iter().copied()),
+                Operand::Switch(targets) => {
+                    leaders.extend(targets.iter().copied());
+                    self.loop_heads
+                        .extend(targets.iter().copied().filter(|t| *t <= ins.offset));
+                }
                 _ => {}
             }
             match ins.opcode.flow() {
@@ -355,5 +365,22 @@ impl Importer<'_, '_> {
             entry.home = Some(slot.local);
             self.stack.push(entry);
         }
+        if self.options.patchpoints.is_some() && self.is_patchpoint(offset) {
+            self.b.emit_void(Op::Patchpoint { il: offset });
+        }
+    }
+
+    /// Can a frame be replaced at this block? The evaluation stack is empty, and no dispatch of an exception is under way.
+    fn is_patchpoint(&self, offset: u32) -> bool {
+        self.region == Region::Body
+            && self.layout.loop_heads.contains(&offset)
+            && !super::loops::in_cleanup(self.body, offset)
+            && self.blocks.map.get(&offset).is_some_and(|b| b.entry.is_empty())
+    }
+
+    /// The block of a patchpoint, if it was reached.
+    pub fn loop_block(&self, offset: u32) -> Option<Block> {
+        let known = self.blocks.map.get(&offset)?;
+        self.is_patchpoint(offset).then_some(known.block)
     }
 }

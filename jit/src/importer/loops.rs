@@ -10,13 +10,18 @@ pub struct LoopShape {
     pub any: bool,
     /// There is one inside of a filter, finally or fault handler.
     pub in_cleanup: bool,
+    /// A clause has a filter.
+    pub filters: bool,
     /// A `tail.` or `jmp` occurs.
     pub explicit_tail_calls: bool,
 }
 
 /// Looks for backward branches. A malformed body has none: the importer will tell.
 pub fn loop_shape(body: &MethodBody<'_>) -> LoopShape {
-    let mut shape = LoopShape::default();
+    let mut shape = LoopShape {
+        filters: body.clauses.iter().any(|c| matches!(c.kind, EhKind::Filter { .. })),
+        ..LoopShape::default()
+    };
     for ins in Decoder::new(body.code).map_while(Result::ok) {
         let back = match &ins.operand {
             Operand::Branch(target) => *target <= ins.offset,

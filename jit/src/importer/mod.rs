@@ -42,6 +42,10 @@ pub struct ImportOptions {
     pub check_pointers: bool,
     /// Expand intrinsics that have a usable IL body too (the must-expand ones always are).
     pub optional_intrinsics: bool,
+    /// Tier 0: put patchpoints at loops.
+    pub patchpoints: Option<Pace>,
+    /// Make the function that goes on at the patchpoint of that IL offset.
+    pub replace_at: Option<u32>,
 }
 
 impl Default for ImportOptions {
@@ -49,6 +53,8 @@ impl Default for ImportOptions {
         ImportOptions {
             check_pointers: true,
             optional_intrinsics: true,
+            patchpoints: None,
+            replace_at: None,
         }
     }
 }
@@ -197,7 +203,17 @@ pub fn import_with_stats(
         match importer.run() {
             Ok(()) => {
                 let mut stats = importer.stats;
-                let func = importer.b.finish();
+                let replaced = options.replace_at.map(|il| (il, importer.loop_block(il)));
+                let mut func = importer.b.finish();
+                if let Some((il, target)) = replaced {
+                    let unsupported = |reason: String| ImportError::Unsupported {
+                        method: host.method_display(method),
+                        il,
+                        reason,
+                    };
+                    let target = target.ok_or_else(|| unsupported("no loop to replace".to_string()))?;
+                    crate::osr::enter_at(&mut func, target, host).map_err(|e| unsupported(e.to_string()))?;
+                }
                 stats.il_bytes = body.code.len();
                 stats.blocks = func.blocks.len();
                 stats.locals = func.locals.len();
@@ -329,6 +345,8 @@ impl<'a, 'h> Importer<'a, 'h> {
     fn run(&mut self) -> Step<()> {
         self.setup_clauses()?;
         self.start_body()?;
+        self.b.func.fixed_locals = self.b.func.locals.len();
+        self.b.func.patchpoints = self.options.patchpoints;
         if self.starts_unprotected() {
             // The entry block itself continues with the IL.
             let entry = self.b.current();

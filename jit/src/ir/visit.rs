@@ -16,7 +16,9 @@ pub(crate) fn for_each_use(op: &Op, mut f: impl FnMut(Value)) {
         | Op::Scratch { .. }
         | Op::CurrentThread
         | Op::SafepointPoll
-        | Op::CountCall { .. } => {}
+        | Op::CountCall { .. }
+        | Op::Patchpoint { .. }
+        | Op::FrameBase => {}
         Op::LocalSet(_, v)
         | Op::Un(_, v)
         | Op::Conv(_, v)
@@ -118,7 +120,9 @@ pub(crate) fn map_uses(op: &mut Op, mut f: impl FnMut(&mut Value)) {
         | Op::Scratch { .. }
         | Op::CurrentThread
         | Op::SafepointPoll
-        | Op::CountCall { .. } => {}
+        | Op::CountCall { .. }
+        | Op::Patchpoint { .. }
+        | Op::FrameBase => {}
         Op::LocalSet(_, v)
         | Op::Un(_, v)
         | Op::Conv(_, v)

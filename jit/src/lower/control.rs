@@ -39,9 +39,12 @@ impl Lowerer<'_> {
             }
             let (addr, _) = self.local_addr(crate::ir::Local::new(parents))?;
             self.store(params[0], addr);
+        } else if self.func.osr {
+            self.receive_frame(&params)?;
         } else {
             self.receive(&params)?;
         }
+        self.start_patchpoint_counter()?;
         self.zero_registers()?;
         let (first, args) = self.edge(self.func.entry)?;
         self.cur.ins().jump(first, &args);
@@ -66,18 +69,10 @@ impl Lowerer<'_> {
             }
             local = 1;
         }
-        if abi.ret_buffer.is_some() {
-            let offset = self.alloc_area(8)?;
-            self.ret_buffer = Some(offset);
-            // The buffer may be in the heap (precompiled callers).
-            self.gc_slots.push(AreaSlot {
-                offset,
-                kind: GcKind::ByRef,
-                pinned: false,
-            });
-            if let Some(p) = next.next() {
-                self.store(p, Addr::Frame(offset));
-            }
+        if abi.ret_buffer.is_some()
+            && let Some(p) = next.next()
+        {
+            self.keep_return_buffer(p)?;
         }
         // Registers first: copying big arguments may call memmove.
         let mut big = Vec::new();
@@ -109,6 +104,20 @@ impl Lowerer<'_> {
         for (p, addr, size) in big {
             self.copy_memory(addr, Addr::Ptr(p, 0), size, true);
         }
+        Ok(())
+    }
+
+    /// Stores the address of the return buffer.
+    pub(super) fn keep_return_buffer(&mut self, p: ir::Value) -> Result<()> {
+        let offset = self.alloc_area(8)?;
+        self.ret_buffer = Some(offset);
+        // The buffer may be in the heap (precompiled callers).
+        self.gc_slots.push(AreaSlot {
+            offset,
+            kind: GcKind::ByRef,
+            pinned: false,
+        });
+        self.store(p, Addr::Frame(offset));
         Ok(())
     }
 
@@ -194,6 +203,14 @@ impl Lowerer<'_> {
                 self.call_helper(Helper::Poll, &[], None);
                 self.cur.ins().jump(cont, &[]);
                 self.cur.goto_bottom(cont);
+                Ok(())
+            }
+            Op::Patchpoint { il } => self.lower_patchpoint(*il),
+            Op::FrameBase => {
+                let base = self
+                    .frame_base
+                    .ok_or_else(|| LowerError::Malformed("frame base outside of a replacement".into()))?;
+                self.set_plain(self.result(inst)?, base);
                 Ok(())
             }
             Op::CountCall { cell } => {

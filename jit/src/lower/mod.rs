@@ -189,6 +189,10 @@ struct Lowerer<'a> {
     types: FxHashMap<TypeId, Arc<TypeInfo>>,
     /// Filters: base of the parent's area.
     parent_base: Option<ir::Value>,
+    /// Replacements: area of the Tier-0 frame.
+    frame_base: Option<ir::Value>,
+    /// Area offset of the counter of loop iterations.
+    patchpoint_counter: Option<u32>,
     /// Area offset of the saved return buffer pointer.
     ret_buffer: Option<u32>,
     own_abi: AbiSignature,
@@ -217,7 +221,11 @@ pub(crate) fn lower(
         }
         AbiSignature::of(&func.sig, host)?
     };
-    clif.signature = own_abi.clif();
+    clif.signature = if func.osr {
+        tiering::replacement_signature(&own_abi)
+    } else {
+        own_abi.clif()
+    };
     let mut exposed = vec![false; func.locals.len()];
     for block in func.blocks.values() {
         for inst in &block.insts {
@@ -301,6 +309,8 @@ pub(crate) fn lower(
         types: FxHashMap::default(),
         parent_base: None,
         ret_buffer: None,
+        frame_base: None,
+        patchpoint_counter: None,
         own_abi,
         entry,
         loops: None,

@@ -21,7 +21,7 @@ pub(super) fn safepoint(op: &Op) -> Safepoint {
             callee: Callee::Interface { .. },
             ..
         } => Safepoint::Early,
-        Op::Call { .. } | Op::ClassInit { .. } | Op::SafepointPoll => Safepoint::Late,
+        Op::Call { .. } | Op::ClassInit { .. } | Op::SafepointPoll | Op::Patchpoint { .. } => Safepoint::Late,
         _ => Safepoint::No,
     }
 }
@@ -55,6 +55,7 @@ pub(super) fn writes_memory(op: &Op) -> bool {
             | Op::Call { .. }
             | Op::ClassInit { .. }
             | Op::SafepointPoll
+            | Op::Patchpoint { .. }
             | Op::AtomicRmw { .. }
             | Op::AtomicCas { .. }
     )

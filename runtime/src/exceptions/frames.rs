@@ -6,6 +6,7 @@
 use crate::asm::ThrowContext;
 use crate::thread::{EntryFrame, Thread};
 use corten_jit::code_map::{ClauseHandler, CodeInfo, CodeKind};
+use corten_jit::ir::OSR_CALL;
 use corten_loader::{MethodDesc, MethodKind};
 
 /// The generated code that contains `pc`. Lock-free, usable in signal handlers.
@@ -147,11 +148,16 @@ impl Frame {
 
     /// The method if the frame belongs in stack traces: not a stub.
     pub fn traced_method(&self) -> Option<&'static MethodDesc> {
-        if self.code.kind == CodeKind::Stub {
+        if self.code.kind == CodeKind::Stub || self.is_replaced() {
             return None;
         }
         self.method()
             .filter(|m| matches!(m.kind(), MethodKind::Il | MethodKind::Dynamic))
+    }
+
+    /// Is it a Tier-0 frame whose method goes on in the frame that it called?
+    pub fn is_replaced(&self) -> bool {
+        self.code.call_site(self.pc).is_some_and(|site| site.il == OSR_CALL)
     }
 
     /// Byte offset of the return address in the code.

@@ -277,8 +277,16 @@ pub fn find_caller(thread: &Thread, mark: *const i32) -> Option<&'static MethodD
                 if !found_mark && frame.fp <= mark as usize {
                     continue;
                 }
-                let Some(own) = frame.traced_method() else { continue };
-                let methods = frame.traced_methods().map(|(method, _)| method);
+                // The mark may be in a frame whose method goes on in a replacement.
+                let replaced = !found_mark && frame.is_replaced();
+                let own = if replaced {
+                    frame.method()
+                } else {
+                    frame.traced_method()
+                };
+                let Some(own) = own else { continue };
+                let shown = frame.traced_methods().map(|(method, _)| method);
+                let methods = replaced.then_some(own).into_iter().chain(shown);
                 let holder = (!std::mem::replace(&mut found_mark, true)).then_some(own);
                 for method in methods.skip_while(|&m| holder.is_some_and(|h| !std::ptr::eq(h, m))) {
                     if skip > 0 {

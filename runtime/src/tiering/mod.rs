@@ -4,13 +4,16 @@
 //! queues the method. A native thread ([`worker`]) compiles what is queued and publishes it. `MethodDesc::code_versions` holds
 //! the newest code: its address, plus [`FINAL`] if no better code will follow.
 
+mod osr;
 mod stub;
 mod worker;
 
+pub use osr::{patchpoint, transitions};
 pub use stub::call_counted_stub;
 pub use worker::{abandon, on_worker};
 
 use crate::error::{ExceptionKind, Raise, VmResult};
+use corten_jit::ir::Pace;
 use corten_loader::{MethodDesc, MethodKind};
 use corten_metadata::MethodImplAttributes;
 use corten_tiering::{Compiler, Config, Promotion, Publisher, Reached, Tier};
@@ -112,7 +115,8 @@ pub enum Policy {
     Optimised,
 }
 
-/// How `md` is compiled. CoreCLR's rules: dynamic methods and stubs are never tiered.
+/// How `md` is compiled. CoreCLR's rules: dynamic methods, stubs and collectible
+/// code are never tiered.
 pub fn policy(md: &'static MethodDesc) -> Policy {
     let config = config();
     let flags = md.impl_flags();
@@ -120,6 +124,8 @@ pub fn policy(md: &'static MethodDesc) -> Policy {
         return Policy::Unoptimised;
     }
     let eligible = md.kind() == MethodKind::Il && !flags.contains(MethodImplAttributes::AGGRESSIVE_OPTIMIZATION);
+    let eligible =
+        eligible && !is_collectible(md) && !(config.on_stack_replacement && crate::engine::has_stuck_loops(md));
     let loops = || crate::engine::has_loops(md);
     if promotion().first_tier(eligible, eligible && !config.quick_jit_for_loops && loops()) == Tier::Tier1 {
         Policy::Optimised
@@ -130,9 +136,23 @@ pub fn policy(md: &'static MethodDesc) -> Policy {
     }
 }
 
+fn is_collectible(md: &'static MethodDesc) -> bool {
+    let collectible = crate::collectible::is_collectible;
+    collectible(md.owner().handle()) || md.instantiation().iter().any(|t| collectible(*t))
+}
+
 /// Sets the call counter of a method whose Tier-0 code is about to be published.
 fn arm(md: &MethodDesc) {
     md.runtime_flags.store(config().call_count_threshold, Ordering::Relaxed);
+}
+
+/// The pace of patchpoints, if loops are replaced while they run.
+pub fn pace() -> Option<Pace> {
+    let config = config();
+    config.on_stack_replacement.then_some(Pace {
+        first: config.patchpoint_counter,
+        next: config.patchpoint_bump,
+    })
 }
 
 /// Address of a method's call counter.

@@ -1,0 +1,95 @@
+//! On-stack replacement: which loops are hot, and who compiles their replacements.
+
+use crate::sync::{Mutex, MutexGuard};
+use std::collections::HashMap;
+use std::hash::Hash;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State<C> {
+    /// So many questions came from it.
+    Counting(u32),
+    /// Some thread compiles its replacement.
+    Compiling,
+    /// Frames go on there.
+    Ready(C),
+    /// It has no replacement and never will.
+    Refused,
+}
+
+/// What the frame at a patchpoint does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answer<C> {
+    /// Stay where it is.
+    Stay,
+    /// Compile the replacement and report to [`Patchpoints::compiled`].
+    Compile,
+    /// Go on there.
+    Enter(C),
+}
+
+/// All patchpoints of a process that were asked about, by a key such as (method, IL offset).
+///
+/// Invariant: at most one thread is told to compile for a key, and nobody is after it has reported.
+pub struct Patchpoints<K, C> {
+    states: Mutex<HashMap<K, State<C>>>,
+    limit: u32,
+}
+
+impl<K: Copy + Eq + Hash, C: Copy> Patchpoints<K, C> {
+    /// `limit`: a loop is compiled at that question.
+    pub fn new(limit: u32) -> Self {
+        Patchpoints {
+            states: Mutex::new(HashMap::new()),
+            limit,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, State<C>>> {
+        match self.states.lock() {
+            Ok(states) => states,
+            Err(poisoned) => poisoned.into_inner(),
+        }
+    }
+
+    /// A frame used its iterations up.
+    pub fn reached(&self, key: K) -> Answer<C> {
+        let mut states = self.lock();
+        let state = states.entry(key).or_insert(State::Counting(0));
+        match state {
+            State::Counting(n) => {
+                *n += 1;
+                if *n < self.limit {
+                    return Answer::Stay;
+                }
+                *state = State::Compiling;
+                Answer::Compile
+            }
+            State::Compiling | State::Refused => Answer::Stay,
+            State::Ready(code) => Answer::Enter(*code),
+        }
+    }
+
+    /// The end of what [`Answer::Compile`] asked for: the replacement, or `None` if there is none.
+    pub fn compiled(&self, key: K, code: Option<C>) {
+        self.lock().insert(key, code.map_or(State::Refused, State::Ready));
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loop_is_compiled_at_the_limit_and_once() {
+        let p = Patchpoints::new(3);
+        assert_eq!(p.reached(1), Answer::Stay);
+        assert_eq!(p.reached(1), Answer::Stay);
+        assert_eq!(p.reached(2), Answer::Stay);
+        assert_eq!(p.reached(1), Answer::Compile);
+        assert_eq!(p.reached(1), Answer::Stay);
+        p.compiled(1, Some("code"));
+        assert_eq!(p.reached(1), Answer::Enter("code"));
+        p.compiled(2, None);
+        assert_eq!(p.reached(2), Answer::Stay);
+    }
+}
