@@ -304,6 +304,10 @@ pub type HostResult<T> = Result<T, HostError>;
 
 /// Everything the compiler needs from its surroundings. Implementations must be callable from several threads.
 pub trait CompilerHost: Sync {
+    /// Whether values of a type cannot be boxed.
+    fn is_byref_like(&self, _ty: TypeId) -> bool {
+        false
+    }
     /// Whether `newobj` of a class is an error.
     fn is_abstract_class(&self, _ty: TypeId) -> bool {
         false

@@ -105,6 +105,8 @@ fn find(mt: &'static MethodTable, decl: &'static MethodDesc) -> Result<&'static 
 fn not_found(mt: &'static MethodTable, decl: &'static MethodDesc) -> LoadError {
     LoadError::EntryPointNotFound {
         type_name: mt.handle().display_name(),
+        assembly: mt.module().assembly_display_name(),
+        interface: decl.owner().handle().display_name(),
         method: decl.display_name(),
     }
 }
@@ -270,6 +272,8 @@ fn find_default(mt: &'static MethodTable, decl: &'static MethodDesc) -> Result<&
             Some((_, m)) => Ok(m),
             None => Err(LoadError::AmbiguousImplementation {
                 type_name: mt.handle().display_name(),
+                assembly: mt.module().assembly_display_name(),
+                interface: decl.owner().handle().display_name(),
                 method: decl.display_name(),
             }),
         },

@@ -60,20 +60,30 @@ pub enum LoadError {
         field: String,
     },
     /// `System.EntryPointNotFoundException`: an interface method has no implementation.
-    #[error("Entry point was not found: '{method}' on '{type_name}'.")]
+    #[error(
+        "Could not call method '{method}' on type '{interface}' with an instance of '{type_name}' from assembly '{assembly}' because there is no implementation for the method."
+    )]
     EntryPointNotFound {
         /// The type that was dispatched on.
         type_name: String,
+        /// Its assembly.
+        assembly: String,
+        /// The interface.
+        interface: String,
         /// The interface method.
         method: String,
     },
     /// `System.Runtime.AmbiguousImplementationException`: no most specific default implementation.
     #[error(
-        "Could not call method '{method}' on type '{type_name}' because there are multiple incompatible interface methods overriding this method."
+        "Could not call method '{method}' on interface '{interface}' with type '{type_name}' from assembly '{assembly}' because there are multiple incompatible interface methods overriding this method."
     )]
     AmbiguousImplementation {
         /// The type that was dispatched on.
         type_name: String,
+        /// Its assembly.
+        assembly: String,
+        /// The interface.
+        interface: String,
         /// The interface method.
         method: String,
     },

@@ -91,9 +91,9 @@ pub(crate) fn allocate(def: &'static TypeDefInfo, args: Box<[TypeHandle]>) -> Re
     }
     if args.len() != usize::from(def.generic_arity()) {
         return Err(def.type_load(format!(
-            "expected {} generic arguments, found {}",
-            def.generic_arity(),
-            args.len()
+            "=The generic type '{}' was used with the wrong number of generic arguments in assembly '{}'.",
+            def.full_name(),
+            def.module().assembly_display_name()
         )));
     }
     for a in &args {

@@ -45,6 +45,7 @@ pub mod type_def;
 pub mod type_desc;
 pub mod type_handle;
 pub mod type_loader;
+mod type_rules;
 pub mod vtable;
 pub mod well_known;
 

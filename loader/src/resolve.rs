@@ -539,7 +539,7 @@ pub(crate) fn find_method_by_ref(
     })?;
     match found {
         Some(m) => Ok(m),
-        None if mt.is_interface() => {
+        None if mt.is_interface() && name != ".ctor" => {
             let object = well_known::core_element(ElementType::Object)?;
             if mt == object {
                 Err(missing())

@@ -384,7 +384,11 @@ fn enum_underlying(module: &'static Module, fields: Range<u32>) -> Result<Elemen
                 .ok_or_else(|| module.bad_image("enum with a non-primitive underlying type"));
         }
     }
-    Err(module.bad_image("enum without an instance field"))
+    Err(LoadError::TypeLoad {
+        type_name: String::new(),
+        assembly: module.assembly_display_name(),
+        reason: "=No Instance Field in an Enum.".into(),
+    })
 }
 
 fn inline_array_length(module: &'static Module, token: Token) -> Result<Option<u32>> {

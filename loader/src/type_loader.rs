@@ -141,7 +141,7 @@ pub fn ensure(mt: &'static MethodTable, target: LoadLevel) -> Result<()> {
             // Re-entered: full loading may be cyclic, the outer call completes it.
             return match level {
                 LoadLevel::Vtable => Ok(()),
-                _ => Err(type_load(mt.handle(), "the type contains or inherits itself")),
+                _ => Err(type_load(mt.handle(), "")),
             };
         }
         class.in_progress.store(busy | bit, Ordering::Relaxed);
@@ -183,10 +183,11 @@ fn load_parents(mt: &'static MethodTable) -> Result<()> {
                     .iter()
                     .map(|a| class.module.load_sig(a, ctx))
                     .collect::<Result<Box<[_]>>>()?;
-                if p.def.is_interface()
-                    || (p.def.attributes().contains(corten_metadata::TypeAttributes::SEALED) && !mt.is_value_type())
-                {
-                    return Err(def.type_load("the base type is sealed or an interface"));
+                if p.def.is_interface() {
+                    return Err(def.type_load("because the parent type is an interface"));
+                }
+                if p.def.attributes().contains(corten_metadata::TypeAttributes::SEALED) && !mt.is_value_type() {
+                    return Err(def.type_load("because the parent type is sealed"));
                 }
                 Some(allocate(p.def, args)?)
             }
@@ -209,7 +210,7 @@ fn load_parents(mt: &'static MethodTable) -> Result<()> {
                 let iface = iface
                     .as_method_table()
                     .filter(|m| m.is_interface())
-                    .ok_or_else(|| def.type_load(format!("'{iface}' is not an interface")))?;
+                    .ok_or_else(|| def.type_load("because it attempts to implement a class as an interface"))?;
                 add_interface(&mut declared, iface)?;
             }
         }
@@ -352,6 +353,7 @@ fn load_dependents(mt: &'static MethodTable) -> Result<()> {
     if !mt.contains_generic_variables() && mt.has_instantiation() {
         crate::generics::check_type_constraints(mt)?;
     }
+    crate::type_rules::check(mt)?;
     if needs_implementation_check(mt) {
         crate::dispatch::check_implemented(mt)?;
     }

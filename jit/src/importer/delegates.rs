@@ -16,6 +16,9 @@ impl Importer<'_, '_> {
                 info = self.host.method_info(method)?;
             }
         }
+        if info.is_abstract {
+            return Err(self.host.misuse(crate::host_api::Misuse::AbstractCall).into());
+        }
         let address = self.host.stable_entry(info.id)?;
         let value = self.b.address(address);
         self.push_function(value, &info);

@@ -142,6 +142,9 @@ impl Importer<'_, '_> {
 
     /// Boxes the value on top.
     pub fn box_top(&mut self, info: &TypeInfo) -> Step<()> {
+        if self.host.is_byref_like(info.id) {
+            return invalid(format!("box of {}", info.name));
+        }
         let entry = self.pop()?;
         let ty = self.value_ty(info.id)?;
         let value = self.coerce(entry, ty)?;

@@ -221,7 +221,7 @@ fn collect(mt: &'static MethodTable, def: &'static TypeDefInfo) -> Result<Vec<Fi
         let input = match f.element_type() {
             ElementType::ByRef => {
                 if !def.is_byref_like() {
-                    return Err(def.type_load("a byref field in a type that is not a ref struct"));
+                    return Err(def.type_load("=A ByRef or ByRef-like type cannot be used as the type for an instance field in a non-ByRef-like type."));
                 }
                 FieldInput {
                     index,
@@ -240,7 +240,7 @@ fn collect(mt: &'static MethodTable, def: &'static TypeDefInfo) -> Result<Vec<Fi
                 ensure(ft, LoadLevel::Layout)?;
                 let _ = f.ty.set(t);
                 if ft.is_byref_like() && !def.is_byref_like() {
-                    return Err(def.type_load(format!("field '{}' is byref-like in a type that is not", f.name())));
+                    return Err(def.type_load("=A ByRef or ByRef-like type cannot be used as the type for an instance field in a non-ByRef-like type."));
                 }
                 match ft.internal_element_type().primitive_size() {
                     Some(size) => FieldInput {
@@ -279,7 +279,11 @@ fn collect(mt: &'static MethodTable, def: &'static TypeDefInfo) -> Result<Vec<Fi
         out.push(input);
     }
     if def.is_enum() && out.len() != 1 {
-        return Err(def.type_load("an enum has exactly one instance field"));
+        return Err(def.type_load(format!(
+            "=Type '{}' from assembly '{}' has a field of an illegal type.",
+            def.full_name(),
+            def.module().assembly_display_name()
+        )));
     }
     Ok(out)
 }
@@ -304,7 +308,7 @@ fn compute(mt: &'static MethodTable, def: &'static TypeDefInfo, base: u32, input
     if pack > 128 || (pack & pack.wrapping_sub(1)) != 0 {
         return Err(def.type_load("illegal packing size"));
     }
-    if u64::from(size) > MAX_SIZE {
+    if size > i32::MAX as u32 {
         return Err(def.type_load("the type is too large"));
     }
     let mut overlap = false;
@@ -410,12 +414,20 @@ fn is_blittable_inputs(mt: &'static MethodTable, inputs: &[FieldInput]) -> bool 
     })
 }
 
+fn inline_array_rule(def: &TypeDefInfo, rule: &str) -> crate::LoadError {
+    def.type_load(format!(
+        "=InlineArrayAttribute requires that {rule}. Type: '{}'. Assembly: '{}'.",
+        def.full_name(),
+        def.module().assembly_display_name()
+    ))
+}
+
 fn inline_array(def: &'static TypeDefInfo, inputs: &[FieldInput], n: u32, w: &mut Working) -> Result<()> {
     let [field] = inputs else {
-        return Err(def.type_load("an inline array has exactly one instance field"));
+        return Err(inline_array_rule(def, "the target type has a single instance field"));
     };
     if n == 0 {
-        return Err(def.type_load("the length of an inline array must be positive"));
+        return Err(inline_array_rule(def, "the length argument is greater than 0"));
     }
     if def.attributes() & TypeAttributes::LAYOUT_MASK == TypeAttributes::EXPLICIT_LAYOUT {
         return Err(def.type_load("an inline array cannot have explicit layout"));

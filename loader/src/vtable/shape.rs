@@ -4,7 +4,7 @@
 use corten_metadata::{MethodAttributes, TableId, Token, sig};
 
 use crate::{
-    error::Result,
+    error::{LoadError, Result},
     friends,
     method_desc::NO_SLOT,
     resolve::walk_bases,
@@ -41,6 +41,8 @@ pub struct VtableShape {
     pub method_slots: Vec<u16>,
     /// Slots that this definition fills: (slot, own method index), to be applied in order.
     pub own: Vec<(u16, u16)>,
+    /// MethodImpls against classes: the method that the slot showed before, and the index of the body.
+    pub class_impls: Vec<(SlotMethod, u16)>,
     /// MethodImpls against interfaces.
     pub deferred: Vec<DeferredImpl>,
 }
@@ -69,7 +71,7 @@ fn compute(def: &'static TypeDefInfo) -> Result<VtableShape> {
         None => &[],
     };
     if def.parent().is_some_and(|p| p.def.is_interface()) {
-        return Err(def.type_load("the base type is an interface"));
+        return Err(def.type_load("because the parent type is an interface"));
     }
     s.slots = parent_slots.to_vec();
     s.method_slots = vec![NO_SLOT; def.methods().len()];
@@ -141,7 +143,7 @@ fn find_overridden(def: &'static TypeDefInfo, index: usize) -> Result<Option<u16
                     continue;
                 }
                 if b.attributes.contains(MethodAttributes::FINAL) {
-                    return Err(def.type_load(format!("method '{}' overrides a final method", m.name)));
+                    return Err(final_override(def));
                 }
                 let slot = base.vtable_shape()?.method_slots.get(j).copied();
                 return Ok(slot.filter(|s| *s != NO_SLOT));
@@ -149,6 +151,14 @@ fn find_overridden(def: &'static TypeDefInfo, index: usize) -> Result<Option<u16
         }
         Ok(None)
     })
+}
+
+fn final_override(def: &TypeDefInfo) -> LoadError {
+    def.type_load(format!(
+        "=Declaration referenced in a method implementation cannot be a final method.  Type: '{}'.  Assembly: '{}'.",
+        def.full_name(),
+        def.module().assembly_display_name()
+    ))
 }
 
 /// Declaration of a MethodImpl on a class: base definition and method index.
@@ -183,8 +193,11 @@ fn apply_method_impls(def: &'static TypeDefInfo, s: &mut VtableShape) -> Result<
         }
         let body = body_index(def, row.body)?;
         let Some(slot) = declared_slot(def, row.declaration, decl_def)? else {
-            return Err(def.type_load("the declaration of a method override was not found on the base class"));
+            return Err(missing_declaration(def, row.declaration, decl_def));
         };
+        if let Some(declared) = s.slots.get(usize::from(slot)) {
+            s.class_impls.push((*declared, body));
+        }
         if usize::from(slot) >= s.slots.len() {
             return Err(def.type_load("a method override names a method that is not virtual"));
         }
@@ -192,6 +205,22 @@ fn apply_method_impls(def: &'static TypeDefInfo, s: &mut VtableShape) -> Result<
         s.own.push((slot, body));
     }
     Ok(())
+}
+
+fn missing_declaration(def: &TypeDefInfo, token: Token, decl_def: &TypeDefInfo) -> LoadError {
+    let module = def.module();
+    let parsed = || {
+        let row = module.metadata().member_ref(token.rid()).ok()?;
+        Some((row.name, sig::parse_method(row.signature).ok()?))
+    };
+    match parsed().filter(|_| token.is(TableId::MemberRef)) {
+        Some((name, sig)) => LoadError::MissingMethod {
+            class: decl_def.full_name(),
+            method: name.to_owned(),
+            signature: crate::sig_text::method_text(module, &decl_def.full_name(), name, &sig),
+        },
+        None => def.type_load("the declaration of a method override was not found on the base class"),
+    }
 }
 
 /// Index of the body method, which must be declared by `def`.
@@ -226,7 +255,7 @@ fn declared_slot(def: &'static TypeDefInfo, token: Token, decl_def: &'static Typ
             return Ok(None);
         };
         if decl_def.methods()[i].attributes.contains(MethodAttributes::FINAL) && decl_def != def {
-            return Err(def.type_load("a method override's declaration is final"));
+            return Err(final_override(def));
         }
         // For own methods the slot is in the shape under construction: only base methods are looked up here.
         return slot_of(def, decl_def, i);
@@ -242,7 +271,7 @@ fn declared_slot(def: &'static TypeDefInfo, token: Token, decl_def: &'static Typ
             && sig_compare::method_ref_matches(module, &want, decl_def.module(), m.signature, None::<&Subst<'_>>)?
         {
             if m.attributes.contains(MethodAttributes::FINAL) && decl_def != def {
-                return Err(def.type_load("a method override's declaration is final"));
+                return Err(final_override(def));
             }
             return slot_of(def, decl_def, i);
         }

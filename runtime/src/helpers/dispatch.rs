@@ -58,9 +58,17 @@ fn resolve(thread: &mut Thread, receiver: ObjPtr, method: &'static MethodDesc) -
     if let Some(pair) = cache().read().get(&key) {
         return Ok(pair);
     }
-    let target = {
+    let found = {
         let _preemptive = crate::transitions::enter_preemptive(thread);
-        entry_for(mt, method)?
+        entry_for(mt, method)
+    };
+    let target = match found {
+        Ok(target) => target,
+        Err(raise) => {
+            crate::exceptions::set_pending(raise);
+            crate::exceptions::trace::add_frame_of(thread, method);
+            return Err(Raise::Pending);
+        }
     };
     let pair: &'static CachePair = Box::leak(Box::new(CachePair {
         mt: mt.address(),

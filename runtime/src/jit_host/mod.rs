@@ -188,6 +188,9 @@ impl CompilerHost for EngineHost {
         }
         self.field_info(f)
     }
+    fn is_byref_like(&self, ty: TypeId) -> bool {
+        type_handle(ty).as_method_table().is_some_and(|mt| mt.is_byref_like())
+    }
     fn is_abstract_class(&self, ty: TypeId) -> bool {
         type_handle(ty).as_method_table().is_some_and(|mt| {
             mt.class()

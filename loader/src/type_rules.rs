@@ -1,0 +1,136 @@
+//! Rules for type definitions that do not influence slots and layout (ECMA-335 II.10.3, II.12.2, II.9.7). They are checked for
+//! assemblies that have not been precompiled: a compiler that checked them made the others.
+
+use corten_metadata::{MethodAttributes, TypeAttributes};
+
+use crate::{
+    cast,
+    error::{LoadError, Result},
+    method_desc::MethodDesc,
+    method_table::MethodTable,
+    type_def::TypeDefInfo,
+    type_handle::TypeHandle,
+    vtable::shape::SlotMethod,
+};
+
+/// Checks a type whose vtable is complete.
+///
+/// # Errors
+/// TypeLoad, worded as CoreCLR does.
+pub(crate) fn check(mt: &'static MethodTable) -> Result<()> {
+    let Some(def) = mt.class().definition() else {
+        return Ok(());
+    };
+    if def.module().metadata().pe().managed_native_header().is_some() {
+        return Ok(());
+    }
+    if !def.is_interface() {
+        if !def.is_delegate() && def.variance().iter().any(|v| *v != 0) {
+            return Err(def.type_load(
+                "because it declares a covariant or contravariant type parameter and is not an interface or delegate",
+            ));
+        }
+        check_methods(def)?;
+        check_returns(mt, def)?;
+    }
+    Ok(())
+}
+
+fn about(def: &TypeDefInfo, start: &str, end: &str) -> LoadError {
+    let assembly = def.module().assembly_display_name();
+    def.type_load(format!(
+        "={start} in type '{}' from assembly '{assembly}' {end}.",
+        def.full_name()
+    ))
+}
+
+fn check_methods(def: &'static TypeDefInfo) -> Result<()> {
+    let is_static_virtual =
+        |a: MethodAttributes| a.contains(MethodAttributes::STATIC) && a.contains(MethodAttributes::VIRTUAL);
+    if def.methods().iter().any(|m| is_static_virtual(m.attributes)) {
+        return Err(def.type_load("=Virtual Static Method."));
+    }
+    if def.is_delegate() && !def.methods().iter().any(|m| m.name == "Invoke") {
+        return Err(def.type_load("=Missing definition for required runtime implemented delegate method."));
+    }
+    let shape = def.vtable_shape()?;
+    let row = |m: &SlotMethod| m.def.methods().get(usize::from(m.index)).copied();
+    if let Some(parent) = def.parent() {
+        let inherited = &parent.def.vtable_shape()?.slots;
+        for (slot, own) in &shape.own {
+            let (Some(base), Some(mine)) = (inherited.get(usize::from(*slot)), def.methods().get(usize::from(*own)))
+            else {
+                continue;
+            };
+            let by_name = shape.method_slots.get(usize::from(*own)) == Some(slot);
+            if let Some(theirs) = row(base).filter(|_| by_name)
+                && reduces_access(base.def, theirs.attributes, def, mine.attributes)
+            {
+                return Err(about(
+                    def,
+                    &format!("Derived method '{}'", mine.name),
+                    "cannot reduce access",
+                ));
+            }
+        }
+    }
+    if !def.attributes().contains(TypeAttributes::ABSTRACT) {
+        let missing = shape
+            .slots
+            .iter()
+            .filter_map(row)
+            .find(|m| m.attributes.contains(MethodAttributes::ABSTRACT));
+        if let Some(m) = missing {
+            return Err(about(
+                def,
+                &format!("Method '{}'", m.name),
+                "does not have an implementation",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn reduces_access(base: &TypeDefInfo, theirs: MethodAttributes, def: &TypeDefInfo, mine: MethodAttributes) -> bool {
+    use MethodAttributes as A;
+    let (theirs, mine) = (theirs & A::MEMBER_ACCESS_MASK, mine & A::MEMBER_ACCESS_MASK);
+    // Elsewhere the assembly part of `protected internal` means nothing.
+    let narrowed = theirs == A::FAM_OR_ASSEM && mine == A::FAMILY && base.module() != def.module();
+    mine.bits() < theirs.bits() && !narrowed
+}
+
+/// A method override may return a more derived class than its declaration, nothing else.
+fn check_returns(mt: &'static MethodTable, def: &'static TypeDefInfo) -> Result<()> {
+    for (declaration, own) in &def.vtable_shape()?.class_impls {
+        let Some(owner) = mt.ancestry().find(|a| a.class().definition() == Some(declaration.def)) else {
+            continue;
+        };
+        crate::type_loader::ensure_methods(owner)?;
+        let declared = owner.methods().get(usize::from(declaration.index));
+        let body = mt.methods().get(usize::from(*own));
+        let (Some(declared), Some(body)) = (declared, body) else {
+            continue;
+        };
+        if !compatible(body.signature()?.ret, declared.signature()?.ret) {
+            let name = |m: &'static MethodDesc| m.display_name();
+            return Err(def.type_load(format!(
+                "=Return type in method '{}' on type '{}' from assembly '{}' is not compatible with base type method '{}'.",
+                name(body),
+                mt.handle(),
+                def.module().assembly_display_name(),
+                name(declared)
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn compatible(body: TypeHandle, declared: TypeHandle) -> bool {
+    let is_reference = |t: TypeHandle| !t.is_value_type() && !t.is_byref() && !t.is_void() && !t.is_pointer();
+    // Method variables of the body and the declaration are different types.
+    let open = |t: TypeHandle| t.contains_generic_variables();
+    body == declared
+        || open(body)
+        || open(declared)
+        || is_reference(body) && is_reference(declared) && cast::can_cast_to(body, declared)
+}
