@@ -329,6 +329,11 @@ pub trait CompilerHost: Sync {
     // --- types
     /// Properties of a type; the same object at each call.
     fn type_info(&self, ty: TypeId) -> HostResult<Arc<TypeInfo>>;
+    /// Does a value type hold data that [`TypeInfo::fields`] does not show (fixed buffers, explicit sizes)?
+    fn has_hidden_bytes(&self, ty: TypeId) -> bool {
+        let _ = ty;
+        false
+    }
     /// A well-known type.
     fn well_known(&self, ty: WellKnownType) -> TypeId;
     /// The type `T&`.

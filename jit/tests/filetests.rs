@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 type Runner = fn(&str) -> Result<String, String>;
 
 /// Runners by directive. Add yours here.
-const RUNNERS: &[(&str, Runner)] = &[("import", corten_jit::testing::import_text)];
+const RUNNERS: &[(&str, Runner)] = &[
+    ("import", corten_jit::testing::import_text),
+    ("scalars", |text| corten_jit::testing::optimise_text(text, "scalars")),
+];
 
 const MARK: &str = ";; ";
 

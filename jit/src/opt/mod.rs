@@ -3,14 +3,23 @@
 //! Every pass takes and leaves IR that [`ir_check`](crate::ir_check) accepts. Values are local to their block; what crosses
 //! blocks goes through locals, which lowering keeps in registers.
 
+mod cfg;
+mod dead;
+mod fold;
+mod forward;
 mod inline;
 mod inline_policy;
+mod pieces;
+mod promote_structs;
+mod propagate;
+mod scalars;
+mod shapes;
 
 use crate::host_api::CompilerHost;
 use crate::ir::Func;
 
 /// The passes, in the order they run.
-const PASSES: [(&str, Pass); 1] = [("inline", inline::run)];
+const PASSES: [(&str, Pass); 2] = [("inline", inline::run), ("scalars", scalars::run)];
 
 type Pass = fn(&mut Func, &dyn CompilerHost);
 
@@ -31,4 +40,5 @@ pub fn optimise(func: &mut Func, host: &dyn CompilerHost, enabled: impl Fn(&str)
             unreachable!("after pass {name}: {error}\n{}", crate::ir_print::print(func));
         }
     }
+    dead::compact_locals(func);
 }

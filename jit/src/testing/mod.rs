@@ -51,3 +51,16 @@ pub fn import_text(text: &str) -> Result<String, String> {
     }
     Ok(out)
 }
+
+/// Like [`import_text`], with one of the optimiser's passes run over the IR.
+pub fn optimise_text(text: &str, pass: &str) -> Result<String, String> {
+    let host = MockHost::parse(text)?;
+    let mut out = String::new();
+    for method in host.tests() {
+        let mut func = import(&host, method, &ImportOptions::default()).map_err(|e| e.to_string())?;
+        crate::opt::optimise(&mut func, &host, |name| name == pass);
+        out.push_str(&ir_print::print(&func));
+        ir_check::check(&func).map_err(|error| format!("{error}\n{out}"))?;
+    }
+    Ok(out)
+}

@@ -463,6 +463,15 @@ pub fn compile(host: &Host, func: &Func) -> &'static CodeInfo {
     info
 }
 
+/// Compiles a function with the optimiser's passes, but those that need method bodies.
+pub fn compile_optimised(host: &Host, func: &Func) -> (Func, &'static CodeInfo) {
+    let mut func = func.clone();
+    corten_jit::opt::optimise(&mut func, host, |pass| pass != "inline");
+    corten_jit::ir_check::check(&func).unwrap();
+    let code = JIT.compile(&func, host, Tier::Tier1).unwrap();
+    (func, JIT.install(code).unwrap())
+}
+
 pub fn code(host: &Host, s: Signature, f: impl FnOnce(&mut FuncBuilder)) -> &'static CodeInfo {
     compile(host, &build(host, s, f))
 }

@@ -37,7 +37,9 @@ fn moved(v: V) -> V {
 }
 
 fn move_objects(slot: &mut usize) {
-    if *slot != 0 {
+    // Managed pointers into the stack do not move.
+    let on_stack = *slot >= 0x7000_0000_0000;
+    if *slot != 0 && !on_stack {
         assert!(*slot >= 1_000_000 && *slot < 100_000_000, "{:#x}", *slot);
         *slot += STEP as usize;
     }
@@ -53,6 +55,8 @@ struct Gen<'b> {
     pair: TypeId,
     values: Vec<(Value, V)>,
     locals: Vec<(Local, V)>,
+    /// A managed pointer to a local, and which.
+    pointer: (Local, Option<usize>),
     cell: u64,
     memory: V,
 }
@@ -83,11 +87,96 @@ impl Gen<'_> {
             l.1 = moved(l.1);
         }
     }
+    /// Reads or writes a local, or a field of one, through its address.
+    fn through_address(&mut self) {
+        let i = match self.pointer.1 {
+            Some(i) if self.rng.below(2) == 0 => i,
+            _ => self.rng.below(self.locals.len()),
+        };
+        let (local, v) = self.locals[i];
+        let mut p = if self.pointer.1 == Some(i) && self.rng.below(2) == 0 {
+            self.b.get(self.pointer.0)
+        } else {
+            self.b.local_addr(local)
+        };
+        if self.rng.below(3) == 0 {
+            self.b.null_check(p);
+        }
+        let field = self.rng.below(3);
+        let (mem, part) = match v {
+            V::Int(_) => (MemTy::I64, v),
+            V::Ref(_) => (MemTy::Ref, v),
+            V::Struct(f) if field == 1 => (MemTy::I64, V::Int(f[1])),
+            V::Struct(f) => (MemTy::Ref, V::Ref(f[field])),
+        };
+        let mut offset = 0;
+        if let V::Struct(_) = v {
+            // Some of the distance in the pointer, some in the access.
+            offset = field as i32 * 8;
+            if self.rng.below(2) == 0 {
+                p = self.b.ptr_add_const(p, i64::from(offset));
+                offset = 0;
+            }
+        }
+        if self.rng.below(2) == 0 {
+            let flags = MemFlags::default();
+            return self.push(
+                Op::Load {
+                    ty: mem,
+                    addr: p,
+                    offset,
+                    flags,
+                },
+                part,
+            );
+        }
+        let want: fn(&V) -> bool = match part {
+            V::Int(_) => |v| matches!(v, V::Int(_)),
+            _ => |v| matches!(v, V::Ref(_)),
+        };
+        if let Some((value, new)) = self.pick(want) {
+            self.b.store(mem, p, offset, value, Barrier::None);
+            self.locals[i].1 = match (v, new) {
+                (V::Struct(mut f), V::Int(n) | V::Ref(n)) => {
+                    f[field] = n;
+                    V::Struct(f)
+                }
+                _ => new,
+            };
+        }
+    }
     fn step(&mut self) {
         let is_int = |v: &V| matches!(v, V::Int(_));
         let is_ref = |v: &V| matches!(v, V::Ref(_));
         let is_struct = |v: &V| matches!(v, V::Struct(_));
-        match self.rng.below(14) {
+        match self.rng.below(19) {
+            14 => self.through_address(),
+            15 => {
+                // Copies between locals, or clears one.
+                let (i, j) = (self.rng.below(self.locals.len()), self.rng.below(self.locals.len()));
+                let ((to, a), (from, v)) = (self.locals[i], self.locals[j]);
+                if let (V::Struct(_), V::Struct(_)) = (a, v) {
+                    let dst = self.b.local_addr(to);
+                    let ty = self.pair;
+                    if i == j {
+                        self.b.emit_void(Op::ZeroStruct { ty, dst });
+                        self.locals[i].1 = V::Struct([0; 3]);
+                    } else {
+                        let src = self.b.local_addr(from);
+                        let barrier = Barrier::None;
+                        self.b.emit_void(Op::CopyStruct { ty, dst, src, barrier });
+                        self.locals[i].1 = v;
+                    }
+                }
+            }
+            16 => {
+                // Points somewhere else.
+                let i = self.rng.below(self.locals.len());
+                let p = self.b.local_addr(self.locals[i].0);
+                self.b.set(self.pointer.0, p);
+                self.pointer.1 = Some(i);
+            }
+            17 | 18 => self.through_address(),
             0 => {
                 let n = self.rng.below(1 << 20) as i64;
                 self.push(Op::IConst(n), V::Int(n));
@@ -220,12 +309,14 @@ fn random_functions_compute_what_the_interpreter_does() {
             let mut rng = Rng(seed * 7919 + 1);
             let steps = 5 + rng.below(60);
             let address = cell.as_ptr() as u64;
+            let pointer = b.temp(Ty::ByRef, BYREF);
             let mut g = Gen {
                 b,
                 rng,
                 pair,
                 values: vec![],
                 locals,
+                pointer: (pointer, None),
                 cell: address,
                 memory: V::Struct([0, 5, 0]),
             };
@@ -275,41 +366,48 @@ fn random_functions_compute_what_the_interpreter_does() {
             }
             g.b.ret(Some(sum));
         });
-        let inner = compile(&host, &func);
-        let slot: &'static usize = Box::leak(Box::new(inner.start));
-        // An outer function makes the struct argument.
-        let outer = code(&host, sig(I8, &[REF, I8, REF, REF]), |b| {
-            let args: Vec<_> = (0..4).map(|i| b.arg(i)).collect();
-            let args: Vec<_> = args.into_iter().map(|a| b.get(a)).collect();
-            let nine = b.iconst64(9);
-            let s = b.emit(
-                Op::StructMake {
-                    ty: pair,
-                    parts: vec![(0, MemTy::Ref, args[3]), (8, MemTy::I64, nine)],
-                },
-                Ty::Struct(pair),
-            );
-            let callee = Callee::Direct {
-                method: corten_jit::ids::MethodId(1),
-                entry_slot: slot as *const _ as u64,
+        for optimised in [false, true] {
+            *cell = [0, 5, 0];
+            let (func, inner) = if optimised {
+                compile_optimised(&host, &func)
+            } else {
+                (func.clone(), compile(&host, &func))
             };
-            let r = b.emit(
-                Op::Call {
-                    callee,
-                    sig: sig(I8, &[REF, I8, REF, pair]),
-                    args: vec![args[0], args[1], args[2], s],
-                    tail: false,
-                },
-                Ty::I64,
-            );
-            b.ret(Some(r));
-        });
-        let got = run(outer, [1_000_000, 77, 2_000_000, 3_000_000]).unwrap() as i64;
-        if got != want {
-            panic!(
-                "seed {seed}: {got} instead of {want}\n{}",
-                corten_jit::ir_print::print(&func)
-            );
+            let slot: &'static usize = Box::leak(Box::new(inner.start));
+            // An outer function makes the struct argument.
+            let outer = code(&host, sig(I8, &[REF, I8, REF, REF]), |b| {
+                let args: Vec<_> = (0..4).map(|i| b.arg(i)).collect();
+                let args: Vec<_> = args.into_iter().map(|a| b.get(a)).collect();
+                let nine = b.iconst64(9);
+                let s = b.emit(
+                    Op::StructMake {
+                        ty: pair,
+                        parts: vec![(0, MemTy::Ref, args[3]), (8, MemTy::I64, nine)],
+                    },
+                    Ty::Struct(pair),
+                );
+                let callee = Callee::Direct {
+                    method: corten_jit::ids::MethodId(1),
+                    entry_slot: slot as *const _ as u64,
+                };
+                let r = b.emit(
+                    Op::Call {
+                        callee,
+                        sig: sig(I8, &[REF, I8, REF, pair]),
+                        args: vec![args[0], args[1], args[2], s],
+                        tail: false,
+                    },
+                    Ty::I64,
+                );
+                b.ret(Some(r));
+            });
+            let got = run(outer, [1_000_000, 77, 2_000_000, 3_000_000]).unwrap() as i64;
+            if got != want {
+                panic!(
+                    "seed {seed}, optimised: {optimised}: {got} instead of {want}\n{}",
+                    corten_jit::ir_print::print(&func)
+                );
+            }
         }
     }
     ON_POLL.set(None);
@@ -429,13 +527,15 @@ fn random_control_flow_keeps_locals_right() {
             at = if state[*cond] & 3 != 0 { *then } else { *other };
         }
         let want = state.iter().fold(0i64, |s, &v| s.wrapping_mul(31).wrapping_add(v));
-        let info = compile(&host, &func);
-        let got = run(info, [start[0] as usize, start[1] as usize, start[2] as usize, 0]).unwrap() as i64;
-        if got != want {
-            panic!(
-                "seed {seed}: {got} instead of {want}\n{}",
-                corten_jit::ir_print::print(&func)
-            );
+        let plain = (func.clone(), compile(&host, &func));
+        for (func, info) in [plain, compile_optimised(&host, &func)] {
+            let got = run(info, [start[0] as usize, start[1] as usize, start[2] as usize, 0]).unwrap() as i64;
+            if got != want {
+                panic!(
+                    "seed {seed}: {got} instead of {want}\n{}",
+                    corten_jit::ir_print::print(&func)
+                );
+            }
         }
     }
 }

@@ -158,6 +158,9 @@ impl CompilerHost for EngineHost {
     fn compare_types_for_cast(&self, from: TypeId, to: TypeId) -> Option<bool> {
         self.static_cast_answer(type_handle(from), type_handle(to))
     }
+    fn has_hidden_bytes(&self, ty: TypeId) -> bool {
+        self.hides_bytes(type_handle(ty))
+    }
     fn class_init(&self, ty: TypeId, from: MethodId) -> HostResult<ClassInit> {
         self.class_init_answer(type_handle(ty), method_desc(from))
     }

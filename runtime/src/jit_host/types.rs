@@ -154,6 +154,28 @@ impl EngineHost {
         Ok(())
     }
 
+    /// Whether a value type, or one inside of it, is larger than its fields and their alignment make it.
+    pub(super) fn hides_bytes(&self, t: TypeHandle) -> bool {
+        let Some(mt) = t.as_method_table().filter(|_| kind_of(t) == TypeKind::Struct) else {
+            return false;
+        };
+        let mut end = 0;
+        for f in mt.class().fields().iter().filter(|f| !f.is_static()) {
+            let Ok(ty) = f.field_type() else { return true };
+            let kind = kind_of(ty);
+            let size = match (kind, ty.as_method_table()) {
+                (TypeKind::Struct, Some(inner)) => inner.value_size(),
+                _ => primitive_size(kind),
+            };
+            end = end.max(f.offset() + size);
+            if self.hides_bytes(ty) {
+                return true;
+            }
+        }
+        let repeat = mt.class().inline_array_length().unwrap_or(1);
+        mt.value_size() > end.next_multiple_of(t.align().max(1)).saturating_mul(repeat)
+    }
+
     pub(super) fn make_field_info(&self, f: &'static FieldDesc) -> HostResult<FieldInfo> {
         let owner = f.owner();
         let place = match f.kind() {

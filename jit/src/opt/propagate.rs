@@ -1,0 +1,446 @@
+//! What is known of scalar locals at each point: a data-flow analysis.
+//!
+//! The lattice is flat: not reached yet, one fact ([`Fact`]), or any value. Edges that a known condition excludes are not
+//! followed, so code under a decided test contributes nothing. An exception may leave a protected block between any two
+//! instructions: what its handlers know is the meet of all states of the block.
+
+use super::fold;
+use crate::host_api::{CompilerHost, TypeKind};
+use crate::ids::TypeId;
+use crate::ir::*;
+use cranelift_entity::EntityRef;
+
+/// What is known of a value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Fact {
+    /// Nothing.
+    Any,
+    /// This integer (I32: sign-extended).
+    Int(i64),
+    /// A float with these bits.
+    Float(u64),
+    /// The null reference or a null managed pointer.
+    Null,
+    /// This constant address.
+    Address(u64),
+    /// The address of a local plus bytes.
+    Local(Local, i64),
+    /// The present value of another local.
+    Copy(Local),
+    /// The object that this allocation made last.
+    Object(u32),
+}
+
+impl Fact {
+    fn meet(self, other: Fact) -> Fact {
+        if self == other { self } else { Fact::Any }
+    }
+
+    /// Is a value with this fact different from zero?
+    pub(super) fn truth(self) -> Option<bool> {
+        match self {
+            Fact::Int(n) => Some(n != 0),
+            Fact::Null => Some(false),
+            Fact::Address(a) => Some(a != 0),
+            Fact::Local(..) | Fact::Object(_) => Some(true),
+            _ => None,
+        }
+    }
+}
+
+/// States are kept for functions of up to this many blocks times locals.
+const MAX_CELLS: usize = 1 << 20;
+
+/// Small integer type of a local, if it has one: a store to it truncates.
+pub(super) fn narrow_kind(func: &Func, host: &dyn CompilerHost, local: Local) -> Option<ConvOp> {
+    let data = &func.locals[local];
+    if data.ty != Ty::I32 || data.type_id == TypeId(0) {
+        return None;
+    }
+    match host.type_info(data.type_id).ok()?.kind {
+        TypeKind::I1 => Some(ConvOp::Sext8),
+        TypeKind::U1 => Some(ConvOp::Zext8),
+        TypeKind::I2 => Some(ConvOp::Sext16),
+        TypeKind::U2 => Some(ConvOp::Zext16),
+        _ => None,
+    }
+}
+
+/// Locals whose accesses are all visible: no address, no filter, no landing pad touches them.
+pub(super) fn private_locals(func: &Func) -> Vec<bool> {
+    let mut private: Vec<bool> = func.locals.values().map(|data| !data.pinned).collect();
+    for inst in func.blocks.values().flat_map(|b| &b.insts) {
+        if let Op::LocalAddr(l) = inst.op {
+            private[l.index()] = false;
+        }
+    }
+    for l in outside_uses(func) {
+        private[l.index()] = false;
+    }
+    private
+}
+
+/// Locals that landing pads or filters use.
+pub(super) fn outside_uses(func: &Func) -> Vec<Local> {
+    let mut out = Vec::new();
+    for clause in func.clauses.values() {
+        out.push(clause.exception_local);
+        out.extend(clause.record_local);
+        out.extend(clause.selector_local);
+    }
+    for filter in &func.filters {
+        for inst in filter.blocks.values().flat_map(|b| &b.insts) {
+            if let Op::LocalGet(l) | Op::LocalSet(l, _) | Op::LocalAddr(l) = inst.op
+                && l.index() < func.locals.len()
+            {
+                out.push(l);
+            }
+        }
+    }
+    out
+}
+
+/// The state at one point of a block.
+pub(super) struct State<'a> {
+    func: &'a Func,
+    tracked: &'a [bool],
+    narrow: &'a [Option<ConvOp>],
+    /// By local.
+    pub locals: Vec<Fact>,
+    /// How often each local was set, to tell old copies from new ones.
+    versions: Vec<u32>,
+    /// Facts of the block's values so far, with the version of the local they are a copy of.
+    values: Vec<(Fact, u32)>,
+    /// Some local may be a copy of another.
+    copies: bool,
+}
+
+/// See [`Facts::scratch`].
+pub(super) struct Scratch(Vec<(Fact, u32)>);
+
+impl State<'_> {
+    /// What is known of a value of the block.
+    pub fn value(&self, v: Value) -> Fact {
+        match self.values[v.index()] {
+            (Fact::Copy(l), version) if self.versions[l.index()] != version => Fact::Any,
+            (fact, _) => fact,
+        }
+    }
+
+    fn define(&mut self, v: Value, fact: Fact) {
+        let version = match fact {
+            Fact::Copy(l) => self.versions[l.index()],
+            _ => 0,
+        };
+        self.values[v.index()] = (fact, version);
+    }
+
+    fn int(&self, v: Value) -> Option<i64> {
+        match self.value(v) {
+            Fact::Int(n) => Some(n),
+            _ => None,
+        }
+    }
+
+    /// What the operation computes, seen from before it.
+    pub fn eval(&self, op: &Op, ty: Ty) -> Fact {
+        let int = |n: Option<i64>| n.map_or(Fact::Any, Fact::Int);
+        match *op {
+            Op::IConst(n) => match ty {
+                Ty::I32 => Fact::Int(i64::from(n as i32)),
+                Ty::I64 => Fact::Int(n),
+                Ty::ByRef | Ty::Ref if n == 0 => Fact::Null,
+                _ => Fact::Any,
+            },
+            Op::FConst(bits) => Fact::Float(bits),
+            Op::Null if ty == Ty::I64 => Fact::Int(0),
+            Op::Null => Fact::Null,
+            Op::Address(a) => Fact::Address(a),
+            Op::LocalGet(l) => match self.locals[l.index()] {
+                Fact::Any if self.tracked[l.index()] => Fact::Copy(l),
+                fact => fact,
+            },
+            Op::LocalAddr(l) => Fact::Local(l, 0),
+            Op::PtrAdd(a, b) => match (self.value(a), self.int(b)) {
+                (Fact::Local(l, offset), Some(n)) => Fact::Local(l, offset.wrapping_add(n)),
+                (fact, Some(0)) => fact,
+                _ => Fact::Any,
+            },
+            Op::Bin(op, a, b) => match (self.int(a), self.int(b)) {
+                (Some(a), Some(b)) => int(fold::bin(op, ty, a, b)),
+                _ => Fact::Any,
+            },
+            Op::Un(op, a) => int(self.int(a).and_then(|a| fold::un(op, ty, a))),
+            Op::Conv(ConvOp::IntToByRef, a) if self.int(a) == Some(0) => Fact::Null,
+            Op::Conv(op, a) => int(self.int(a).and_then(|a| fold::conv(op, a))),
+            Op::Cmp(cond, a, b) => int(self.compare(cond, a, b).map(i64::from)),
+            Op::Select {
+                cond,
+                if_true,
+                if_false,
+            } => match self.int(cond) {
+                Some(0) => self.value(if_false),
+                Some(_) => self.value(if_true),
+                None => Fact::Any,
+            },
+            _ => Fact::Any,
+        }
+    }
+
+    fn compare(&self, cond: Cond, a: Value, b: Value) -> Option<bool> {
+        let ty = self.func.values[a];
+        let (x, y) = (self.value(a), self.value(b));
+        if let (Fact::Int(x), Fact::Int(y)) = (x, y) {
+            return fold::cmp(cond, ty, x, y);
+        }
+        if !matches!(ty, Ty::Ref | Ty::ByRef) {
+            return None;
+        }
+        let same = match (x, y) {
+            (Fact::Null, Fact::Null) => true,
+            (Fact::Null, other) | (other, Fact::Null) if other.truth() == Some(true) => {
+                // Null is less than any address.
+                let null_first = x == Fact::Null;
+                return Some(match cond {
+                    Cond::Eq => false,
+                    Cond::Ne => true,
+                    Cond::GtUn | Cond::GeUn => !null_first,
+                    Cond::LtUn | Cond::LeUn => null_first,
+                    _ => return None,
+                });
+            }
+            (Fact::Local(l, o), Fact::Local(m, p)) if l == m => o == p,
+            (Fact::Object(s), Fact::Object(t)) => s == t,
+            (Fact::Address(x), Fact::Address(y)) => x == y,
+            _ => return None,
+        };
+        match cond {
+            Cond::Eq => Some(same),
+            Cond::Ne => Some(!same),
+            _ => None,
+        }
+    }
+
+    /// Gives the room for values back; the state of the locals.
+    pub fn finish(self, scratch: &mut Scratch) -> Vec<Fact> {
+        scratch.0 = self.values;
+        self.locals
+    }
+
+    /// Records the result of an instruction.
+    pub fn step(&mut self, inst: &Inst, site: Option<u32>) {
+        if let Some(site) = site {
+            // References to the object that this allocation made before are not to its new one.
+            for fact in &mut self.locals {
+                if *fact == Fact::Object(site) {
+                    *fact = Fact::Any;
+                }
+            }
+            for (fact, _) in &mut self.values {
+                if *fact == Fact::Object(site) {
+                    *fact = Fact::Any;
+                }
+            }
+        }
+        if let Op::LocalSet(l, v) = inst.op {
+            self.set(l, self.value(v));
+        }
+        if let Some(result) = inst.result {
+            let fact = match site {
+                Some(site) => Fact::Object(site),
+                None => self.eval(&inst.op, self.func.values[result]),
+            };
+            self.define(result, fact);
+        }
+    }
+
+    fn set(&mut self, local: Local, fact: Fact) {
+        let i = local.index();
+        if !self.tracked[i] || fact == Fact::Copy(local) {
+            return;
+        }
+        self.versions[i] += 1;
+        if self.copies {
+            for other in &mut self.locals {
+                if *other == Fact::Copy(local) {
+                    *other = Fact::Any;
+                }
+            }
+        }
+        self.locals[i] = match (fact, self.narrow[i]) {
+            (Fact::Int(n), Some(op)) => fold::conv(op, n).map_or(Fact::Any, Fact::Int),
+            (Fact::Copy(from), narrow) => {
+                let same = self.narrow[from.index()] == narrow || narrow.is_none();
+                let types = self.func.locals[from].ty == self.func.locals[local].ty;
+                if same && types {
+                    self.copies = true;
+                    fact
+                } else {
+                    Fact::Any
+                }
+            }
+            (fact, _) => fact,
+        };
+    }
+}
+
+/// The result: states at the starts of blocks.
+pub(super) struct Facts {
+    tracked: Vec<bool>,
+    narrow: Vec<Option<ConvOp>>,
+    /// By block; `None` if it is not reached.
+    entries: Vec<Option<Box<[Fact]>>>,
+    /// Allocations by the value they define.
+    sites: rustc_hash::FxHashMap<Value, u32>,
+}
+
+impl Facts {
+    /// Analyses a function; `None` if it is too large. `sites`: allocations to follow, by the value they define.
+    pub fn of(func: &Func, host: &dyn CompilerHost, sites: rustc_hash::FxHashMap<Value, u32>) -> Option<Facts> {
+        if func.blocks.len().saturating_mul(func.locals.len()) > MAX_CELLS {
+            return None;
+        }
+        let private = private_locals(func);
+        let tracked = func
+            .locals
+            .iter()
+            .map(|(l, data)| private[l.index()] && !matches!(data.ty, Ty::Struct(_)))
+            .collect();
+        let narrow = func.locals.keys().map(|l| narrow_kind(func, host, l)).collect();
+        let mut facts = Facts {
+            tracked,
+            narrow,
+            entries: vec![None; func.blocks.len()],
+            sites,
+        };
+        facts.solve(func);
+        Some(facts)
+    }
+
+    /// The site of an allocation.
+    pub fn site(&self, inst: &Inst) -> Option<u32> {
+        if self.sites.is_empty() {
+            return None;
+        }
+        inst.result.and_then(|r| self.sites.get(&r).copied())
+    }
+
+    /// Room for the facts of values, to be passed from block to block.
+    pub fn scratch(func: &Func) -> Scratch {
+        Scratch(vec![(Fact::Any, 0); func.values.len()])
+    }
+
+    /// The state at the start of a reached block.
+    pub fn start<'a>(&'a self, func: &'a Func, block: Block, scratch: &mut Scratch) -> Option<State<'a>> {
+        let locals = self.entries[block.index()].as_ref()?.to_vec();
+        Some(State {
+            func,
+            tracked: &self.tracked,
+            narrow: &self.narrow,
+            copies: locals.iter().any(|f| matches!(f, Fact::Copy(_))),
+            versions: vec![0; locals.len()],
+            locals,
+            values: std::mem::take(&mut scratch.0),
+        })
+    }
+
+    fn solve(&mut self, func: &Func) {
+        let entry: Box<[Fact]> = func
+            .locals
+            .iter()
+            .map(|(l, data)| {
+                if l.index() < func.arg_count || !self.tracked[l.index()] {
+                    return Fact::Any;
+                }
+                match data.ty {
+                    Ty::Ref | Ty::ByRef => Fact::Null,
+                    Ty::I32 | Ty::I64 if data.zero_init => Fact::Int(0),
+                    Ty::F32 | Ty::F64 if data.zero_init => Fact::Float(0),
+                    _ => Fact::Any,
+                }
+            })
+            .collect();
+        self.entries[func.entry.index()] = Some(entry);
+        let mut work = std::collections::BTreeSet::from([func.entry]);
+        let mut scratch = Facts::scratch(func);
+        while let Some(block) = work.pop_first() {
+            let data = &func.blocks[block];
+            let Some(mut state) = self.start(func, block, &mut scratch) else {
+                continue;
+            };
+            let mut at_exception = (!func.protects[data.protect].is_empty()).then(|| state.locals.clone());
+            for inst in &data.insts {
+                let site = self.site(inst);
+                state.step(inst, site);
+                if let Some(at_exception) = &mut at_exception
+                    && (site.is_some() || matches!(inst.op, Op::LocalSet(..)))
+                {
+                    for (known, now) in at_exception.iter_mut().zip(&state.locals) {
+                        *known = known.meet(*now);
+                    }
+                }
+            }
+            let mut out: smallvec::SmallVec<[Block; 4]> = smallvec::SmallVec::new();
+            live_targets(&data.term, &state, |b| out.push(b));
+            let locals = state.finish(&mut scratch);
+            for to in out {
+                if self.join(to, &locals) {
+                    work.insert(to);
+                }
+            }
+            if let Some(at_exception) = at_exception {
+                for &clause in &func.protects[data.protect] {
+                    let handler = func.clauses[clause].handler;
+                    if self.join(handler, &at_exception) {
+                        work.insert(handler);
+                    }
+                }
+            }
+        }
+    }
+
+    fn join(&mut self, block: Block, state: &[Fact]) -> bool {
+        match &mut self.entries[block.index()] {
+            slot @ None => {
+                *slot = Some(state.into());
+                true
+            }
+            Some(known) => {
+                let mut changed = false;
+                for (known, new) in known.iter_mut().zip(state) {
+                    let met = known.meet(*new);
+                    changed |= met != *known;
+                    *known = met;
+                }
+                changed
+            }
+        }
+    }
+}
+
+/// Where a terminator may go, as far as its operand is known.
+pub(super) fn live_targets(term: &Term, state: &State<'_>, mut f: impl FnMut(Block)) {
+    match decided(term, state) {
+        Some(block) => f(block),
+        None => successors(term, f),
+    }
+}
+
+/// The only target of a terminator whose operand is known.
+pub(super) fn decided(term: &Term, state: &State<'_>) -> Option<Block> {
+    match term {
+        Term::Branch { cond, then, other } => {
+            let truth = state.value(*cond).truth()?;
+            Some(if truth { *then } else { *other })
+        }
+        Term::Switch {
+            index,
+            targets,
+            default,
+        } => {
+            let Fact::Int(n) = state.value(*index) else { return None };
+            Some(*targets.get(n as u32 as usize).unwrap_or(default))
+        }
+        _ => None,
+    }
+}

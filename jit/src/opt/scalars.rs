@@ -1,0 +1,19 @@
+//! Scalar replacement: the passes that make locals visible to each other, until nothing changes.
+
+use super::{forward, promote_structs};
+use crate::host_api::CompilerHost;
+use crate::ir::Func;
+
+/// An address that is stored in a promoted field shows up one round later; deeper nests than this stay in memory.
+const ROUNDS: usize = 4;
+
+/// The pass.
+pub(super) fn run(func: &mut Func, host: &dyn CompilerHost) {
+    forward::run(func, host);
+    for _ in 0..ROUNDS {
+        if !promote_structs::run(func, host) {
+            break;
+        }
+        forward::run(func, host);
+    }
+}
