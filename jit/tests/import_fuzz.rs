@@ -187,7 +187,7 @@ fn random_il() {
     let mut host = MockHost::parse(WORLD).unwrap();
     let method = host.tests()[0];
     let mut accepted = 0;
-    for seed in 1..60_000u64 {
+    for seed in 1..80_000u64 {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         let (code, starts) = code(&mut random);
         let clauses = (0..random.below(3)).map(|_| clause(&mut random, &starts)).collect();

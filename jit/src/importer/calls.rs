@@ -42,19 +42,23 @@ impl Importer<'_, '_> {
             self.stats.intrinsics += 1;
             return Ok(flow);
         }
-        let tail = self.is_tail_call(index);
+        let tail = self.is_tail_call(index)?;
         self.call_method(&info, virtually, tail)?;
         Ok(Flow::Next)
     }
 
     /// A `tail.` call that could really be one.
-    fn is_tail_call(&mut self, index: usize) -> bool {
+    fn is_tail_call(&mut self, index: usize) -> Step<bool> {
         let layout = self.layout;
-        self.prefixes.tail
+        let next = layout.instructions.get(index + 1);
+        if self.prefixes.tail && next.is_none_or(|i| i.opcode != Opcode::Ret) {
+            return invalid("tail. before a call that no ret follows");
+        }
+        Ok(self.prefixes.tail
             && self.region == Region::Body
             && !self.info.synchronized
             && layout.inner(index + 1).is_some_and(|i| i.opcode == Opcode::Ret)
-            && self.b.func.blocks[self.b.current()].protect.as_u32() == 0
+            && self.b.func.blocks[self.b.current()].protect.as_u32() == 0)
     }
 
     /// Index of `this` on the stack before the arguments are popped.
@@ -102,6 +106,9 @@ impl Importer<'_, '_> {
         let mut args = vec![None; sig.params.len()];
         for (slot, &param) in args.iter_mut().zip(sig.params.iter()).rev() {
             let ty = self.value_ty(param)?;
+            if ty == Ty::Ref && self.stack.last().is_some_and(|e| e.ty == Ty::I32) {
+                return invalid("a number where an object is expected");
+            }
             *slot = Some(self.pop_as(ty)?);
         }
         Ok(args.into_iter().flatten().collect())
@@ -177,7 +184,7 @@ impl Importer<'_, '_> {
 
     /// `calli`
     pub fn calli(&mut self, token: Token, index: usize) -> Step<()> {
-        let tail = self.is_tail_call(index);
+        let tail = self.is_tail_call(index)?;
         let sig = self.host.resolve_signature(self.method, token)?;
         let function = self.pop()?;
         let target = self.coerce(function, Ty::I64)?;

@@ -236,6 +236,9 @@ impl Importer<'_, '_> {
             }
             None => None,
         };
+        if !self.stack.is_empty() {
+            return invalid("ret leaves values on the stack");
+        }
         if !self.synchronized_return(value) {
             self.b.ret(value);
         }

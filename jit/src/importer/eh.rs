@@ -350,7 +350,7 @@ impl Importer<'_, '_> {
     }
 
     /// Innermost clause of one of the kinds whose handler contains the current instruction.
-    fn innermost_handler(&self, wanted: impl Fn(&EhKind) -> bool) -> Option<usize> {
+    pub(super) fn innermost_handler(&self, wanted: impl Fn(&EhKind) -> bool) -> Option<usize> {
         let at = self.at;
         self.body
             .clauses

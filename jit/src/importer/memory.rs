@@ -253,6 +253,9 @@ impl Importer<'_, '_> {
 
     /// `localloc`
     pub fn localloc(&mut self) -> Step<()> {
+        if self.innermost_handler(|_| true).is_some() {
+            return invalid("localloc in an exception handler");
+        }
         let bytes = self.pop_bytes()?;
         let zero = self.body.init_locals;
         let value = self.b.emit(Op::LocAlloc { bytes, zero }, Ty::I64);

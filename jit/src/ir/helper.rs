@@ -48,7 +48,7 @@ pub enum Helper {
     ThrowDivideByZero,
     /// OverflowException.
     ThrowOverflow,
-    /// ArithmeticException (ckfinite).
+    /// What ckfinite raises: OverflowException, as in CoreCLR.
     ThrowArithmetic,
     /// PlatformNotSupportedException.
     ThrowPlatformNotSupported,

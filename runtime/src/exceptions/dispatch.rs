@@ -234,7 +234,8 @@ fn run_filter(thread: &mut Thread, function: usize, exception: &Local<'_>, local
         .int(locals as u64)
         .invoke_address(function);
     match result {
-        Ok(r) => r.rax as u32 != 0,
+        // Of the values that a filter may give only 1 says yes (ECMA-335 III.3.34).
+        Ok(r) => r.rax as u32 == 1,
         Err(_) => {
             thread.header.pending_exception = std::ptr::null_mut();
             false

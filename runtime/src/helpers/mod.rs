@@ -80,7 +80,7 @@ fn install() {
         ),
         (H::ThrowDivideByZero, Transition(throwing::divide_by_zero as *const ())),
         (H::ThrowOverflow, Transition(throwing::overflow as *const ())),
-        (H::ThrowArithmetic, Transition(throwing::arithmetic as *const ())),
+        (H::ThrowArithmetic, Transition(throwing::overflow as *const ())),
         (
             H::ThrowPlatformNotSupported,
             Transition(throwing::platform_not_supported as *const ()),

@@ -19,8 +19,6 @@ throw_helper! {
     divide_by_zero => DivideByZero;
     /// OverflowException.
     overflow => Overflow;
-    /// ArithmeticException.
-    arithmetic => Arithmetic;
     /// PlatformNotSupportedException.
     platform_not_supported => PlatformNotSupported;
     /// InvalidProgramException.
