@@ -9,7 +9,7 @@ use crate::host_api::{CompilerHost, CpuFeatures};
 use crate::ids::MethodId;
 use crate::ir::{Clause, ClauseKind, Func, NO_IL, Op};
 use crate::isa::{IsaError, Targets, Tier};
-use crate::lower::{self, CellSource, LowerError};
+use crate::lower::{self, CellSource, LowerError, Promote};
 use crate::perf_map::PerfMap;
 use crate::{disasm, gdb};
 use cranelift_codegen::binemit::Reloc;
@@ -265,7 +265,11 @@ impl Jit {
             .flat_map(|b| &b.insts)
             .any(|i| i.op == Op::SafepointPoll);
         let isa = self.targets.of(tier, loops);
-        let promote = tier != Tier::Tier0 || loops;
+        let promote = match (tier, loops) {
+            (Tier::Tier0, false) => Promote::Nothing,
+            (Tier::Tier0, true) => Promote::Numbers,
+            (Tier::Tier1, _) => Promote::Everything,
+        };
         let cells = HeapCells(&self.heap);
         let lowered = lower::lower(func, host, &cells, &mut context.func, all_try_calls, promote).map_err(|error| {
             CompileError::Lower {

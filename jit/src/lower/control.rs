@@ -11,8 +11,6 @@ use cranelift_codegen::isa::CallConv;
 use cranelift_entity::EntityRef;
 use smallvec::SmallVec;
 
-/// `Thread` field that is non-zero when a safepoint poll must call the engine (offset from r15).
-const THREAD_POLL_FLAG: i32 = 16;
 /// Trap after calls that never return.
 const UNREACHABLE: TrapCode = TrapCode::unwrap_user(1);
 /// Constant `localloc`s up to this size live in the frame if they are not in a loop.
@@ -37,8 +35,14 @@ impl Lowerer<'_> {
             if self.func.locals.len() <= parents {
                 return Err(LowerError::Malformed("filter without an exception local".into()));
             }
-            let (addr, _) = self.local_addr(crate::ir::Local::new(parents))?;
-            self.store(params[0], addr);
+            let exception = crate::ir::Local::new(parents);
+            match self.promotion.get(exception) {
+                Some(i) => self.define_register(i, params[0]),
+                None => {
+                    let (addr, _) = self.local_addr(exception)?;
+                    self.store(params[0], addr);
+                }
+            }
         } else if self.func.osr {
             self.receive_frame(&params)?;
         } else {
@@ -63,9 +67,14 @@ impl Lowerer<'_> {
         let mut next = params.iter().copied();
         let mut local = 0;
         if abi.this.is_some() {
-            let (addr, _) = self.local_addr(crate::ir::Local::new(0))?;
             if let Some(p) = next.next() {
-                self.store(p, addr);
+                match self.promotion.get(crate::ir::Local::new(0)) {
+                    Some(i) => self.define_register(i, p),
+                    None => {
+                        let (addr, _) = self.local_addr(crate::ir::Local::new(0))?;
+                        self.store(p, addr);
+                    }
+                }
             }
             local = 1;
         }
@@ -79,7 +88,8 @@ impl Lowerer<'_> {
         for arg in &abi.args {
             if let Some(i) = self.promotion.get(crate::ir::Local::new(local)) {
                 if let Some(p) = next.next() {
-                    self.registers[i] = Some(self.local_value(crate::ir::Local::new(local), p)?);
+                    let p = self.local_value(crate::ir::Local::new(local), p)?;
+                    self.define_register(i, p);
                 }
                 local += 1;
                 continue;
@@ -191,20 +201,7 @@ impl Lowerer<'_> {
                 self.cur.goto_bottom(cont);
                 Ok(())
             }
-            Op::SafepointPoll => {
-                let thread = self.cur.ins().get_pinned_reg(types::I64);
-                let flag = self
-                    .cur
-                    .ins()
-                    .load(types::I32, super::plain(), thread, THREAD_POLL_FLAG);
-                let (cold, cont) = (self.cold_block(), self.new_block());
-                self.cur.ins().brif(flag, cold, &[], cont, &[]);
-                self.cur.goto_bottom(cold);
-                self.call_helper(Helper::Poll, &[], None);
-                self.cur.ins().jump(cont, &[]);
-                self.cur.goto_bottom(cont);
-                Ok(())
-            }
+            Op::SafepointPoll => self.lower_poll(index),
             Op::Patchpoint { il } => self.lower_patchpoint(*il),
             Op::FrameBase => {
                 let base = self
@@ -271,32 +268,27 @@ impl Lowerer<'_> {
     }
 
     /// A block and the values of the promoted locals that it expects.
-    fn edge(&self, block: crate::ir::Block) -> Result<(ir::Block, SmallVec<[BlockArg; 8]>)> {
+    fn edge(&mut self, block: crate::ir::Block) -> Result<(ir::Block, SmallVec<[BlockArg; 8]>)> {
         let target = self.target(block)?;
-        let args = self
-            .promotion
-            .live_in(block)
-            .map(|i| match self.registers[i] {
-                Some(v) => Ok(BlockArg::Value(v)),
-                None => Err(LowerError::Malformed(format!(
-                    "{} has no value here",
-                    self.promotion.locals[i]
-                ))),
-            })
+        let expected: SmallVec<[usize; 8]> = self.promotion.expected(block).collect();
+        let args = expected
+            .into_iter()
+            .map(|i| self.register(i).map(BlockArg::Value))
             .collect::<Result<_>>()?;
         Ok((target, args))
     }
 
     /// Promoted locals start as zero.
     fn zero_registers(&mut self) -> Result<()> {
-        for i in self.promotion.live_in(self.func.entry) {
+        let expected: SmallVec<[usize; 8]> = self.promotion.expected(self.func.entry).collect();
+        for i in expected {
             if self.registers[i].is_none() {
                 let v = match Self::clif_type(self.func.locals[self.promotion.locals[i]].ty)? {
                     types::F32 => self.cur.ins().f32const(0.0),
                     types::F64 => self.cur.ins().f64const(0.0),
                     ty => self.iconst(ty, 0),
                 };
-                self.registers[i] = Some(v);
+                self.set_register(i, v);
             }
         }
         Ok(())

@@ -184,8 +184,8 @@ impl Lowerer<'_> {
 
     fn lower_local_get(&mut self, index: u32, result: Value, local: Local) -> Result<()> {
         if let Some(i) = self.promotion.get(local) {
-            let v = self.registers[i].ok_or_else(|| LowerError::Malformed(format!("{local} has no value here")))?;
-            self.set_plain(result, v);
+            let v = self.register(i)?;
+            self.set(result, v);
             return Ok(());
         }
         let (addr, kind) = self.local_addr(local)?;
@@ -205,7 +205,8 @@ impl Lowerer<'_> {
     fn lower_local_set(&mut self, local: Local, v: Value) -> Result<()> {
         if let Some(i) = self.promotion.get(local) {
             let v = self.get(v)?;
-            self.registers[i] = Some(self.local_value(local, v)?);
+            let v = self.local_value(local, v)?;
+            self.define_register(i, v);
             return Ok(());
         }
         let (addr, kind) = self.local_addr(local)?;

@@ -14,6 +14,7 @@ mod calls;
 mod control;
 mod intrinsics;
 mod memory;
+mod polls;
 mod promote;
 mod structs;
 mod tiering;
@@ -78,6 +79,15 @@ pub(crate) struct Position {
     pub il: u32,
     pub site: SiteId,
     pub protect: ProtectId,
+}
+
+/// Which locals may live in registers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Promote {
+    Nothing,
+    /// All but references and managed pointers.
+    Numbers,
+    Everything,
 }
 
 /// Largest area that is accepted.
@@ -158,8 +168,10 @@ struct Lowerer<'a> {
     /// Locals whose address is taken.
     exposed: Vec<bool>,
     promotion: promote::Promotion,
-    /// Current values of the promoted locals.
-    registers: Vec<Option<ir::Value>>,
+    /// Current values of the promoted locals, and the epoch they are of (which counts for references).
+    registers: Vec<Option<(ir::Value, u32)>>,
+    /// Area offsets of the homes of promoted references, or `NONE`.
+    homes: Vec<u32>,
     vals: Vec<Val>,
     // The block at hand: index of definition and last use of each value, number of safepoints before each instruction.
     def: Vec<u32>,
@@ -204,14 +216,14 @@ struct Lowerer<'a> {
 }
 
 /// Lowers `func` into the empty CLIF function `clif`. With `all_try_calls` every protected call gets its own landing pads;
-/// with `promote` locals live in registers where they can.
+/// `promote`: which locals live in registers where they can.
 pub(crate) fn lower(
     func: &Func,
     host: &dyn CompilerHost,
     cells: &dyn CellSource,
     clif: &mut ir::Function,
     all_try_calls: bool,
-    promote: bool,
+    promote: Promote,
 ) -> Result<Lowered> {
     let own_abi = if func.parent_locals.is_some() {
         calls::filter_abi()
@@ -234,10 +246,10 @@ pub(crate) fn lower(
             }
         }
     }
-    let promotion = if promote {
-        promote::Promotion::of(func, &exposed)
-    } else {
-        promote::Promotion::none(func)
+    let promotion = match promote {
+        Promote::Nothing => promote::Promotion::none(func),
+        Promote::Numbers => promote::Promotion::of(func, &exposed, false),
+        Promote::Everything => promote::Promotion::of(func, &exposed, true),
     };
     let layout = FrameLayout::with_registers(func, host, |l| promotion.get(l).is_some())?;
     if layout.size > MAX_AREA {
@@ -256,7 +268,7 @@ pub(crate) fn lower(
         .map(|(block, data)| {
             let b = clif.dfg.make_block();
             clif.layout.append_block(b);
-            for i in promotion.live_in(block) {
+            for i in promotion.expected(block) {
                 if let Ok(ty) = Lowerer::clif_type(func.locals[promotion.locals[i]].ty) {
                     clif.dfg.append_block_param(b, ty);
                 }
@@ -281,6 +293,7 @@ pub(crate) fn lower(
         blocks,
         exposed,
         registers: vec![None; promotion.locals.len()],
+        homes: vec![NONE; promotion.locals.len()],
         promotion,
         vals: vec![Val::Unset; values],
         def: vec![NONE; values],
@@ -354,8 +367,8 @@ impl<'a> Lowerer<'a> {
             let start = self.blocks[block.index()];
             self.cur.goto_bottom(start);
             self.registers.fill(None);
-            for (n, i) in self.promotion.live_in(block).enumerate() {
-                self.registers[i] = Some(self.cur.func.dfg.block_params(start)[n]);
+            for (n, i) in self.promotion.expected(block).enumerate() {
+                self.registers[i] = Some((self.cur.func.dfg.block_params(start)[n], self.epoch));
             }
             self.analyse(data)?;
             for (index, inst) in data.insts.iter().enumerate() {

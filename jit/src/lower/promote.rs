@@ -1,25 +1,84 @@
 //! Locals that live in registers.
 //!
-//! A scalar local without references whose address is never taken and that no handler or filter sees becomes a set of SSA
-//! values: each block has one parameter for every such local that is live at its start. At most 64 locals (the most used
-//! ones) are promoted, so that a set of them is one word.
+//! A scalar local whose address is never taken and that no handler or filter sees becomes a set of SSA values: each block has
+//! one parameter for every such local that it expects in a register.
+//!
+//! At Tier 1 that holds for references and managed pointers, too. One that is live across a safepoint has a *home* in the
+//! area, which every definition stores to and which the collector updates; what was in its register is stale after the
+//! safepoint, and the next use loads it again. To the question which locals a block expects in registers, safepoints are
+//! therefore like definitions: a reference that is next used behind a call is not passed from block to block. Loop polls do
+//! not count as safepoints here: they save and reload registers themselves, out of line (`lower::polls`).
 
+use super::uses::{self, Safepoint};
 use crate::ir::{Block, Func, Local, Op, Ty, successors};
 use cranelift_entity::EntityRef;
 
 /// Not promoted.
-const NO: u8 = u8::MAX;
+const NO: u32 = u32::MAX;
 /// Functions with more blocks keep their locals in memory: too many block parameters slow the allocator down.
 const MAX_BLOCKS: usize = 4000;
+/// The most locals that are promoted where compile time counts most, and elsewhere.
+const MAX_QUICK: usize = 64;
+const MAX_OPTIMISED: usize = 512;
+
+/// One set of small numbers for each block.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Sets {
+    words: usize,
+    bits: Vec<u64>,
+}
+
+impl Sets {
+    fn new(rows: usize, members: usize) -> Sets {
+        let words = members.div_ceil(64);
+        Sets {
+            words,
+            bits: vec![0; rows * words],
+        }
+    }
+
+    fn row(&self, row: usize) -> &[u64] {
+        self.bits.get(row * self.words..(row + 1) * self.words).unwrap_or(&[])
+    }
+
+    fn row_mut(&mut self, row: usize) -> &mut [u64] {
+        &mut self.bits[row * self.words..(row + 1) * self.words]
+    }
+
+    fn insert(&mut self, row: usize, member: usize) {
+        self.row_mut(row)[member / 64] |= 1 << (member % 64);
+    }
+
+    fn contains(&self, row: usize, member: usize) -> bool {
+        self.row(row)
+            .get(member / 64)
+            .is_some_and(|w| w & (1 << (member % 64)) != 0)
+    }
+
+    fn members(&self, row: usize) -> impl Iterator<Item = usize> + '_ {
+        self.row(row).iter().enumerate().flat_map(|(i, &word)| {
+            let mut word = word;
+            std::iter::from_fn(move || {
+                let next = word.trailing_zeros() as usize;
+                word &= word.wrapping_sub(1);
+                (next < 64).then_some(i * 64 + next)
+            })
+        })
+    }
+}
 
 /// Which locals are promoted and where they are live.
 #[derive(Debug, Default)]
 pub(super) struct Promotion {
-    index: Vec<u8>,
+    index: Vec<u32>,
     /// Promoted locals by index.
     pub locals: Vec<Local>,
-    /// By block: locals that are live at its start, as bits.
-    live_in: Vec<u64>,
+    /// By index: references and managed pointers.
+    references: Vec<bool>,
+    /// By index: live across a safepoint.
+    homes: Vec<bool>,
+    /// By block: what it expects in registers.
+    expected: Sets,
 }
 
 impl Promotion {
@@ -29,30 +88,41 @@ impl Promotion {
             .get(local.index())
             .copied()
             .filter(|&i| i != NO)
-            .map(usize::from)
+            .map(|i| i as usize)
     }
 
-    /// Indices of the promoted locals that are live at the start of a block, ascending.
-    pub fn live_in(&self, block: Block) -> impl Iterator<Item = usize> + use<> {
-        let mut bits = self.live_in.get(block.index()).copied().unwrap_or(0);
-        std::iter::from_fn(move || {
-            let next = bits.trailing_zeros() as usize;
-            bits &= bits.wrapping_sub(1);
-            (next < 64).then_some(next)
-        })
+    /// Indices of the promoted locals that a block expects in registers, ascending.
+    pub fn expected(&self, block: Block) -> impl Iterator<Item = usize> + '_ {
+        self.expected.members(block.index())
+    }
+
+    /// Does a block expect a local in a register?
+    pub fn expects(&self, block: Block, index: usize) -> bool {
+        self.expected.contains(block.index(), index)
+    }
+
+    /// Is it a reference or a managed pointer?
+    pub fn is_reference(&self, index: usize) -> bool {
+        self.references.get(index) == Some(&true)
+    }
+
+    /// Must every definition be stored to its home?
+    pub fn has_home(&self, index: usize) -> bool {
+        self.homes.get(index) == Some(&true)
     }
 
     /// Nothing is promoted.
     pub fn none(func: &Func) -> Promotion {
         Promotion {
             index: vec![NO; func.locals.len()],
-            locals: Vec::new(),
-            live_in: vec![0; func.blocks.len()],
+            expected: Sets::new(func.blocks.len(), 0),
+            ..Promotion::default()
         }
     }
 
-    /// Chooses the locals of `func`; `exposed`: locals whose address is taken.
-    pub fn of(func: &Func, exposed: &[bool]) -> Promotion {
+    /// Chooses the locals of `func`; `exposed`: locals whose address is taken; `references`: also references and managed
+    /// pointers, and more locals.
+    pub fn of(func: &Func, exposed: &[bool], references: bool) -> Promotion {
         let count = func.locals.len();
         let mut promotion = Promotion::none(func);
         if func.blocks.len() > MAX_BLOCKS {
@@ -62,10 +132,12 @@ impl Promotion {
             .locals
             .iter()
             .map(|(l, data)| {
-                matches!(data.ty, Ty::I32 | Ty::I64 | Ty::F32 | Ty::F64)
-                    && !exposed[l.index()]
-                    && !data.pinned
-                    && l.index() >= func.parent_locals.unwrap_or(0)
+                let scalar = match data.ty {
+                    Ty::I32 | Ty::I64 | Ty::F32 | Ty::F64 => true,
+                    Ty::Ref | Ty::ByRef => references,
+                    Ty::Struct(_) => false,
+                };
+                scalar && !exposed[l.index()] && !data.pinned && l.index() >= func.parent_locals.unwrap_or(0)
             })
             .collect();
         let mut exclude = |l: Local| {
@@ -97,62 +169,76 @@ impl Promotion {
             }
         }
         let mut chosen: Vec<usize> = (0..count).filter(|&i| candidate[i] && uses[i] > 0).collect();
-        if chosen.len() > 64 {
+        let most = if references { MAX_OPTIMISED } else { MAX_QUICK };
+        if chosen.len() > most {
             chosen.sort_by_key(|&i| (std::cmp::Reverse(uses[i]), i));
-            chosen.truncate(64);
+            chosen.truncate(most);
             chosen.sort_unstable();
         }
-        promotion.assign(chosen);
-        promotion.compute_liveness(func);
+        promotion.assign(func, chosen);
+        let mut live = promotion.liveness(func, false);
 
         // What a handler needs must be in memory.
-        let mut seen_by_handlers = 0u64;
+        let mut kept: Vec<bool> = vec![true; promotion.locals.len()];
         for clause in func.clauses.values() {
-            seen_by_handlers |= promotion.live_in.get(clause.handler.index()).copied().unwrap_or(0);
+            live.members(clause.handler.index()).for_each(|i| kept[i] = false);
         }
-        if seen_by_handlers != 0 {
-            let kept: Vec<usize> = promotion
-                .locals
-                .iter()
-                .enumerate()
-                .filter(|(i, _)| seen_by_handlers & (1 << i) == 0)
-                .map(|(_, l)| l.index())
-                .collect();
+        if kept.contains(&false) {
+            let kept = (0..kept.len()).filter(|&i| kept[i]);
+            let kept = kept.map(|i| promotion.locals[i].index()).collect();
             promotion.index.fill(NO);
-            promotion.assign(kept);
-            promotion.compute_liveness(func);
+            promotion.assign(func, kept);
+            live = promotion.liveness(func, false);
+        }
+        if promotion.references.contains(&true) {
+            promotion.find_homes(func, &live);
+            promotion.expected = promotion.liveness(func, true);
+        } else {
+            promotion.expected = live;
         }
         promotion
     }
 
-    fn assign(&mut self, chosen: Vec<usize>) {
+    fn assign(&mut self, func: &Func, chosen: Vec<usize>) {
         for (i, &local) in chosen.iter().enumerate() {
-            self.index[local] = i as u8;
+            self.index[local] = i as u32;
         }
         self.locals = chosen.into_iter().map(Local::new).collect();
+        let is_reference = |l: &Local| matches!(func.locals[*l].ty, Ty::Ref | Ty::ByRef);
+        self.references = self.locals.iter().map(is_reference).collect();
+        self.homes = vec![false; self.locals.len()];
     }
 
-    fn compute_liveness(&mut self, func: &Func) {
+    /// Locals that are live at the start of each block. With `safepoints_kill`, references are dead before a safepoint.
+    fn liveness(&self, func: &Func, safepoints_kill: bool) -> Sets {
         let n = func.blocks.len();
-        self.live_in = vec![0; n];
+        let mut live_in = Sets::new(n, self.locals.len());
         if self.locals.is_empty() {
-            return;
+            return live_in;
         }
-        let mut used = vec![0u64; n];
-        let mut defined = vec![0u64; n];
+        let mut references = Sets::new(1, self.locals.len());
+        for i in (0..self.locals.len()).filter(|&i| self.references[i]) {
+            references.insert(0, i);
+        }
+        let mut defined = live_in.clone();
         let mut predecessors: Vec<Vec<u32>> = vec![Vec::new(); n];
         for (block, data) in func.blocks.iter() {
             let b = block.index();
             for inst in &data.insts {
                 match inst.op {
                     Op::LocalGet(l) => {
-                        if let Some(i) = self.get(l) {
-                            used[b] |= (1 << i) & !defined[b];
+                        if let Some(i) = self.get(l).filter(|&i| !defined.contains(b, i)) {
+                            live_in.insert(b, i);
                         }
                     }
                     Op::LocalSet(l, _) => {
                         if let Some(i) = self.get(l) {
-                            defined[b] |= 1 << i;
+                            defined.insert(b, i);
+                        }
+                    }
+                    ref op if safepoints_kill && clobbers_references(op) => {
+                        for (d, r) in defined.row_mut(b).iter_mut().zip(references.row(0)) {
+                            *d |= r;
                         }
                     }
                     _ => {}
@@ -172,18 +258,58 @@ impl Promotion {
                 }
             }
         }
-        self.live_in.copy_from_slice(&used);
-        let mut work: Vec<u32> = (0..n as u32).filter(|&b| used[b as usize] != 0).collect();
+        let mut work: Vec<u32> = (0..n as u32).collect();
         while let Some(b) = work.pop() {
-            let live = self.live_in[b as usize];
             for &p in &predecessors[b as usize] {
-                let p = p as usize;
-                let new = self.live_in[p] | (live & !defined[p]);
-                if new != self.live_in[p] {
-                    self.live_in[p] = new;
-                    work.push(p as u32);
+                let mut changed = false;
+                for w in 0..live_in.words {
+                    let live = live_in.row(b as usize)[w] & !defined.row(p as usize)[w];
+                    let old = &mut live_in.row_mut(p as usize)[w];
+                    changed |= *old | live != *old;
+                    *old |= live;
+                }
+                if changed {
+                    work.push(p);
+                }
+            }
+        }
+        live_in
+    }
+
+    /// Finds the references that are live across safepoints.
+    fn find_homes(&mut self, func: &Func, live_in: &Sets) {
+        for data in func.blocks.values() {
+            let mut live = Sets::new(1, self.locals.len());
+            successors(&data.term, |s| {
+                for (l, s) in live.row_mut(0).iter_mut().zip(live_in.row(s.index())) {
+                    *l |= s;
+                }
+            });
+            for inst in data.insts.iter().rev() {
+                match inst.op {
+                    Op::LocalGet(l) => {
+                        if let Some(i) = self.get(l) {
+                            live.insert(0, i);
+                        }
+                    }
+                    Op::LocalSet(l, _) => {
+                        if let Some(i) = self.get(l) {
+                            live.row_mut(0)[i / 64] &= !(1 << (i % 64));
+                        }
+                    }
+                    ref op if clobbers_references(op) => {
+                        for i in live.members(0).filter(|&i| self.references[i]) {
+                            self.homes[i] = true;
+                        }
+                    }
+                    _ => {}
                 }
             }
         }
     }
+}
+
+/// May a collection move what references in registers refer to?
+fn clobbers_references(op: &Op) -> bool {
+    *op != Op::SafepointPoll && uses::safepoint(op) != Safepoint::No
 }

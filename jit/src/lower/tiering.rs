@@ -112,14 +112,14 @@ impl Lowerer<'_> {
 
     /// Puts the locals that live in registers here into their homes.
     fn store_registers(&mut self) -> Result<()> {
-        let live: Vec<usize> = self.promotion.live_in(self.block).collect();
+        let live: Vec<usize> = self.promotion.expected(self.block).collect();
         for i in live {
             let local = self.promotion.locals[i];
             if local.index() >= self.func.fixed_locals {
                 continue;
             }
             let (addr, kind) = self.local_addr(local)?;
-            if let Some(v) = self.registers[i] {
+            if let Some((v, _)) = self.registers[i] {
                 let v = match scalar_type(kind) {
                     narrow if narrow.is_int() && narrow.bits() < 32 => self.narrow(v, narrow)?,
                     _ => v,

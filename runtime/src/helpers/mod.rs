@@ -8,7 +8,7 @@ mod objects;
 pub use casting::{can_unbox, check_store, invalid_cast, is_instance, write_nullable};
 pub use dispatch::{entry_for, entry_taking_object};
 pub use objects::{alloc_array, alloc_md_array, box_from, copy_value, method_table, nullable_value_offset};
-pub(crate) use objects::{enter_preemptive, leave_preemptive};
+pub(crate) use objects::{enter_preemptive, leave_preemptive, poll};
 mod throwing;
 
 use crate::asm;
@@ -93,7 +93,7 @@ fn install() {
         (H::StackProbe, Transition(throwing::stack_probe as *const ())),
         (H::CallCounted, Direct(crate::tiering::call_counted_stub as *const ())),
         (H::Patchpoint, Transition(crate::tiering::patchpoint as *const ())),
-        (H::Poll, Transition(objects::poll as *const ())),
+        (H::Poll, Direct(crate::stubs::gc_transitions::poll as *const ())),
         (H::MonitorEnter, Transition(objects::monitor_enter as *const ())),
         (H::MonitorExit, Transition(objects::monitor_exit as *const ())),
         (
