@@ -33,6 +33,13 @@ pub struct CollectionRecord {
     pub compacted: bool,
 }
 
+static OBSERVER: std::sync::OnceLock<fn(&CollectionRecord)> = std::sync::OnceLock::new();
+
+/// Has `observer` called at the end of every collection, while the world is stopped. The first one stays.
+pub fn observe(observer: fn(&CollectionRecord)) {
+    let _ = OBSERVER.set(observer);
+}
+
 /// Counters since the start.
 #[derive(Default)]
 pub struct GcStats {
@@ -159,6 +166,9 @@ impl GcStats {
         record.index = self.collections();
         self.promoted_bytes.fetch_add(record.promoted as u64, Relaxed);
         self.pause_nanos.fetch_add(record.pause.as_nanos() as u64, Relaxed);
+        if let Some(observer) = OBSERVER.get() {
+            observer(&record);
+        }
         let mut history = self.history.lock();
         history.last[record.generation.clamp(0, 2) as usize] = record;
         if history.pauses.len() >= 1 << 16 {

@@ -33,6 +33,9 @@ struct Cli {
     /// Print what the engine did (methods compiled, collections, times) on stderr at exit
     #[arg(long)]
     stats: bool,
+    /// Write what the compiler and the collector do into FILE, for chrome://tracing or Perfetto
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
     /// Refuse to run if code of the application's own assemblies is not verifiable
     #[arg(long)]
     verify: bool,
@@ -95,6 +98,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode, HostEr
                 args: words.collect(),
                 framework: cli.framework,
                 stats: cli.stats,
+                trace: cli.trace,
                 verify: cli.verify,
                 explain: cli.explain,
             })

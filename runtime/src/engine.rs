@@ -3,7 +3,7 @@
 use crate::error::{ExceptionKind, Raise, VmResult};
 use crate::jit_host::{EngineHost, method_id};
 use crate::stats::{self, CodeKind};
-use crate::tiering::{Code, Policy, call_counter, pace, policy};
+use crate::tiering::{Code, Policy, call_counter, pace, policy, report};
 use corten_jit::code_map::CodeInfo;
 use corten_jit::compile::{CompileError, Jit};
 use corten_jit::host_api::{CompilerHost, CpuFeatures};
@@ -178,7 +178,7 @@ fn generate(
     }
     let info = install(e, func, md.display_name(), tier)?;
     let elapsed = start.elapsed();
-    stats::compiled(kind, elapsed, info.len);
+    report::compiled(md, kind, start, info.len);
     if trace_compiles() {
         eprintln!(
             "[jit] {} at {:#x}, {kind:?}, in {} us",

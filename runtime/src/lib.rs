@@ -42,6 +42,7 @@ pub mod stubs;
 pub mod thread;
 pub mod thread_statics;
 pub mod tiering;
+pub mod trace_events;
 pub mod transitions;
 pub mod type_objects;
 

@@ -26,6 +26,8 @@ pub struct RuntimeConfig {
     pub args: Vec<String>,
     /// Print JIT and GC figures at exit.
     pub stats: bool,
+    /// Write events of the compiler and the collector into this file.
+    pub trace: Option<PathBuf>,
 }
 
 /// Why the engine did not start or the program cannot be run: one line for the user.
@@ -50,6 +52,10 @@ pub enum StartError {
 /// # Errors
 /// Before managed code runs: see [`StartError`].
 pub fn run(config: RuntimeConfig) -> Result<i32, StartError> {
+    if let Some(path) = &config.trace {
+        crate::trace_events::start(path)
+            .map_err(|e| StartError::Engine(format!("cannot write the trace {}: {e}", path.display())))?;
+    }
     init(&config)?;
     // Managed handlers take part in resolving assemblies only when a program runs.
     crate::qcalls::reflection::load_context::install().map_err(|e| StartError::Engine(e.to_string()))?;

@@ -35,6 +35,8 @@ pub struct LaunchOptions {
     pub framework: Option<PathBuf>,
     /// `--stats`.
     pub stats: bool,
+    /// `--trace`.
+    pub trace: Option<PathBuf>,
     /// `--verify`: do not run what is not verifiable.
     pub verify: bool,
     /// `--explain`: report and do not run.
@@ -135,6 +137,7 @@ fn prepare(options: LaunchOptions) -> Result<Launch, HostError> {
         properties,
         native_search_dirs: probed.native_dirs,
         stats: options.stats,
+        trace: options.trace.clone(),
     };
     Ok(Launch {
         config,

@@ -5,6 +5,7 @@
 //! the newest code: its address, plus [`FINAL`] if no better code will follow.
 
 mod osr;
+pub mod report;
 mod stub;
 mod worker;
 
@@ -13,6 +14,7 @@ pub use stub::call_counted_stub;
 pub use worker::{abandon, on_worker};
 
 use crate::error::{ExceptionKind, Raise, VmResult};
+use crate::trace_events;
 use corten_jit::ir::Pace;
 use corten_loader::{MethodDesc, MethodKind};
 use corten_metadata::MethodImplAttributes;
@@ -77,6 +79,9 @@ impl Publisher for Engine {
             arm(md);
         } else {
             md.code_versions.store(word(code) as *mut (), Ordering::Release);
+            if on_worker() && trace_events::enabled() {
+                moment("tier-up", md);
+            }
         }
         md.publish(code.address);
     }
@@ -125,7 +130,7 @@ pub fn policy(md: &'static MethodDesc) -> Policy {
     }
     let eligible = md.kind() == MethodKind::Il && !flags.contains(MethodImplAttributes::AGGRESSIVE_OPTIMIZATION);
     let eligible =
-        eligible && !is_collectible(md) && !(config.on_stack_replacement && crate::engine::has_stuck_loops(md));
+        eligible && md.collectible().is_none() && !(config.on_stack_replacement && crate::engine::has_stuck_loops(md));
     let loops = || crate::engine::has_loops(md);
     if promotion().first_tier(eligible, eligible && !config.quick_jit_for_loops && loops()) == Tier::Tier1 {
         Policy::Optimised
@@ -134,11 +139,6 @@ pub fn policy(md: &'static MethodDesc) -> Policy {
     } else {
         Policy::Unoptimised
     }
-}
-
-fn is_collectible(md: &'static MethodDesc) -> bool {
-    let collectible = crate::collectible::is_collectible;
-    collectible(md.owner().handle()) || md.instantiation().iter().any(|t| collectible(*t))
 }
 
 /// Sets the call counter of a method whose Tier-0 code is about to be published.
@@ -178,6 +178,17 @@ fn call_counted(md: &'static MethodDesc) {
         Reached::Queued => worker::wake(),
         Reached::StartWorker => worker::start(),
     }
+}
+
+/// Something that happened to a method just now, for `--trace`.
+fn moment(what: &str, md: &'static MethodDesc) {
+    trace_events::record(&trace_events::Event {
+        name: what,
+        category: "tiering",
+        start: Instant::now(),
+        duration: None,
+        arguments: &[("method", md.display_name().into())],
+    });
 }
 
 /// Methods that wait for the background thread.

@@ -40,6 +40,9 @@ pub extern "C" fn patchpoint(method: &'static MethodDesc, il: u64) -> usize {
             }
         };
         ENTERED.fetch_add(1, Ordering::Relaxed);
+        if crate::trace_events::enabled() {
+            super::moment("OSR", method);
+        }
         Ok(code)
     })
 }
