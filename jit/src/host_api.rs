@@ -5,6 +5,7 @@
 
 use crate::ids::{FieldId, MethodId, TypeId};
 use crate::ir::Helper;
+use crate::profile::ClassProfile;
 use corten_metadata::{MethodBody, Token};
 use std::sync::Arc;
 
@@ -376,6 +377,24 @@ pub trait CompilerHost: Sync {
     fn runtime_handle_object(&self, handle: TokenHandle) -> HostResult<u64>;
     /// Permanent entry address of a method (ldftn).
     fn stable_entry(&self, method: MethodId) -> HostResult<u64>;
+
+    // --- profiles
+    /// Address of the record of a virtual or interface call, for instrumented code: first argument of
+    /// [`Helper::ProfileClass`]. `None`: not profiled.
+    fn profile_cell(&self, method: MethodId, il: u32) -> Option<u64> {
+        let _ = (method, il);
+        None
+    }
+    /// What was seen at a call (see [`crate::profile`]).
+    fn class_profile(&self, method: MethodId, il: u32) -> Option<ClassProfile> {
+        let _ = (method, il);
+        None
+    }
+    /// The method that a virtual or interface call of `method` reaches on a receiver of exactly that class.
+    fn method_on_class(&self, class: TypeId, method: MethodId) -> Option<Arc<MethodInfo>> {
+        let _ = (class, method);
+        None
+    }
 
     // --- code
     /// Address of a helper's entry stub, callable with rel32 or absolute from generated code.

@@ -37,5 +37,6 @@ mod lower;
 pub mod opt;
 pub mod osr;
 pub mod perf_map;
+pub mod profile;
 #[doc(hidden)]
 pub mod testing;

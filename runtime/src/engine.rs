@@ -3,13 +3,14 @@
 use crate::error::{ExceptionKind, Raise, VmResult};
 use crate::jit_host::{EngineHost, method_id};
 use crate::stats::{self, CodeKind};
-use crate::tiering::{Code, Policy, call_counter, pace, policy, report};
+use crate::tiering::{Code, Policy, call_counter, config, pace, policy, report};
 use corten_jit::code_map::CodeInfo;
 use corten_jit::compile::{CompileError, Jit};
 use corten_jit::host_api::{CompilerHost, CpuFeatures};
 use corten_jit::importer::{self, ImportError};
 use corten_jit::ir::{Func, Inst, NO_IL, Op, SiteId};
 use corten_jit::isa::Tier;
+use corten_jit::profile;
 use corten_loader::MethodDesc;
 use corten_tiering as tiering;
 use std::sync::OnceLock;
@@ -135,26 +136,42 @@ pub fn compile_il(md: &'static MethodDesc, tier: tiering::Tier) -> VmResult<Code
     }
     let (kind, generator) = match tier {
         tiering::Tier::Tier1 => (CodeKind::Tier1, Tier::Tier1),
+        tiering::Tier::Instrumented => (CodeKind::Instrumented, Tier::Tier0),
         tiering::Tier::Tier0 if policy(md) == Policy::Tiered => (CodeKind::Tier0, Tier::Tier0),
         tiering::Tier::Tier0 => (CodeKind::MinOpts, Tier::Tier0),
     };
+    let counts = matches!(kind, CodeKind::Tier0 | CodeKind::Instrumented);
     let options = importer::ImportOptions {
-        patchpoints: pace().filter(|_| kind == CodeKind::Tier0),
+        patchpoints: pace().filter(|_| counts),
         ..importer::ImportOptions::default()
     };
     let mut func = importer::import(&e.host, method_id(md), &options).map_err(|err| import_error(md, err))?;
-    if kind == CodeKind::Tier0 {
+    let mut wants_profile = false;
+    if counts {
+        let sites = config().profiles && profile::has_sites(&func);
+        // A loop may be replaced before the method is called often: it needs its profile at once.
+        if sites && (kind == CodeKind::Instrumented || has_patchpoints(&func)) {
+            profile::instrument(&mut func, &e.host);
+        } else {
+            wants_profile = sites;
+        }
         count_calls(&mut func, call_counter(md));
     }
     let info = generate(e, md, &mut func, kind, generator, start)?;
     Ok(Code {
         address: info.start,
-        tier: if kind == CodeKind::Tier0 {
-            tiering::Tier::Tier0
-        } else {
-            tiering::Tier::Tier1
+        tier: match kind {
+            CodeKind::Tier0 => tiering::Tier::Tier0,
+            CodeKind::Instrumented => tiering::Tier::Instrumented,
+            _ => tiering::Tier::Tier1,
         },
+        wants_profile,
     })
+}
+
+fn has_patchpoints(func: &Func) -> bool {
+    let mut insts = func.blocks.values().flat_map(|b| &b.insts);
+    insts.any(|i| matches!(i.op, Op::Patchpoint { .. }))
 }
 
 fn generate(

@@ -106,6 +106,7 @@ pub(crate) fn make_code(md: &'static MethodDesc, tier: Tier) -> VmResult<Code> {
     let stub = |address| Code {
         address,
         tier: Tier::Tier1,
+        wants_profile: false,
     };
     match md.kind() {
         MethodKind::Il if md.is_abstract() => Err(Raise::new(

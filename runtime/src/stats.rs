@@ -10,6 +10,8 @@ pub enum CodeKind {
     Tier0,
     /// Fast code for good (`NoOptimization`, or calls are not counted).
     MinOpts,
+    /// Fast code that collects a profile.
+    Instrumented,
     /// Optimised.
     Tier1,
     /// Optimised, entered at the loop at that IL offset.
@@ -33,11 +35,12 @@ impl CodeKind {
             CodeKind::Tier1 => 2,
             CodeKind::Osr(_) => 3,
             CodeKind::Stub => 4,
+            CodeKind::Instrumented => 5,
         }
     }
 }
 
-const KINDS: usize = 5;
+const KINDS: usize = 6;
 static FIGURES: [Figures; KINDS] = [const {
     Figures {
         count: AtomicU64::new(0),
@@ -55,7 +58,13 @@ pub fn compiled(kind: CodeKind, time: Duration, bytes: u32) {
     f.bytes.fetch_add(u64::from(bytes), Ordering::Relaxed);
 }
 
-const METHODS: [CodeKind; 4] = [CodeKind::Tier0, CodeKind::MinOpts, CodeKind::Tier1, CodeKind::Osr(0)];
+const METHODS: [CodeKind; 5] = [
+    CodeKind::Tier0,
+    CodeKind::Instrumented,
+    CodeKind::MinOpts,
+    CodeKind::Tier1,
+    CodeKind::Osr(0),
+];
 
 /// Compilations of methods at any tier so far.
 pub fn methods_compiled() -> u64 {
@@ -94,6 +103,7 @@ fn line(kind: CodeKind, what: &str) {
 /// Prints them.
 pub fn print() {
     line(CodeKind::Tier0, "methods at Tier 0");
+    line(CodeKind::Instrumented, "methods instrumented");
     line(CodeKind::MinOpts, "methods not optimised on request");
     line(CodeKind::Tier1, "methods at Tier 1");
     line(CodeKind::Osr(0), "loops replaced on the stack");

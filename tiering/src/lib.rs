@@ -39,6 +39,8 @@ pub use promotion::{Promotion, Publisher, Reached, Step};
 pub enum Tier {
     /// Compiled fast, for the first calls.
     Tier0,
+    /// Compiled fast, and collects a profile.
+    Instrumented,
     /// Optimised with what was learnt.
     Tier1,
 }

@@ -9,20 +9,31 @@ pub trait Publisher: Compiler {
     /// Later calls of `method` go to `code`. Called under the lock of [`Promotion`]: must not call back into it, nor run
     /// managed code.
     fn publish(&self, method: Self::Method, code: Self::Code, tier: Tier);
+
+    /// The tier that follows `from`, which is below [`Tier::Tier1`], for a method that was called often.
+    fn next_tier(&self, method: Self::Method, from: Tier) -> Tier {
+        let _ = (method, from);
+        Tier::Tier1
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
-    /// Runs Tier-0 code that counts its calls.
-    Tier0,
+enum Phase {
+    /// Runs; below Tier 1 its calls are counted.
+    Settled,
     /// Waits for a background thread.
     Queued,
     /// A background thread compiles it.
     Compiling,
-    /// Runs optimised code.
-    Tier1,
-    /// The optimising compiler refused it: it stays at Tier 0 for good.
+    /// The compiler refused the next tier: it stays where it is for good.
     Refused,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct State {
+    /// Of the code that callers see.
+    tier: Tier,
+    phase: Phase,
 }
 
 struct Inner<M> {
@@ -63,7 +74,7 @@ pub enum Step {
 ///
 /// The caller supplies the time, in milliseconds of any monotonic clock, and the threads.
 ///
-/// Invariants: a method is queued at most once in its life; the tier that callers see never falls (a thread that is late
+/// Invariants: a method is queued at most once at each tier; the tier that callers see never falls (a thread that is late
 /// with Tier-0 code cannot replace Tier-1 code); a queued method always has a background thread, running or requested by
 /// [`Reached::StartWorker`].
 pub struct Promotion<T: Publisher> {
@@ -120,19 +131,22 @@ impl<T: Publisher> Promotion<T> {
     /// quiet period.
     pub fn publish_first(&self, method: T::Method, code: T::Code, tier: Tier, now: u64) {
         let mut inner = self.lock();
-        let state = match tier {
-            Tier::Tier0 => State::Tier0,
-            Tier::Tier1 => State::Tier1,
+        let settled = State {
+            tier,
+            phase: Phase::Settled,
         };
         match inner.states.get(&method) {
-            Some(State::Tier1) => return,
-            Some(_) if tier == Tier::Tier0 => {}
-            known => {
-                if known.is_none() && tier == Tier::Tier0 {
+            Some(known) if known.tier > tier => return,
+            Some(known) if known.tier == tier => {}
+            Some(_) => {
+                inner.states.insert(method, settled);
+            }
+            None => {
+                if tier == Tier::Tier0 {
                     let quiet = u64::try_from(self.config.quiet_period.as_millis()).unwrap_or(u64::MAX);
                     inner.quiet_at = inner.quiet_at.max(now.saturating_add(quiet));
                 }
-                inner.states.insert(method, state);
+                inner.states.insert(method, settled);
             }
         }
         self.target.publish(method, code, tier);
@@ -141,10 +155,13 @@ impl<T: Publisher> Promotion<T> {
     /// Tier-0 code counted down to zero. Any number of threads may report the same method.
     pub fn threshold_reached(&self, method: T::Method) -> Reached {
         let mut inner = self.lock();
-        if inner.stopped || inner.states.get(&method) != Some(&State::Tier0) {
+        if inner.stopped {
             return Reached::Known;
         }
-        inner.states.insert(method, State::Queued);
+        match inner.states.get_mut(&method) {
+            Some(state) if state.tier < Tier::Tier1 && state.phase == Phase::Settled => state.phase = Phase::Queued,
+            _ => return Reached::Known,
+        }
         inner.queue.push_back(method);
         if std::mem::replace(&mut inner.worker, true) {
             Reached::Queued
@@ -155,7 +172,7 @@ impl<T: Publisher> Promotion<T> {
 
     /// One step of a background thread. `expired`: it has been idle for [`Config::worker_timeout`] and wants to end.
     pub fn step(&self, now: u64, expired: bool) -> Step {
-        let method = {
+        let (method, from) = {
             let mut inner = self.lock();
             if inner.stopped || (expired && inner.queue.is_empty()) {
                 inner.worker = false;
@@ -170,22 +187,33 @@ impl<T: Publisher> Promotion<T> {
             let Some(method) = inner.queue.pop_front() else {
                 return Step::Idle;
             };
-            if inner.states.get(&method) != Some(&State::Queued) {
-                return Step::Worked;
+            match inner.states.get_mut(&method) {
+                Some(state) if state.phase == Phase::Queued => {
+                    state.phase = Phase::Compiling;
+                    (method, state.tier)
+                }
+                _ => return Step::Worked,
             }
-            inner.states.insert(method, State::Compiling);
-            method
         };
-        // If the compiler unwinds, the method stays marked and at Tier 0.
-        let result = self.target.compile(method, Tier::Tier1);
+        let next = self.target.next_tier(method, from);
+        // If the compiler unwinds, the method stays marked and where it is.
+        let result = self.target.compile(method, next);
         let mut inner = self.lock();
         match result {
             Ok(code) => {
-                inner.states.insert(method, State::Tier1);
-                self.target.publish(method, code, Tier::Tier1);
+                let state = State {
+                    tier: next,
+                    phase: Phase::Settled,
+                };
+                inner.states.insert(method, state);
+                self.target.publish(method, code, next);
             }
             Err(_) => {
-                inner.states.insert(method, State::Refused);
+                let state = State {
+                    tier: from,
+                    phase: Phase::Refused,
+                };
+                inner.states.insert(method, state);
             }
         }
         Step::Worked
@@ -244,6 +272,53 @@ mod tests {
         p.publish_first(1, (), Tier::Tier0, 1170);
         let expected = [(1, Tier::Tier0), (2, Tier::Tier0), (1, Tier::Tier1), (2, Tier::Tier1)];
         assert_eq!(*p.target().0.borrow(), expected);
+    }
+
+    struct Profiling(Log);
+    impl Compiler for Profiling {
+        type Method = u32;
+        type Code = ();
+        type Error = ();
+        fn compile(&self, _: u32, _: Tier) -> Result<(), ()> {
+            Ok(())
+        }
+    }
+    impl Publisher for Profiling {
+        fn publish(&self, method: u32, (): (), tier: Tier) {
+            self.0.publish(method, (), tier);
+        }
+        fn next_tier(&self, method: u32, from: Tier) -> Tier {
+            if method == 1 && from == Tier::Tier0 {
+                Tier::Instrumented
+            } else {
+                Tier::Tier1
+            }
+        }
+    }
+
+    #[test]
+    fn profiles_are_collected_on_the_way() {
+        let p = Promotion::new(Profiling(Log::default()), Config::default());
+        p.publish_first(1, (), Tier::Tier0, 0);
+        p.publish_first(2, (), Tier::Tier0, 0);
+        for reached in [Reached::StartWorker, Reached::Queued] {
+            assert_eq!(p.threshold_reached(1), reached);
+            assert_eq!(p.step(100, false), Step::Worked);
+            // Late Tier-0 code changes nothing.
+            p.publish_first(1, (), Tier::Tier0, 0);
+        }
+        assert_eq!(p.threshold_reached(1), Reached::Known);
+        p.threshold_reached(2);
+        assert_eq!(p.step(100, false), Step::Worked);
+        let log = &p.target().0.0;
+        let expected = [
+            (1, Tier::Tier0),
+            (2, Tier::Tier0),
+            (1, Tier::Instrumented),
+            (1, Tier::Tier1),
+            (2, Tier::Tier1),
+        ];
+        assert_eq!(*log.borrow(), expected);
     }
 
     #[test]

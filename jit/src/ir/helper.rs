@@ -98,6 +98,8 @@ pub enum Helper {
     RuntimeTypeOfHandle,
     /// (method): its Tier-0 code was called as often as its counter says. Leaf; preserves every register.
     CallCounted,
+    /// (record, object): counts the object's class. Leaf.
+    ProfileClass,
     /// (method, IL offset) -> address of a function to go on with, or 0. GC; never raises.
     Patchpoint,
     /// (): address zero-extension for stack probes when localloc is large: raises StackOverflow (fatal).

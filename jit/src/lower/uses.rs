@@ -39,6 +39,7 @@ pub(super) fn is_leaf(helper: Helper) -> bool {
             | Helper::FmodF32
             | Helper::ExchangeRef
             | Helper::CompareExchangeRef
+            | Helper::ProfileClass
     )
 }
 

@@ -560,7 +560,8 @@ impl<'a> Paste<'a> {
     }
 }
 
-fn replace_uses(data: &mut BlockData, old: Value, new: Value) {
+/// Replaces a value in all operands of a block.
+pub(super) fn replace_uses(data: &mut BlockData, old: Value, new: Value) {
     let swap = |v: &mut Value| {
         if *v == old {
             *v = new;
@@ -655,7 +656,7 @@ fn variables_read_before_set(func: &Func) -> Vec<Local> {
 }
 
 /// The type of a temporary for values of a stack type.
-fn temporary_type(host: &dyn CompilerHost, ty: Ty) -> TypeId {
+pub(super) fn temporary_type(host: &dyn CompilerHost, ty: Ty) -> TypeId {
     use crate::host_api::WellKnownType as W;
     host.well_known(match ty {
         Ty::I32 => W::Int32,

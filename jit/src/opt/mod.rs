@@ -7,6 +7,7 @@ mod cfg;
 mod dead;
 mod fold;
 mod forward;
+mod guess;
 mod inline;
 mod inline_policy;
 mod pieces;
@@ -19,7 +20,7 @@ use crate::host_api::CompilerHost;
 use crate::ir::Func;
 
 /// The passes, in the order they run.
-const PASSES: [(&str, Pass); 2] = [("inline", inline::run), ("scalars", scalars::run)];
+const PASSES: [(&str, Pass); 3] = [("guess", guess::run), ("inline", inline::run), ("scalars", scalars::run)];
 
 type Pass = fn(&mut Func, &dyn CompilerHost);
 

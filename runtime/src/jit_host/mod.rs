@@ -12,6 +12,7 @@ use crate::error::Raise;
 use corten_jit::host_api::*;
 use corten_jit::ids::{FieldId, MethodId, TypeId};
 use corten_jit::ir::Helper;
+use corten_jit::profile::ClassProfile;
 use corten_loader::{FieldDesc, LoadError, MethodDesc, TypeHandle};
 use corten_metadata::{MethodBody, Token};
 use parking_lot::{Mutex, RwLock};
@@ -248,6 +249,22 @@ impl CompilerHost for EngineHost {
                 .map_err(|e| self.defer_raise(e));
         }
         Ok(md.stable_entry() as u64)
+    }
+    fn profile_cell(&self, method: MethodId, il: u32) -> Option<u64> {
+        Some(std::ptr::from_ref(crate::tiering::profile::record(method_desc(method), il)) as u64)
+    }
+    fn class_profile(&self, method: MethodId, il: u32) -> Option<ClassProfile> {
+        crate::tiering::profile::profile(method_desc(method), il)
+    }
+    fn method_on_class(&self, class: TypeId, method: MethodId) -> Option<Arc<MethodInfo>> {
+        let (mt, method) = (type_handle(class).as_method_table()?, method_desc(method));
+        let target = if method.is_interface_method() {
+            corten_loader::dispatch::resolve_interface(mt, method)
+        } else {
+            corten_loader::dispatch::resolve_virtual(mt, method)
+        };
+        let target = target.ok().filter(|t| t.kind() == corten_loader::MethodKind::Il)?;
+        self.method_info(method_id(target)).ok()
     }
     fn helper_address(&self, helper: Helper) -> u64 {
         crate::helpers::address(helper)

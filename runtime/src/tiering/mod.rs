@@ -2,14 +2,16 @@
 //!
 //! Tier-0 code of a method counts its calls down in [`MethodDesc::runtime_flags`]; at zero it calls [`call_counted_stub`], which
 //! queues the method. A native thread ([`worker`]) compiles what is queued and publishes it. `MethodDesc::code_versions` holds
-//! the newest code: its address, plus [`FINAL`] if no better code will follow.
+//! the newest code: its address, its tier and whether it lacks a profile.
 
 mod osr;
+pub mod profile;
 pub mod report;
 mod stub;
 mod worker;
 
 pub use osr::{patchpoint, transitions};
+pub use profile::profile_class;
 pub use stub::call_counted_stub;
 pub use worker::{abandon, on_worker};
 
@@ -30,17 +32,26 @@ pub struct Code {
     pub address: usize,
     /// [`Tier::Tier1`] also for what is never recompiled (stubs).
     pub tier: Tier,
+    /// Has calls whose profile is worth collecting and is not collected by this code.
+    pub wants_profile: bool,
 }
 
-/// In the word of [`MethodDesc::code_versions`]: optimised. Code is aligned, so the bit is free.
-const FINAL: usize = 1;
+// In the word of [`MethodDesc::code_versions`]; code is aligned, so these bits are free.
+const TIER: usize = 3;
+const WANTS_PROFILE: usize = 4;
+const BITS: usize = TIER | WANTS_PROFILE;
 
 /// The newest code of a method.
 pub fn newest(md: &MethodDesc) -> Option<Code> {
     let word = md.code_versions.load(Ordering::Acquire) as usize;
     (word != 0).then_some(Code {
-        address: word & !FINAL,
-        tier: if word & FINAL == 0 { Tier::Tier0 } else { Tier::Tier1 },
+        address: word & !BITS,
+        tier: match word & TIER {
+            0 => Tier::Tier0,
+            1 => Tier::Instrumented,
+            _ => Tier::Tier1,
+        },
+        wants_profile: word & WANTS_PROFILE != 0,
     })
 }
 
@@ -53,7 +64,12 @@ pub fn remember_first(md: &MethodDesc, code: Code) {
 }
 
 fn word(code: Code) -> usize {
-    code.address | if code.tier == Tier::Tier1 { FINAL } else { 0 }
+    let tier = match code.tier {
+        Tier::Tier0 => 0,
+        Tier::Instrumented => 1,
+        Tier::Tier1 => 2,
+    };
+    code.address | tier | if code.wants_profile { WANTS_PROFILE } else { 0 }
 }
 
 /// What the tiering crate drives.
@@ -74,16 +90,25 @@ impl Compiler for Engine {
 
 impl Publisher for Engine {
     fn publish(&self, md: &'static MethodDesc, code: Code, tier: Tier) {
-        if tier == Tier::Tier0 {
+        if tier < Tier::Tier1 {
             // Calls that came before publication did not count.
             arm(md);
-        } else {
+        }
+        if tier > Tier::Tier0 {
             md.code_versions.store(word(code) as *mut (), Ordering::Release);
             if on_worker() && trace_events::enabled() {
                 moment("tier-up", md);
             }
         }
         md.publish(code.address);
+    }
+
+    fn next_tier(&self, md: &'static MethodDesc, from: Tier) -> Tier {
+        if from == Tier::Tier0 && newest(md).is_some_and(|code| code.wants_profile) {
+            Tier::Instrumented
+        } else {
+            Tier::Tier1
+        }
     }
 }
 

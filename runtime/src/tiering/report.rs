@@ -42,6 +42,7 @@ pub fn compiled(md: &'static MethodDesc, kind: CodeKind, start: Instant, bytes: 
 fn tier_name(kind: CodeKind) -> String {
     match kind {
         CodeKind::Tier0 => "Tier0".into(),
+        CodeKind::Instrumented => "Instrumented Tier0".into(),
         CodeKind::MinOpts => "MinOpts".into(),
         CodeKind::Tier1 if crate::tiering::on_worker() => "Tier1".into(),
         CodeKind::Tier1 => "FullOpts".into(),
