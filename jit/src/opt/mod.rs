@@ -20,7 +20,11 @@ use crate::host_api::CompilerHost;
 use crate::ir::Func;
 
 /// The passes, in the order they run.
-const PASSES: [(&str, Pass); 3] = [("guess", guess::run), ("inline", inline::run), ("scalars", scalars::run)];
+const PASSES: [(&str, Pass); 3] = [
+    ("guess", guess::run),
+    ("inline", inline::run),
+    ("scalars", scalars::run),
+];
 
 type Pass = fn(&mut Func, &dyn CompilerHost);
 
