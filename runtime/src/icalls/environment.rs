@@ -26,11 +26,12 @@ extern "C" fn set_exit_code(value: i32) {
     EXIT_CODE.store(value, Ordering::Relaxed);
 }
 
-/// Milliseconds since the machine started, with the kernel tick's resolution.
+/// Milliseconds since the machine started, rounded down. Not the kernel's coarse clock: its steps of 4 ms would let a timer
+/// that was started late in a step fire as much too early.
 pub fn tick_count() -> i64 {
     let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: fills the structure.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &mut t) };
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut t) };
     t.tv_sec * 1000 + t.tv_nsec / 1_000_000
 }
 
