@@ -335,6 +335,11 @@ pub trait CompilerHost: Sync {
         let _ = ty;
         false
     }
+    /// The class of the objects with this MethodTable, if making one does nothing but take memory (no finalizer).
+    fn plain_object(&self, method_table: u64) -> Option<TypeId> {
+        let _ = method_table;
+        None
+    }
     /// A well-known type.
     fn well_known(&self, ty: WellKnownType) -> TypeId;
     /// The type `T&`.

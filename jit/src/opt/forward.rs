@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 /// The pass.
 pub(super) fn run(func: &mut Func, host: &dyn CompilerHost) {
     cfg::simplify(func);
-    if let Some(facts) = Facts::of(func, host, FxHashMap::default()) {
+    if let Some(facts) = Facts::of(func, host, &[]) {
         let mut edits = FxHashMap::default();
         let mut scratch = Facts::scratch(func);
         for block in func.blocks.keys() {

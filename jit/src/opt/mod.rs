@@ -5,6 +5,7 @@
 
 mod cfg;
 mod dead;
+mod escape;
 mod fold;
 mod forward;
 mod guess;

@@ -79,7 +79,7 @@ pub(super) struct Plan {
 }
 
 /// Type of a local that holds a field.
-fn type_of(host: &dyn CompilerHost, mem: MemTy) -> TypeId {
+pub(super) fn type_of(host: &dyn CompilerHost, mem: MemTy) -> TypeId {
     host.well_known(match mem {
         MemTy::I8 => WellKnownType::SByte,
         MemTy::U8 => WellKnownType::Byte,

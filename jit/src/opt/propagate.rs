@@ -9,6 +9,7 @@ use crate::host_api::{CompilerHost, TypeKind};
 use crate::ids::TypeId;
 use crate::ir::*;
 use cranelift_entity::EntityRef;
+use rustc_hash::FxHashMap;
 
 /// What is known of a value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,8 +28,8 @@ pub(super) enum Fact {
     Local(Local, i64),
     /// The present value of another local.
     Copy(Local),
-    /// The object that this allocation made last.
-    Object(u32),
+    /// The object that this allocation made last, or a pointer into it: bytes from its start.
+    Object(u32, i64),
 }
 
 impl Fact {
@@ -42,7 +43,7 @@ impl Fact {
             Fact::Int(n) => Some(n != 0),
             Fact::Null => Some(false),
             Fact::Address(a) => Some(a != 0),
-            Fact::Local(..) | Fact::Object(_) => Some(true),
+            Fact::Local(..) | Fact::Object(..) => Some(true),
             _ => None,
         }
     }
@@ -103,8 +104,7 @@ pub(super) fn outside_uses(func: &Func) -> Vec<Local> {
 /// The state at one point of a block.
 pub(super) struct State<'a> {
     func: &'a Func,
-    tracked: &'a [bool],
-    narrow: &'a [Option<ConvOp>],
+    facts: &'a Facts<'a>,
     /// By local.
     pub locals: Vec<Fact>,
     /// How often each local was set, to tell old copies from new ones.
@@ -157,12 +157,13 @@ impl State<'_> {
             Op::Null => Fact::Null,
             Op::Address(a) => Fact::Address(a),
             Op::LocalGet(l) => match self.locals[l.index()] {
-                Fact::Any if self.tracked[l.index()] => Fact::Copy(l),
+                Fact::Any if self.facts.tracked[l.index()] => Fact::Copy(l),
                 fact => fact,
             },
             Op::LocalAddr(l) => Fact::Local(l, 0),
             Op::PtrAdd(a, b) => match (self.value(a), self.int(b)) {
                 (Fact::Local(l, offset), Some(n)) => Fact::Local(l, offset.wrapping_add(n)),
+                (Fact::Object(s, offset), Some(n)) => Fact::Object(s, offset.wrapping_add(n)),
                 (fact, Some(0)) => fact,
                 _ => Fact::Any,
             },
@@ -172,6 +173,11 @@ impl State<'_> {
             },
             Op::Un(op, a) => int(self.int(a).and_then(|a| fold::un(op, ty, a))),
             Op::Conv(ConvOp::IntToByRef, a) if self.int(a) == Some(0) => Fact::Null,
+            Op::Conv(ConvOp::RefToByRef, a) => match self.value(a) {
+                fact @ Fact::Object(..) => fact,
+                _ => Fact::Any,
+            },
+            Op::CallHelper { helper, ref args } => self.cast(helper, args),
             Op::Conv(op, a) => int(self.int(a).and_then(|a| fold::conv(op, a))),
             Op::Cmp(cond, a, b) => int(self.compare(cond, a, b).map(i64::from)),
             Op::Select {
@@ -182,6 +188,24 @@ impl State<'_> {
                 Some(0) => self.value(if_false),
                 Some(_) => self.value(if_true),
                 None => Fact::Any,
+            },
+            _ => Fact::Any,
+        }
+    }
+
+    /// Casts of objects whose class is known.
+    fn cast(&self, helper: Helper, args: &[Value]) -> Fact {
+        let &[handle, object] = args else { return Fact::Any };
+        let (Some(to), Fact::Object(site, 0)) = (self.int(handle), self.value(object)) else {
+            return Fact::Any;
+        };
+        let (to, class) = (TypeId(to as u64), self.facts.classes[site as usize]);
+        match helper {
+            Helper::Unbox if to == class => Fact::Object(site, 8),
+            Helper::CastClass | Helper::IsInst => match (self.facts.host.compare_types_for_cast(class, to), helper) {
+                (Some(true), _) => Fact::Object(site, 0),
+                (Some(false), Helper::IsInst) => Fact::Null,
+                _ => Fact::Any,
             },
             _ => Fact::Any,
         }
@@ -210,7 +234,7 @@ impl State<'_> {
                 });
             }
             (Fact::Local(l, o), Fact::Local(m, p)) if l == m => o == p,
-            (Fact::Object(s), Fact::Object(t)) => s == t,
+            (Fact::Object(s, o), Fact::Object(t, p)) => s == t && o == p,
             (Fact::Address(x), Fact::Address(y)) => x == y,
             _ => return None,
         };
@@ -231,13 +255,9 @@ impl State<'_> {
     pub fn step(&mut self, inst: &Inst, site: Option<u32>) {
         if let Some(site) = site {
             // References to the object that this allocation made before are not to its new one.
-            for fact in &mut self.locals {
-                if *fact == Fact::Object(site) {
-                    *fact = Fact::Any;
-                }
-            }
-            for (fact, _) in &mut self.values {
-                if *fact == Fact::Object(site) {
+            let values = self.values.iter_mut().map(|v| &mut v.0);
+            for fact in self.locals.iter_mut().chain(values) {
+                if matches!(fact, Fact::Object(s, _) if *s == site) {
                     *fact = Fact::Any;
                 }
             }
@@ -247,7 +267,7 @@ impl State<'_> {
         }
         if let Some(result) = inst.result {
             let fact = match site {
-                Some(site) => Fact::Object(site),
+                Some(site) => Fact::Object(site, 0),
                 None => self.eval(&inst.op, self.func.values[result]),
             };
             self.define(result, fact);
@@ -256,7 +276,7 @@ impl State<'_> {
 
     fn set(&mut self, local: Local, fact: Fact) {
         let i = local.index();
-        if !self.tracked[i] || fact == Fact::Copy(local) {
+        if !self.facts.tracked[i] || fact == Fact::Copy(local) {
             return;
         }
         self.versions[i] += 1;
@@ -267,10 +287,10 @@ impl State<'_> {
                 }
             }
         }
-        self.locals[i] = match (fact, self.narrow[i]) {
+        self.locals[i] = match (fact, self.facts.narrow[i]) {
             (Fact::Int(n), Some(op)) => fold::conv(op, n).map_or(Fact::Any, Fact::Int),
             (Fact::Copy(from), narrow) => {
-                let same = self.narrow[from.index()] == narrow || narrow.is_none();
+                let same = self.facts.narrow[from.index()] == narrow || narrow.is_none();
                 let types = self.func.locals[from].ty == self.func.locals[local].ty;
                 if same && types {
                     self.copies = true;
@@ -285,18 +305,21 @@ impl State<'_> {
 }
 
 /// The result: states at the starts of blocks.
-pub(super) struct Facts {
+pub(super) struct Facts<'h> {
+    host: &'h dyn CompilerHost,
     tracked: Vec<bool>,
     narrow: Vec<Option<ConvOp>>,
     /// By block; `None` if it is not reached.
     entries: Vec<Option<Box<[Fact]>>>,
     /// Allocations by the value they define.
-    sites: rustc_hash::FxHashMap<Value, u32>,
+    sites: FxHashMap<Value, u32>,
+    /// Exact class of the object of each allocation.
+    classes: Vec<TypeId>,
 }
 
-impl Facts {
-    /// Analyses a function; `None` if it is too large. `sites`: allocations to follow, by the value they define.
-    pub fn of(func: &Func, host: &dyn CompilerHost, sites: rustc_hash::FxHashMap<Value, u32>) -> Option<Facts> {
+impl<'h> Facts<'h> {
+    /// Analyses a function; `None` if it is too large. `sites`: allocations to follow, the value they define and its class.
+    pub fn of(func: &Func, host: &'h dyn CompilerHost, sites: &[(Value, TypeId)]) -> Option<Facts<'h>> {
         if func.blocks.len().saturating_mul(func.locals.len()) > MAX_CELLS {
             return None;
         }
@@ -308,13 +331,20 @@ impl Facts {
             .collect();
         let narrow = func.locals.keys().map(|l| narrow_kind(func, host, l)).collect();
         let mut facts = Facts {
+            host,
             tracked,
             narrow,
             entries: vec![None; func.blocks.len()],
-            sites,
+            sites: sites.iter().zip(0..).map(|(s, n)| (s.0, n)).collect(),
+            classes: sites.iter().map(|s| s.1).collect(),
         };
         facts.solve(func);
         Some(facts)
+    }
+
+    /// Is the local one whose values are followed?
+    pub fn is_tracked(&self, local: Local) -> bool {
+        self.tracked[local.index()]
     }
 
     /// The site of an allocation.
@@ -335,8 +365,7 @@ impl Facts {
         let locals = self.entries[block.index()].as_ref()?.to_vec();
         Some(State {
             func,
-            tracked: &self.tracked,
-            narrow: &self.narrow,
+            facts: self,
             copies: locals.iter().any(|f| matches!(f, Fact::Copy(_))),
             versions: vec![0; locals.len()],
             locals,

@@ -1,6 +1,6 @@
 //! Scalar replacement: the passes that make locals visible to each other, until nothing changes.
 
-use super::{forward, promote_structs};
+use super::{escape, forward, promote_structs};
 use crate::host_api::CompilerHost;
 use crate::ir::Func;
 
@@ -11,7 +11,8 @@ const ROUNDS: usize = 4;
 pub(super) fn run(func: &mut Func, host: &dyn CompilerHost) {
     forward::run(func, host);
     for _ in 0..ROUNDS {
-        if !promote_structs::run(func, host) {
+        let structs = promote_structs::run(func, host);
+        if !escape::run(func, host) && !structs {
             break;
         }
         forward::run(func, host);

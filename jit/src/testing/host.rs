@@ -355,6 +355,10 @@ impl CompilerHost for MockHost {
         Ok(self.type_decl(ty)?.info)
     }
 
+    fn plain_object(&self, method_table: u64) -> Option<TypeId> {
+        let id = TypeId(method_table.checked_sub(0x10000)? / 0x100);
+        self.type_info(id).is_ok().then_some(id)
+    }
     fn well_known(&self, ty: WellKnownType) -> TypeId {
         TypeId(ty as u64)
     }

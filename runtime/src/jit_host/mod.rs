@@ -162,6 +162,11 @@ impl CompilerHost for EngineHost {
     fn has_hidden_bytes(&self, ty: TypeId) -> bool {
         self.hides_bytes(type_handle(ty))
     }
+    fn plain_object(&self, method_table: u64) -> Option<TypeId> {
+        let ty = type_handle(TypeId(method_table));
+        let mt = ty.as_method_table()?;
+        (!mt.has_finalizer()).then(|| type_id(ty))
+    }
     fn class_init(&self, ty: TypeId, from: MethodId) -> HostResult<ClassInit> {
         self.class_init_answer(type_handle(ty), method_desc(from))
     }
