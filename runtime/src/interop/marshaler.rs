@@ -162,6 +162,12 @@ fn bad_combination<T>(ty: TypeHandle, spec: Option<&NativeType>) -> VmResult<T> 
         (ElementType::I8 | ElementType::U8, _) => "Int64/UInt64 must be paired with I8 or U8",
         (ElementType::R4, _) => "Single must be paired with R4",
         (ElementType::R8, _) => "Double must be paired with R8",
+        (_, Some(NativeType::Unsupported("Interface" | "IUnknown" | "IDispatch"))) => {
+            "Marshaling to and from COM interface pointers isn't supported"
+        }
+        (_, Some(NativeType::Struct)) if ty.as_method_table() == Some(WellKnown::get().object) => {
+            "Marshaling to and from COM VARIANTs isn't supported"
+        }
         (_, Some(NativeType::Unsupported(name))) => {
             return Err(marshal_error(format!(
                 "{} as UnmanagedType.{name}: COM and Windows types are not supported on this platform.",

@@ -224,6 +224,9 @@ pub fn plan(md: &'static MethodDesc, direction: Direction) -> VmResult<Plan> {
     }
     let mut ret = if sig.ret.is_void() {
         None
+    } else if sig.ret.is_byref() {
+        let why = super::marshal_error("Invalid managed/unmanaged type combination.");
+        return Err(name_parameter(0, why));
     } else {
         Some(make(0, sig.ret, &declared[0])?)
     };
