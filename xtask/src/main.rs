@@ -1,6 +1,7 @@
 //! Project tasks: `cargo xtask COMMAND`.
 
 mod bench;
+mod compilers;
 mod conformance;
 mod fixtures;
 mod fuzz;
@@ -41,6 +42,8 @@ enum Task {
     },
     /// Everything CI checks: format, lints, docs, tests, models, samples, fixtures
     Test,
+    /// Compile with Roslyn and mcs running on Corten, where they are installed
+    Compilers,
     /// Rebuild the test assemblies from their sources
     Fixtures {
         /// Change nothing; fail if an assembly is not what its source gives
@@ -66,6 +69,9 @@ fn main() -> ExitCode {
     let result = match task {
         Task::Run { words } => return run::run(&project, &words).unwrap_or_else(|error| fail(&error)),
         Task::Test => test::test(&project),
+        Task::Compilers => project
+            .build_release()
+            .and_then(|corten| compilers::compilers(&project, &corten)),
         Task::Fixtures { check } => fixtures::fixtures(&project, check),
         Task::Bench => bench::bench(&project),
         Task::Conformance { all } => conformance::conformance(&project, &all.unwrap_or_default()),

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use crate::project::Project;
 use crate::steps::{Outcome, Steps, call};
-use crate::{fixtures, fuzz, samples};
+use crate::{compilers, fixtures, fuzz, samples};
 
 /// Runs all checks; the cheap ones first.
 pub fn test(project: &Project) -> Outcome {
@@ -49,6 +49,7 @@ fn all(project: &Project, steps: &mut Steps) -> Outcome {
         )
     })?;
     steps.step("samples", || samples::check(project, &corten))?;
+    steps.step("compilers", || compilers::compilers(project, &corten))?;
     steps.step("fixtures", || fixtures::fixtures(project, true))
 }
 
