@@ -11,6 +11,7 @@ use crate::thread::Thread;
 use crate::type_objects::type_object;
 use corten_gc_hooks::object::ObjPtr;
 use corten_gc_hooks::{HandleScope, Local, barrier};
+use corten_metadata::FieldAttributes;
 use corten_loader::{ElementType, FieldDesc, FieldKind, TypeHandle};
 
 extern "C" fn get_name(field: ObjPtr) -> ObjPtr {
@@ -193,6 +194,19 @@ extern "C" fn set_value(
         let (instance, value) = (scope.root(instance), scope.root(value));
         prepare(field, is_initialized)?;
         let ty = field.field_type()?;
+        if field.is_static()
+            && field.attributes().contains(FieldAttributes::INIT_ONLY)
+            && field.owner().class().is_initialized()
+        {
+            return Err(Raise::new(
+                ExceptionKind::FieldAccess,
+                format!(
+                    "Cannot set initonly static field '{}' after type '{}' is initialized.",
+                    field.name(),
+                    field.owner().handle().display_name()
+                ),
+            ));
+        }
         let address = if field.is_static() {
             static_address(thread, field)?
         } else if instance.is_null() {

@@ -46,6 +46,9 @@ fn instantiable(t: TypeHandle, missing: ExceptionKind) -> VmResult<&'static Meth
     if t.is_void() {
         return raise(ExceptionKind::Argument, "System.Void cannot be instantiated.");
     }
+    if t.as_method_table().is_none() {
+        return raise(missing, "Type is not supported.");
+    }
     let Some(mt) = t.as_method_table().filter(|mt| !mt.is_array()) else {
         return raise(ExceptionKind::Argument, "Type is not supported.");
     };
