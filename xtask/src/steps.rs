@@ -23,6 +23,14 @@ pub enum Failure {
         /// How it ended.
         status: std::process::ExitStatus,
     },
+    /// A program was still running at its limit and has been ended.
+    #[error("ended after {seconds} s: {command}")]
+    TooLong {
+        /// The command line.
+        command: String,
+        /// The limit.
+        seconds: u64,
+    },
     /// A file or folder could not be used.
     #[error("{path}: {source}", path = .path.display())]
     Io {
@@ -96,6 +104,38 @@ pub fn call(command: &mut Command) -> Outcome {
     }
 }
 
+/// As [`call`], but a program that is still running after `limit` is ended, which is a failure.
+pub fn call_within(command: &mut Command, limit: Duration) -> Outcome {
+    let mut child = command
+        .stdin(Stdio::null())
+        .spawn()
+        .map_err(|source| start_failure(command, source))?;
+    let start = Instant::now();
+    loop {
+        let state = child.try_wait().map_err(|source| start_failure(command, source))?;
+        if let Some(status) = state {
+            return if status.success() {
+                Ok(())
+            } else {
+                Err(Failure::Status {
+                    command: describe(command),
+                    status,
+                })
+            };
+        }
+        if start.elapsed() > limit {
+            // It may have ended meanwhile: then there is nothing to kill.
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(Failure::TooLong {
+                command: describe(command),
+                seconds: limit.as_secs(),
+            });
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// Runs a program and returns its stdout; `None` if it ended with a failure.
 pub fn capture(command: &mut Command) -> Outcome<Option<String>> {
     let output = command
@@ -119,4 +159,19 @@ pub fn start_failure(command: &Command, source: std::io::Error) -> Failure {
 fn describe(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_over_its_limit_is_ended() {
+        let limit = Duration::from_millis(100);
+        let result = call_within(Command::new("sleep").arg("60"), limit);
+        assert!(matches!(result, Err(Failure::TooLong { .. })));
+        assert!(call_within(&mut Command::new("true"), Duration::from_secs(60)).is_ok());
+        let result = call_within(&mut Command::new("false"), Duration::from_secs(60));
+        assert!(matches!(result, Err(Failure::Status { .. })));
+    }
 }

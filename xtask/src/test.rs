@@ -49,8 +49,9 @@ fn all(project: &Project, steps: &mut Steps) -> Outcome {
         )
     })?;
     steps.step("samples", || samples::check(project, &corten))?;
-    steps.step("compilers", || compilers::compilers(project, &corten))?;
-    steps.step("fixtures", || fixtures::fixtures(project, true))
+    // Sets the C# compiler up where that is possible, which the last step runs.
+    steps.step("fixtures", || fixtures::fixtures(project, true))?;
+    steps.step("compilers", || compilers::compilers(project, &corten))
 }
 
 /// Unit and integration tests, with nextest (a process per test) if it is installed.

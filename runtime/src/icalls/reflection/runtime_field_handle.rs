@@ -11,8 +11,8 @@ use crate::thread::Thread;
 use crate::type_objects::type_object;
 use corten_gc_hooks::object::ObjPtr;
 use corten_gc_hooks::{HandleScope, Local, barrier};
-use corten_metadata::FieldAttributes;
 use corten_loader::{ElementType, FieldDesc, FieldKind, TypeHandle};
+use corten_metadata::FieldAttributes;
 
 extern "C" fn get_name(field: ObjPtr) -> ObjPtr {
     icall_body(|thread| {
