@@ -27,6 +27,8 @@ pub const THREAD_TRANSITION_PC: i32 = 32;
 pub const THREAD_TRANSITION_FP: i32 = 40;
 /// Offset of [`ThreadHeader::entry_frame`].
 pub const THREAD_ENTRY_FRAME: i32 = 48;
+/// Offset of the number that [`ThreadHeader::lock_id`] tells.
+pub const THREAD_LOCK_ID: i32 = std::mem::offset_of!(ThreadHeader, lock_id) as i32;
 
 /// Value of [`ThreadHeader::gc_mode`]: the thread may touch the managed heap and must reach safepoints.
 pub const GC_MODE_COOPERATIVE: u32 = 1;

@@ -4,9 +4,11 @@
 mod casting;
 mod delegates;
 mod dispatch;
+mod fast;
 mod objects;
 pub use casting::{can_unbox, check_store, invalid_cast, is_instance, write_nullable};
 pub use dispatch::{entry_for, entry_taking_object};
+pub use fast::internal_call_front;
 pub use objects::{alloc_array, alloc_md_array, box_from, copy_value, method_table, nullable_value_offset};
 pub(crate) use objects::{enter_preemptive, leave_preemptive, poll};
 mod throwing;
@@ -38,15 +40,15 @@ fn install() {
     use Entry::{Direct, Transition};
     use Helper as H;
     let table: &[(Helper, Entry)] = &[
-        (H::NewObject, Transition(objects::new_object as *const ())),
-        (H::NewArray, Transition(objects::new_array as *const ())),
+        (H::NewObject, Direct(fast::new_object as *const ())),
+        (H::NewArray, Direct(fast::new_array as *const ())),
         (H::NewMdArray, Transition(objects::new_md_array as *const ())),
         (H::Box, Transition(objects::box_value as *const ())),
         (H::Unbox, Transition(casting::unbox as *const ())),
         (H::UnboxNullable, Transition(casting::unbox_nullable as *const ())),
         (H::CastClass, Transition(casting::cast_class as *const ())),
         (H::IsInst, Transition(casting::is_inst as *const ())),
-        (H::StoreElemRef, Transition(casting::store_elem_ref as *const ())),
+        (H::StoreElemRef, Direct(fast::store_elem_ref as *const ())),
         (H::LdElemaRef, Transition(casting::ldelema_ref as *const ())),
         (H::ArrayStoreCheck, Transition(casting::array_store_check as *const ())),
         (
@@ -95,8 +97,8 @@ fn install() {
         (H::ProfileClass, Direct(crate::tiering::profile_class as *const ())),
         (H::Patchpoint, Transition(crate::tiering::patchpoint as *const ())),
         (H::Poll, Direct(crate::stubs::gc_transitions::poll as *const ())),
-        (H::MonitorEnter, Transition(objects::monitor_enter as *const ())),
-        (H::MonitorExit, Transition(objects::monitor_exit as *const ())),
+        (H::MonitorEnter, Direct(fast::monitor_enter as *const ())),
+        (H::MonitorExit, Direct(fast::monitor_exit as *const ())),
         (
             H::EnterPreemptive,
             Direct(crate::stubs::gc_transitions::enter as *const ()),

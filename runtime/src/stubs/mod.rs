@@ -63,10 +63,11 @@ pub fn internal_call(md: &'static MethodDesc) -> VmResult<usize> {
     let class = crate::jit_host::types::definition_name(md.owner().handle());
     let signature = parameter_list(md);
     match crate::icalls::find(&class, md.name(), &signature) {
-        Some(function) => Ok(crate::engine::install_stub(&crate::asm::internal_call_stub_code(
-            function,
-            md.address(),
-        ))),
+        Some(function) => {
+            let code = crate::asm::internal_call_stub_code(function, md.address());
+            let entry = crate::engine::install_stub(&code);
+            Ok(crate::helpers::internal_call_front(&class, md.name(), entry).unwrap_or(entry))
+        }
         None => Err(Raise::new(
             ExceptionKind::NotImplemented,
             format!(
