@@ -55,6 +55,8 @@ pub struct MockHost {
     pub(super) tables: Mutex<Tables>,
     pub(super) bodies: FxHashMap<MethodId, BodyDecl>,
     pub(super) tests: Vec<MethodId>,
+    /// Where the helpers are, if the code is to run.
+    pub(super) helpers: Option<fn(Helper) -> u64>,
 }
 
 const WELL_KNOWN: [(&str, TypeKind, u32); 23] = [
@@ -282,10 +284,16 @@ impl MockHost {
             });
         }
         MockHost {
+            helpers: None,
             tables: Mutex::new(tables),
             bodies: FxHashMap::default(),
             tests: Vec::new(),
         }
+    }
+
+    /// Gives compiled code helpers that can be called.
+    pub fn set_helpers(&mut self, address: fn(Helper) -> u64) {
+        self.helpers = Some(address);
     }
 
     /// The `.test` methods in order.
@@ -481,7 +489,8 @@ impl CompilerHost for MockHost {
     }
 
     fn helper_address(&self, helper: Helper) -> u64 {
-        0x40000 + helper as u64 * 16
+        self.helpers
+            .map_or(0x40000 + helper as u64 * 16, |address| address(helper))
     }
 
     fn cpu(&self) -> CpuFeatures {

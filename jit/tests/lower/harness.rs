@@ -154,30 +154,35 @@ impl CompilerHost for Host {
     fn stable_entry(&self, _: MethodId) -> HostResult<u64> {
         unused()
     }
-    fn helper_address(&self, helper: Helper) -> u64 {
-        let p: *const () = match helper {
-            Helper::MemMove => libc::memmove as *const (),
-            Helper::MemSet => libc::memset as *const (),
-            Helper::FmodF64 => fmod64 as *const (),
-            Helper::FmodF32 => fmod32 as *const (),
-            Helper::WriteBarrier | Helper::CheckedWriteBarrier => barrier as *const (),
-            Helper::CopyStructBarrier => copy_barrier as *const (),
-            Helper::Throw => throw_stub as *const (),
-            Helper::Resume => resume_stub as *const (),
-            Helper::ThrowNullReference => throw_null as *const (),
-            Helper::ThrowIndexOutOfRange => throw_index as *const (),
-            Helper::ThrowDivideByZero => throw_divide as *const (),
-            Helper::ThrowOverflow => throw_overflow as *const (),
-            Helper::ThrowArithmetic => throw_arithmetic as *const (),
-            Helper::Poll => poll_stub as *const (),
-            Helper::ResolveInterface => resolve_interface as *const (),
-            _ => throw_other as *const (),
-        };
-        p as u64
+    fn helper_address(&self, h: Helper) -> u64 {
+        helper(h)
     }
     fn cpu(&self) -> CpuFeatures {
         CPU
     }
+}
+
+/// Address of a helper of this engine.
+pub fn helper(helper: Helper) -> u64 {
+    let p: *const () = match helper {
+        Helper::MemMove => libc::memmove as *const (),
+        Helper::MemSet => libc::memset as *const (),
+        Helper::FmodF64 => fmod64 as *const (),
+        Helper::FmodF32 => fmod32 as *const (),
+        Helper::WriteBarrier | Helper::CheckedWriteBarrier => barrier as *const (),
+        Helper::CopyStructBarrier => copy_barrier as *const (),
+        Helper::Throw => throw_stub as *const (),
+        Helper::Resume => resume_stub as *const (),
+        Helper::ThrowNullReference => throw_null as *const (),
+        Helper::ThrowIndexOutOfRange => throw_index as *const (),
+        Helper::ThrowDivideByZero => throw_divide as *const (),
+        Helper::ThrowOverflow => throw_overflow as *const (),
+        Helper::ThrowArithmetic => throw_arithmetic as *const (),
+        Helper::Poll => poll_stub as *const (),
+        Helper::ResolveInterface => resolve_interface as *const (),
+        _ => throw_other as *const (),
+    };
+    p as u64
 }
 
 pub const CPU: CpuFeatures = CpuFeatures {
@@ -187,7 +192,7 @@ pub const CPU: CpuFeatures = CpuFeatures {
     bmi1: true,
     bmi2: false,
 };
-pub static JIT: LazyLock<Jit> = LazyLock::new(|| Jit::with_code_bytes(CPU, 64 << 20).unwrap());
+pub static JIT: LazyLock<Jit> = LazyLock::new(|| Jit::with_code_bytes(CPU, 512 << 20).unwrap());
 
 extern "C" fn fmod64(a: f64, b: f64) -> f64 {
     a % b
@@ -196,6 +201,8 @@ extern "C" fn fmod32(a: f32, b: f32) -> f32 {
     a % b
 }
 thread_local! {
+    /// Number of the type whose clauses catch everything, besides [`REF`].
+    pub static CATCH_ALL: Cell<u64> = const { Cell::new(0) };
     pub static BARRIERS: Cell<u32> = const { Cell::new(0) };
     pub static POLLS: RefCell<Vec<FrameCursor>> = const { RefCell::new(Vec::new()) };
     pub static RESOLVED: Cell<u32> = const { Cell::new(0) };
@@ -382,7 +389,7 @@ extern "C" fn raise(exception: usize, _unused: usize, image: *const Image) {
         if let Some((_, handlers)) = c.handlers(info) {
             for h in handlers {
                 let takes = match info.clauses[h.clause as usize].handler {
-                    ClauseHandler::Catch(ty) => ty == REF || ty.0 == exception as u64,
+                    ClauseHandler::Catch(ty) => ty == REF || ty.0 == CATCH_ALL.get() || ty.0 == exception as u64,
                     ClauseHandler::Filter(code) => {
                         let f: extern "C" fn(usize, usize) -> i32 = unsafe { std::mem::transmute(code) };
                         f(exception, info.locals_base(c.fp)) != 0

@@ -16,3 +16,4 @@ mod exceptions;
 mod gc;
 mod harness;
 mod random;
+mod tiers;
