@@ -7,7 +7,7 @@ use crate::code_map::{
 };
 use crate::host_api::{CompilerHost, CpuFeatures};
 use crate::ids::MethodId;
-use crate::ir::{Clause, ClauseKind, Func, NO_IL, Op};
+use crate::ir::{Clause, ClauseKind, Func, NO_IL};
 use crate::isa::{IsaError, Targets, Tier};
 use crate::lower::{self, CellSource, LowerError, Promote};
 use crate::perf_map::PerfMap;
@@ -15,8 +15,9 @@ use crate::{disasm, gdb};
 use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{ExternalName, LibCall};
+use cranelift_codegen::isa::TargetIsa;
 use cranelift_codegen::isa::unwind::{UnwindInfo, UnwindInst};
-use cranelift_codegen::{Context, FinalizedMachExceptionHandler, FinalizedRelocTarget};
+use cranelift_codegen::{CodegenResult, Context, FinalizedMachExceptionHandler, FinalizedRelocTarget};
 use cranelift_entity::EntityRef;
 use std::cell::RefCell;
 
@@ -149,6 +150,7 @@ impl CellSource for HeapCells<'_> {
 
 struct Scratch {
     context: Context,
+    registers: regalloc2::Ctx,
     control: ControlPlane,
 }
 
@@ -222,6 +224,7 @@ impl Jit {
         let mut scratch = SCRATCH.take().unwrap_or_else(|| {
             Box::new(Scratch {
                 context: Context::new(),
+                registers: regalloc2::Ctx::default(),
                 control: ControlPlane::default(),
             })
         });
@@ -258,17 +261,10 @@ impl Jit {
         all_try_calls: bool,
     ) -> Result<Option<CompiledCode>, CompileError> {
         let context = &mut scratch.context;
-        // The importer polls at every back-edge.
-        let loops = func
-            .blocks
-            .values()
-            .flat_map(|b| &b.insts)
-            .any(|i| i.op == Op::SafepointPoll);
-        let isa = self.targets.of(tier, loops);
-        let promote = match (tier, loops) {
-            (Tier::Tier0, false) => Promote::Nothing,
-            (Tier::Tier0, true) => Promote::Numbers,
-            (Tier::Tier1, _) => Promote::Everything,
+        let isa = self.targets.of(tier);
+        let promote = match tier {
+            Tier::Tier0 => Promote::Nothing,
+            Tier::Tier1 => Promote::Everything,
         };
         let cells = HeapCells(&self.heap);
         let lowered = lower::lower(func, host, &cells, &mut context.func, all_try_calls, promote).map_err(|error| {
@@ -284,11 +280,16 @@ impl Jit {
             name: func.name.clone(),
             error,
         };
-        if let Err(e) = context.compile(isa, &mut scratch.control) {
-            return Err(failed(cranelift_codegen::print_errors::pretty_error(e.func, e.inner)));
-        }
-        let Some(compiled) = context.compiled_code() else {
-            return Err(failed("no code".into()));
+        let compiled = match tier {
+            Tier::Tier0 => prepare_quickly(context, isa).and_then(|()| {
+                let registers = &mut scratch.registers;
+                isa.compile_function(&context.func, &context.domtree, registers, false, &mut scratch.control)
+            }),
+            Tier::Tier1 => context.compile_stencil(isa, &mut scratch.control),
+        };
+        let compiled = match compiled {
+            Ok(stencil) => stencil.apply_params(&context.func.params),
+            Err(e) => return Err(failed(cranelift_codegen::print_errors::pretty_error(&context.func, e))),
         };
         let buffer = &compiled.buffer;
         let mut code = CompiledCode {
@@ -541,7 +542,7 @@ impl Jit {
         });
         disasm::print_if_asked(info);
         if let Some(UnwindInfo::SystemV(unwind)) = &code.unwind {
-            gdb::register(info, unwind, self.targets.of(code.tier, true));
+            gdb::register(info, unwind, self.targets.of(code.tier));
         }
         Ok(info)
     }
@@ -607,6 +608,14 @@ impl Jit {
         self.map.remove(info);
         self.heap.free(info.start as *mut u8, info.len as usize);
     }
+}
+
+/// [`Context::optimize`] without what finds nothing in Tier-0 code: it has no aliases and hardly any block parameters.
+fn prepare_quickly(context: &mut Context, isa: &dyn TargetIsa) -> CodegenResult<()> {
+    context.verify_if(isa)?;
+    context.compute_cfg();
+    context.compute_domtree();
+    context.eliminate_unreachable_code(isa)
 }
 
 fn libcall_address(call: LibCall) -> Option<u64> {

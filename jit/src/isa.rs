@@ -28,10 +28,8 @@ pub enum IsaError {
 /// The code generators.
 #[derive(Clone)]
 pub struct Targets {
-    /// Straight-line code at [`Tier::Tier0`]: half the compile time, twice the code.
+    /// [`Tier::Tier0`]: half the compile time, twice the code.
     tier0: Arc<dyn isa::TargetIsa>,
-    /// Code with loops at [`Tier::Tier0`]: it may run for long before something better replaces it.
-    tier0_loops: Arc<dyn isa::TargetIsa>,
     /// [`Tier::Tier1`].
     tier1: Arc<dyn isa::TargetIsa>,
 }
@@ -48,17 +46,15 @@ impl Targets {
     pub fn new(cpu: CpuFeatures) -> Result<Self, IsaError> {
         Ok(Targets {
             tier0: make(cpu, Tier::Tier0, Allocator::SinglePass)?,
-            tier0_loops: make(cpu, Tier::Tier0, Allocator::Backtracking)?,
             tier1: make(cpu, Tier::Tier1, Allocator::Backtracking)?,
         })
     }
 
-    /// The code generator for a function with or without loops at a tier.
-    pub fn of(&self, tier: Tier, loops: bool) -> &dyn isa::TargetIsa {
-        match (tier, loops) {
-            (Tier::Tier0, false) => &*self.tier0,
-            (Tier::Tier0, true) => &*self.tier0_loops,
-            (Tier::Tier1, _) => &*self.tier1,
+    /// The code generator of a tier.
+    pub fn of(&self, tier: Tier) -> &dyn isa::TargetIsa {
+        match tier {
+            Tier::Tier0 => &*self.tier0,
+            Tier::Tier1 => &*self.tier1,
         }
     }
 }

@@ -21,6 +21,7 @@
 pub mod asm;
 pub mod class_init;
 pub mod collectible;
+mod default_event_sources;
 pub mod engine;
 pub mod error;
 pub mod exceptions;

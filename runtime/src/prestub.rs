@@ -46,6 +46,7 @@ pub unsafe extern "C" fn prestub_worker(
 }
 
 fn enter(thread: &mut Thread, md: &'static MethodDesc) -> VmResult<usize> {
+    crate::default_event_sources::before_first_call(md)?;
     let initialised = trigger_class_init(md)?;
     let code = {
         let _preemptive = crate::transitions::enter_preemptive(thread);

@@ -166,13 +166,8 @@ fn execute(config: &RuntimeConfig, app: &'static Assembly, entry: &'static Metho
         .ptr(value_ptrs.as_ptr())
         .int(name_ptrs.len() as u64)
         .invoke(corelib_method("System", "AppContext", "Setup", 3)?)?;
-    // 2. EventSource.InitializeDefaultEventSources()
-    ManagedCall::new().invoke(corelib_method(
-        "System.Diagnostics.Tracing",
-        "EventSource",
-        "InitializeDefaultEventSources",
-        0,
-    )?)?;
+    // 2. EventSource.InitializeDefaultEventSources(), later
+    crate::default_event_sources::defer()?;
     // 3. Environment.InitializeCommandLineArgs(char* exePath, int argc, char** argv)
     let exe = utf16z(&config.app.to_string_lossy());
     let args: Vec<Vec<u16>> = config.args.iter().map(|a| utf16z(a)).collect();
@@ -231,6 +226,7 @@ fn init_cast_cache() -> VmResult<()> {
 
 /// Step 9 of contract/startup.md: ProcessExit handlers.
 pub fn process_exit() {
+    crate::default_event_sources::give_up();
     let done = corelib_method("System", "AppContext", "OnProcessExit", 0).and_then(|m| ManagedCall::new().invoke(m));
     if done.is_err() {
         crate::exceptions::unhandled::pending_is_unhandled();

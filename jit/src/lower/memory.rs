@@ -6,6 +6,7 @@ use crate::abi::scalar_type;
 use crate::host_api::TypeKind;
 use crate::ids::TypeId;
 use crate::ir::{AtomicOp, Barrier, Helper, Inst, Local, MemFlags, MemTy, Op, Value};
+use cranelift_codegen::cursor::Cursor;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{self, AtomicRmwOp, InstBuilder, MemFlagsData, types};
 use cranelift_entity::EntityRef;
@@ -188,10 +189,15 @@ impl Lowerer<'_> {
             self.set(result, v);
             return Ok(());
         }
+        if let Some(v) = self.known_value(local) {
+            self.set(result, v);
+            return Ok(());
+        }
         let (addr, kind) = self.local_addr(local)?;
         match mem_ty(kind) {
             Some(mem) => {
                 let v = self.load_mem(mem, addr, plain())?;
+                self.know_value(local, v);
                 self.set(result, v);
                 Ok(())
             }
@@ -213,13 +219,32 @@ impl Lowerer<'_> {
         match mem_ty(kind) {
             Some(mem) => {
                 let v = self.get(v)?;
-                self.store_mem(mem, v, addr, plain())
+                self.store_mem(mem, v, addr, plain())?;
+                self.known[local.index()] = None;
+                if scalar_type(kind) == self.type_of(v) {
+                    self.know_value(local, v);
+                }
+                Ok(())
             }
             None => {
                 let id = self.struct_type(v)?;
                 let info = self.type_info(id)?;
                 self.store_struct(addr, v, &info)
             }
+        }
+    }
+
+    /// The value that a local in memory was last stored or loaded as, if that is still good. The single-pass allocator
+    /// spills whatever crosses a block, so that another load is better there.
+    fn known_value(&self, local: Local) -> Option<ir::Value> {
+        let (value, block, epoch) = self.known[local.index()]?;
+        (epoch == self.epoch && Some(block) == self.cur.current_block()).then_some(value)
+    }
+
+    fn know_value(&mut self, local: Local, value: ir::Value) {
+        let parents = self.func.parent_locals.unwrap_or(0);
+        if !self.exposed[local.index()] && local.index() >= parents {
+            self.known[local.index()] = self.cur.current_block().map(|block| (value, block, self.epoch));
         }
     }
 

@@ -73,7 +73,7 @@ pub(crate) struct Lowered {
 }
 
 /// Where an instruction comes from.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Position {
     /// IL offset in the method of `site`, or `NO_IL`.
     pub il: u32,
@@ -85,8 +85,7 @@ pub(crate) struct Position {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Promote {
     Nothing,
-    /// All but references and managed pointers.
-    Numbers,
+    /// All scalars.
     Everything,
 }
 
@@ -184,8 +183,9 @@ struct Lowerer<'a> {
     site: SiteId,
     protect: ProtectId,
     cold: bool,
+    /// Values of locals that are not promoted: where they are known, and the epoch they are of.
+    known: Vec<Option<(ir::Value, ir::Block, u32)>>,
     positions: Vec<Position>,
-    position_index: FxHashMap<Position, u32>,
     /// Protected calls are all `try_call`s (see `calls`).
     all_try_calls: bool,
     /// Clauses that a `try_call` names already.
@@ -248,8 +248,7 @@ pub(crate) fn lower(
     }
     let promotion = match promote {
         Promote::Nothing => promote::Promotion::none(func),
-        Promote::Numbers => promote::Promotion::of(func, &exposed, false),
-        Promote::Everything => promote::Promotion::of(func, &exposed, true),
+        Promote::Everything => promote::Promotion::of(func, &exposed),
     };
     let layout = FrameLayout::with_registers(func, host, |l| promotion.get(l).is_some())?;
     if layout.size > MAX_AREA {
@@ -306,8 +305,8 @@ pub(crate) fn lower(
         site: SiteId::ROOT,
         protect: ProtectId::new(0),
         cold: false,
+        known: vec![None; func.locals.len()],
         positions: Vec::new(),
-        position_index: FxHashMap::default(),
         // A filter's parent base is a value that lives across calls.
         all_try_calls: all_try_calls || func.parent_locals.is_some(),
         padded: vec![false; func.clauses.len()],
@@ -485,12 +484,10 @@ impl<'a> Lowerer<'a> {
             site,
             protect: self.protect,
         };
-        let next = self.positions.len() as u32;
-        let index = *self.position_index.entry(key).or_insert(next);
-        if index == next {
+        if self.positions.last() != Some(&key) {
             self.positions.push(key);
         }
-        self.cur.set_srcloc(ir::SourceLoc::new(index));
+        self.cur.set_srcloc(ir::SourceLoc::new(self.positions.len() as u32 - 1));
     }
 
     // --- values

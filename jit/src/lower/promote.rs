@@ -1,9 +1,9 @@
 //! Locals that live in registers.
 //!
 //! A scalar local whose address is never taken and that no handler or filter sees becomes a set of SSA values: each block has
-//! one parameter for every such local that it expects in a register.
+//! one parameter for every such local that it expects in a register. (Tier 1 only: at Tier 0 every local is in memory.)
 //!
-//! At Tier 1 that holds for references and managed pointers, too. One that is live across a safepoint has a *home* in the
+//! A reference or managed pointer that is live across a safepoint has a *home* in the
 //! area, which every definition stores to and which the collector updates; what was in its register is stale after the
 //! safepoint, and the next use loads it again. To the question which locals a block expects in registers, safepoints are
 //! therefore like definitions: a reference that is next used behind a call is not passed from block to block. Loop polls do
@@ -17,9 +17,8 @@ use cranelift_entity::EntityRef;
 const NO: u32 = u32::MAX;
 /// Functions with more blocks keep their locals in memory: too many block parameters slow the allocator down.
 const MAX_BLOCKS: usize = 4000;
-/// The most locals that are promoted where compile time counts most, and elsewhere.
-const MAX_QUICK: usize = 64;
-const MAX_OPTIMISED: usize = 512;
+/// The most locals that are promoted.
+const MAX_LOCALS: usize = 512;
 
 /// One set of small numbers for each block.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -120,9 +119,8 @@ impl Promotion {
         }
     }
 
-    /// Chooses the locals of `func`; `exposed`: locals whose address is taken; `references`: also references and managed
-    /// pointers, and more locals.
-    pub fn of(func: &Func, exposed: &[bool], references: bool) -> Promotion {
+    /// Chooses the locals of `func`; `exposed`: locals whose address is taken.
+    pub fn of(func: &Func, exposed: &[bool]) -> Promotion {
         let count = func.locals.len();
         let mut promotion = Promotion::none(func);
         if func.blocks.len() > MAX_BLOCKS {
@@ -132,11 +130,7 @@ impl Promotion {
             .locals
             .iter()
             .map(|(l, data)| {
-                let scalar = match data.ty {
-                    Ty::I32 | Ty::I64 | Ty::F32 | Ty::F64 => true,
-                    Ty::Ref | Ty::ByRef => references,
-                    Ty::Struct(_) => false,
-                };
+                let scalar = !matches!(data.ty, Ty::Struct(_));
                 scalar && !exposed[l.index()] && !data.pinned && l.index() >= func.parent_locals.unwrap_or(0)
             })
             .collect();
@@ -169,10 +163,9 @@ impl Promotion {
             }
         }
         let mut chosen: Vec<usize> = (0..count).filter(|&i| candidate[i] && uses[i] > 0).collect();
-        let most = if references { MAX_OPTIMISED } else { MAX_QUICK };
-        if chosen.len() > most {
+        if chosen.len() > MAX_LOCALS {
             chosen.sort_by_key(|&i| (std::cmp::Reverse(uses[i]), i));
-            chosen.truncate(most);
+            chosen.truncate(MAX_LOCALS);
             chosen.sort_unstable();
         }
         promotion.assign(func, chosen);

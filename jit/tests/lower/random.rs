@@ -446,7 +446,10 @@ fn random_control_flow_keeps_locals_right() {
         let func = build(&host, sig(I8, &[I8, I8, I8]), |b| {
             let mut locals: Vec<Local> = (0..3).map(|i| b.arg(i)).collect();
             for &kind in &kinds[3..] {
-                locals.push(b.temp(if kind == I8 { Ty::I64 } else { Ty::I32 }, kind));
+                let local = b.temp(if kind == I8 { Ty::I64 } else { Ty::I32 }, kind);
+                let zero = if kind == I8 { b.iconst64(0) } else { b.iconst32(0) };
+                b.set(local, zero);
+                locals.push(local);
             }
             let fuel = b.temp(Ty::I32, I4);
             let n = b.iconst32(40);

@@ -479,7 +479,7 @@ fn check(seed: u64) -> usize {
 fn generated_programs_do_the_same_at_all_tiers() {
     let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<u64>().ok());
     let first = number("CORTEN_SEED").unwrap_or(1);
-    let count = number("CORTEN_PROGRAMS").unwrap_or(150);
+    let count = number("CORTEN_PROGRAMS").unwrap_or(1000);
     let entered: usize = (first..first + count).map(check).sum();
     assert!(count < 100 || entered > 20, "only {entered} frames were replaced");
 }
