@@ -2,6 +2,7 @@
 
 use crate::bytes::compressed_u32;
 use crate::error::{Error, Fault, Result};
+use std::ffi::CStr;
 use std::fmt;
 use std::ops::Range;
 
@@ -88,8 +89,8 @@ pub(crate) fn string<'a>(file: &'a [u8], place: &Range<usize>, index: u32) -> Re
             place.start,
         ));
     };
-    let end = rest.iter().take(MAX_NAME + 1).position(|b| *b == 0);
-    let end = end.ok_or_else(|| {
+    let text = CStr::from_bytes_until_nul(rest.get(..=MAX_NAME).unwrap_or(rest));
+    let text = text.map_err(|_| {
         Error::bad(
             Fault::HeapItem {
                 heap: "#Strings",
@@ -98,7 +99,7 @@ pub(crate) fn string<'a>(file: &'a [u8], place: &Range<usize>, index: u32) -> Re
             at,
         )
     })?;
-    std::str::from_utf8(&rest[..end]).map_err(|_| Error::bad(Fault::Utf8(index), at))
+    text.to_str().map_err(|_| Error::bad(Fault::Utf8(index), at))
 }
 
 /// A length-prefixed item at `index` of the heap at `place`.

@@ -46,7 +46,9 @@ pub unsafe extern "C" fn prestub_worker(
 }
 
 fn enter(thread: &mut Thread, md: &'static MethodDesc) -> VmResult<usize> {
-    crate::default_event_sources::before_first_call(md)?;
+    if let Some(code) = crate::default_event_sources::before_first_call(md)? {
+        return Ok(code);
+    }
     let initialised = trigger_class_init(md)?;
     let code = {
         let _preemptive = crate::transitions::enter_preemptive(thread);

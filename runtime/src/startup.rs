@@ -226,7 +226,7 @@ fn init_cast_cache() -> VmResult<()> {
 
 /// Step 9 of contract/startup.md: ProcessExit handlers.
 pub fn process_exit() {
-    crate::default_event_sources::give_up();
+    crate::default_event_sources::process_ends();
     let done = corelib_method("System", "AppContext", "OnProcessExit", 0).and_then(|m| ManagedCall::new().invoke(m));
     if done.is_err() {
         crate::exceptions::unhandled::pending_is_unhandled();

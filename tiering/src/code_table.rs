@@ -17,8 +17,14 @@ enum State<C> {
 /// calls [`Compiler::compile`] for that method. The mark is removed on success, on error and on unwinding.
 pub struct CodeTable<T: Compiler> {
     compiler: T,
-    states: Mutex<HashMap<T::Method, State<T::Code>>>,
+    states: Mutex<States<T>>,
     changed: Condvar,
+}
+
+struct States<T: Compiler> {
+    methods: HashMap<T::Method, State<T::Code>>,
+    /// Threads that wait for a change. There are hardly ever any, and waking nobody is a system call, too.
+    waiting: usize,
 }
 
 /// Removes the in-progress mark if compilation fails or unwinds.
@@ -35,10 +41,12 @@ impl<T: Compiler> Drop for Mark<'_, T> {
             Err(poisoned) => poisoned.into_inner(),
         };
         match self.result {
-            Some(code) => states.insert(self.method, State::Ready(code)),
-            None => states.remove(&self.method),
+            Some(code) => states.methods.insert(self.method, State::Ready(code)),
+            None => states.methods.remove(&self.method),
         };
-        self.table.changed.notify_all();
+        if states.waiting > 0 {
+            self.table.changed.notify_all();
+        }
     }
 }
 
@@ -47,7 +55,10 @@ impl<T: Compiler> CodeTable<T> {
     pub fn new(compiler: T) -> Self {
         CodeTable {
             compiler,
-            states: Mutex::new(HashMap::new()),
+            states: Mutex::new(States {
+                methods: HashMap::new(),
+                waiting: 0,
+            }),
             changed: Condvar::new(),
         }
     }
@@ -67,16 +78,18 @@ impl<T: Compiler> CodeTable<T> {
             Err(poisoned) => poisoned.into_inner(),
         };
         loop {
-            match states.get(&method) {
+            match states.methods.get(&method) {
                 Some(State::Ready(code)) => return Ok(*code),
                 Some(State::InProgress) => {
+                    states.waiting += 1;
                     states = match self.changed.wait(states) {
                         Ok(s) => s,
                         Err(poisoned) => poisoned.into_inner(),
                     };
+                    states.waiting -= 1;
                 }
                 None => {
-                    states.insert(method, State::InProgress);
+                    states.methods.insert(method, State::InProgress);
                     drop(states);
                     let mut mark = Mark {
                         table: self,

@@ -142,6 +142,7 @@ impl Lowerer<'_> {
             return Ok(());
         };
         self.cur.goto_inst(first);
+        self.base = None;
         self.protect = ProtectId::new(0);
         self.set_position(crate::ir::NO_IL, crate::ir::SiteId::ROOT);
         let mut merged: Vec<(u32, u32)> = Vec::new();

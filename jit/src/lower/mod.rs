@@ -183,6 +183,10 @@ struct Lowerer<'a> {
     site: SiteId,
     protect: ProtectId,
     cold: bool,
+    /// Tier 0: fewer instructions count more than what Cranelift's alias analysis makes of them.
+    share_base: bool,
+    /// Address of the area, where it is known, and the epoch.
+    base: Option<(ir::Value, ir::Block, u32)>,
     /// Values of locals that are not promoted: where they are known, and the epoch they are of.
     known: Vec<Option<(ir::Value, ir::Block, u32)>>,
     positions: Vec<Position>,
@@ -305,6 +309,8 @@ pub(crate) fn lower(
         site: SiteId::ROOT,
         protect: ProtectId::new(0),
         cold: false,
+        share_base: promote == Promote::Nothing,
+        base: None,
         known: vec![None; func.locals.len()],
         positions: Vec::new(),
         // A filter's parent base is a value that lives across calls.
@@ -650,6 +656,19 @@ impl<'a> Lowerer<'a> {
         self.cur.ins().stack_addr(types::I64, self.area, offset as i32)
     }
 
+    /// Address of the area, made once for each stretch without calls.
+    fn area_base(&mut self) -> ir::Value {
+        let block = self.cur.current_block();
+        match self.base {
+            Some((base, at, epoch)) if Some(at) == block && epoch == self.epoch => base,
+            _ => {
+                let base = self.area_addr(0);
+                self.base = block.map(|at| (base, at, self.epoch));
+                base
+            }
+        }
+    }
+
     fn addr_value(&mut self, addr: Addr) -> ir::Value {
         match addr {
             Addr::Frame(o) => self.area_addr(o),
@@ -673,6 +692,7 @@ impl<'a> Lowerer<'a> {
 
     fn base(&mut self, addr: Addr) -> (ir::Value, i32) {
         match addr {
+            Addr::Frame(o) if self.share_base => (self.area_base(), o as i32),
             Addr::Frame(o) => (self.area_addr(o), 0),
             Addr::Ptr(p, o) => (p, o),
         }
