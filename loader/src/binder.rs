@@ -242,8 +242,8 @@ impl Binder {
                 probed: Vec::new(),
             });
         }
-        let metadata = corten_metadata::Module::open(path).map_err(|e| LoadError::BadImageFormat {
-            name: path.display().to_string(),
+        let metadata = corten_metadata::Module::open(path).map_err(|e| LoadError::BadImageFile {
+            path: path.display().to_string(),
             reason: e.to_string(),
         })?;
         self.add(metadata, path.display().to_string(), context)
@@ -254,16 +254,16 @@ impl Binder {
     /// # Errors
     /// BadImageFormat.
     pub fn load_from_bytes(&self, bytes: Vec<u8>, name: &str, context: u64) -> Result<&'static Assembly> {
-        let metadata = corten_metadata::Module::from_bytes(bytes, name).map_err(|e| LoadError::BadImageFormat {
-            name: name.to_owned(),
+        let metadata = corten_metadata::Module::from_bytes(bytes, name).map_err(|e| LoadError::BadImageFile {
+            path: String::new(),
             reason: e.to_string(),
         })?;
         self.add(metadata, String::new(), context)
     }
 
     fn add(&self, metadata: corten_metadata::Module, path: String, context: u64) -> Result<&'static Assembly> {
-        let bad = |reason: String| LoadError::BadImageFormat {
-            name: path.clone(),
+        let bad = |reason: String| LoadError::BadImageFile {
+            path: path.clone(),
             reason,
         };
         let (name, token) = {

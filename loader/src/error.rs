@@ -41,6 +41,14 @@ pub enum LoadError {
         /// The rule that is broken.
         reason: String,
     },
+    /// `System.BadImageFormatException` about a whole file or block of memory.
+    #[error("{}", bad_image_message(.path))]
+    BadImageFile {
+        /// The file; empty for an image in memory.
+        path: String,
+        /// The rule that is broken.
+        reason: String,
+    },
     /// `System.MissingMethodException`.
     #[error("Method not found: '{signature}'.")]
     MissingMethod {
@@ -117,6 +125,13 @@ pub(crate) const NOT_CREATED: &str = "the type has not been created yet";
 /// Result alias of the crate.
 pub type Result<T, E = LoadError> = std::result::Result<T, E>;
 
+fn bad_image_message(path: &str) -> String {
+    match path {
+        "" => "Bad IL format.".to_owned(),
+        path => format!("Bad IL format. The format of the file '{path}' is invalid."),
+    }
+}
+
 struct TypeLoadMessage<'a> {
     type_name: &'a str,
     assembly: &'a str,
@@ -162,7 +177,7 @@ impl LoadError {
             Self::TypeLoad { .. } => ("System", "TypeLoadException"),
             Self::FileNotFound { .. } => ("System.IO", "FileNotFoundException"),
             Self::FileLoad { .. } => ("System.IO", "FileLoadException"),
-            Self::BadImageFormat { .. } => ("System", "BadImageFormatException"),
+            Self::BadImageFormat { .. } | Self::BadImageFile { .. } => ("System", "BadImageFormatException"),
             Self::MissingMethod { .. } => ("System", "MissingMethodException"),
             Self::MissingField { .. } => ("System", "MissingFieldException"),
             Self::EntryPointNotFound { .. } => ("System", "EntryPointNotFoundException"),

@@ -20,6 +20,9 @@ bitflags! {
         const NO_VERSION = 8;
         /// C#-like `<...>` around arguments.
         const ANGLE_BRACKETS = 0x40;
+        /// Without the enclosing types of the type itself; those of its generic arguments stay. Not a flag of CoreLib's: the
+        /// engine names types so in the texts of failed casts.
+        const OUTER_UNNAMED = 0x100_0000;
     }
 }
 
@@ -63,6 +66,9 @@ fn escape(out: &mut String, name: &str) {
 fn append_def(out: &mut String, d: &TypeDefInfo, flags: TypeNameFlags) {
     if flags.contains(TypeNameFlags::NAMESPACE) {
         if let Some(e) = d.enclosing() {
+            if flags.contains(TypeNameFlags::OUTER_UNNAMED) {
+                return escape(out, d.name());
+            }
             append_def(out, e, flags);
             out.push('+');
         } else if !d.namespace().is_empty() {

@@ -9,6 +9,7 @@ use corten_metadata::{TableId, Token};
 
 use crate::{
     collectible::Collectible,
+    element_type::ElementType,
     error::{LoadError, Result},
     field_desc::{FieldDesc, FieldKind},
     method_table::MethodTable,
@@ -126,6 +127,11 @@ fn place(fields: &[&'static FieldDesc]) -> Result<StaticsLayout> {
     let mut structs: Vec<(&'static FieldDesc, &'static MethodTable)> = Vec::new();
     let mut numbers: [Vec<&'static FieldDesc>; 4] = Default::default();
     for f in fields {
+        // A reference needs no more than a slot: its class may be missing as long as nothing uses it.
+        if f.element_type() == ElementType::Class {
+            references.push(*f);
+            continue;
+        }
         let ty = f.field_type()?;
         if ty.is_byref() || ty.is_byref_like() {
             return Err(crate::type_loader::type_load(

@@ -332,6 +332,13 @@ impl TypeDefInfo {
             None => format!("{}.{}", self.namespace, self.name),
         }
     }
+    /// Namespace and name without the enclosing types.
+    pub fn plain_name(&self) -> String {
+        match self.namespace {
+            "" => self.name.to_owned(),
+            namespace => format!("{namespace}.{}", self.name),
+        }
+    }
     /// A TypeLoad error about this type.
     pub fn type_load(&self, reason: impl Into<String>) -> LoadError {
         LoadError::TypeLoad {

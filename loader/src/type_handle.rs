@@ -213,6 +213,12 @@ impl TypeHandle {
     pub fn display_name(self) -> String {
         crate::names::format_type(self, crate::names::TypeNameFlags::NAMESPACE)
     }
+
+    /// The name in the text of a failed cast: as [`Self::display_name`], but without the types that enclose it.
+    pub fn cast_name(self) -> String {
+        use crate::names::TypeNameFlags;
+        crate::names::format_type(self, TypeNameFlags::NAMESPACE | TypeNameFlags::OUTER_UNNAMED)
+    }
 }
 
 impl fmt::Debug for TypeHandle {

@@ -535,7 +535,13 @@ impl Importer<'_, '_> {
         if ty == Ty::Ref {
             entry.class = Some(self.b.func.locals[local].type_id);
         }
-        if local.as_u32() == 0 && self.info.sig.has_this && self.owner.is_value_type && !self.layout.this_changes {
+        if local.as_u32() == 0
+            && self.info.sig.has_this
+            && self.owner.is_value_type
+            && !self.layout.this_changes
+            && self.options.trust_this
+            && self.body.clauses.is_empty()
+        {
             entry.non_null = true;
         }
         entry

@@ -40,6 +40,9 @@ use std::sync::Arc;
 pub struct ImportOptions {
     /// Check managed and unmanaged pointers for null before an access, not only object references.
     pub check_pointers: bool,
+    /// `this` of a value type's method is not null, or faulting on it is the caller's affair. Not so for code that is inlined,
+    /// perhaps to where the fault has a handler.
+    pub trust_this: bool,
     /// Expand intrinsics that have a usable IL body too (the must-expand ones always are).
     pub optional_intrinsics: bool,
     /// Tier 0: put patchpoints at loops.
@@ -52,6 +55,7 @@ impl Default for ImportOptions {
     fn default() -> Self {
         ImportOptions {
             check_pointers: true,
+            trust_this: true,
             optional_intrinsics: true,
             patchpoints: None,
             replace_at: None,

@@ -227,12 +227,40 @@ impl Inliner<'_> {
         })
     }
 
+    /// The `this` of a value type's method that is called at `at`, if it needs no checks for null: the block shows that it is
+    /// none, or nothing here would handle the exception (a fault raises it just as well).
+    fn sure_this(&self, block: Block, at: usize, callee: &Callee) -> Option<Value> {
+        let before = self.func.blocks[block].insts.get(..=at)?;
+        let Op::Call { args, .. } = &before.last()?.op else {
+            return None;
+        };
+        let this = *args.first().filter(|_| callee.func.this_is_byref)?;
+        (self.func.clauses.is_empty() || Self::is_address(before, this)).then_some(this)
+    }
+
+    fn is_address(before: &[Inst], mut value: Value) -> bool {
+        loop {
+            let Some(inst) = before.iter().rev().find(|i| i.result == Some(value)) else {
+                return false;
+            };
+            match inst.op {
+                Op::LocalAddr(_) | Op::Address(_) | Op::ElemAddr { .. } | Op::CallHelper { .. } => return true,
+                // An object was checked before the address of its field was taken.
+                Op::Conv(ConvOp::RefToByRef, _) => return true,
+                Op::PtrAdd(base, _) => value = base,
+                _ => return false,
+            }
+        }
+    }
+
     /// Replaces a call by a body of one block.
     fn splice(&mut self, block: Block, at: usize, callee: &Callee) {
         let call = self.func.blocks[block].insts[at].clone();
         let Op::Call { args, .. } = &call.op else { return };
         let site = self.site(&call, callee);
+        let sure = self.sure_this(block, at, callee);
         let mut paste = Paste::new(self.func, callee, site, &call);
+        paste.sure_this = sure;
         paste.out.extend(Self::class_init(callee, &call));
         for (i, &arg) in args.iter().enumerate() {
             let local = Local::new(i);
@@ -302,7 +330,9 @@ impl Inliner<'_> {
             .map(|&v| data.insts.iter().find(|i| i.result == Some(v)).map(|i| i.op.clone()))
             .collect();
 
+        let sure = self.sure_this(block, at, callee);
         let mut paste = Paste::new(self.func, callee, site, &call);
+        paste.sure_this = sure;
         let mut arrive: Vec<Inst> = Vec::new();
         for (&v, definition) in crossing.iter().zip(definitions) {
             let ty = paste.func.values[v];
@@ -431,6 +461,8 @@ struct Paste<'a> {
     /// Values that stand for arguments which the body never changes.
     arguments: Vec<Option<Value>>,
     values: FxHashMap<Value, Value>,
+    /// `this`, if it needs no checks.
+    sure_this: Option<Value>,
 }
 
 impl<'a> Paste<'a> {
@@ -445,6 +477,7 @@ impl<'a> Paste<'a> {
             locals: vec![None; callee.func.locals.len()],
             arguments: vec![None; callee.func.arg_count],
             values: FxHashMap::default(),
+            sure_this: None,
         }
     }
 
@@ -541,6 +574,12 @@ impl<'a> Paste<'a> {
             self.values.insert(result, *arg);
             return;
         }
+        if let Op::NullCheck(v) = inst.op
+            && self.sure_this.is_some()
+            && self.sure_this == self.values.get(&v).copied()
+        {
+            return;
+        }
         let mut op = inst.op.clone();
         map_uses(&mut op, |v| *v = self.values.get(v).copied().unwrap_or(*v));
         if let Op::LocalGet(l) | Op::LocalAddr(l) | Op::LocalSet(l, _) = &mut op {
@@ -607,7 +646,11 @@ fn prepare(host: &dyn CompilerHost, method: MethodId) -> Result<Callee, &'static
     if locals.iter().any(|&(ty, _)| looks_at_callers(ty)) {
         return Err("it looks at its caller");
     }
-    let func = import(host, method, &ImportOptions::default()).map_err(|_| "it does not compile")?;
+    let options = ImportOptions {
+        trust_this: false,
+        ..ImportOptions::default()
+    };
+    let func = import(host, method, &options).map_err(|_| "it does not compile")?;
     if let Some(reason) = policy::obstacle(&func) {
         return Err(reason);
     }

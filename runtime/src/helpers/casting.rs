@@ -17,18 +17,36 @@ pub fn is_instance(o: ObjPtr, t: TypeHandle) -> bool {
     from == t || cast::can_cast_to(from, t)
 }
 
+/// Where a type comes from: its assembly, load context and file.
+fn origin(t: TypeHandle) -> String {
+    let Some(module) = t.as_method_table().map(|m| m.module()) else {
+        return "''".to_owned();
+    };
+    let (context, path) = module.assembly().map_or((0, ""), |a| (a.context(), a.path()));
+    let place = match path {
+        "" => "in a byte array".to_owned(),
+        path => format!("at location '{path}'"),
+    };
+    format!(
+        "'{}' in the context '{}' {place}",
+        module.assembly_display_name(),
+        crate::qcalls::reflection::load_context::context_name(context)
+    )
+}
+
 /// The exception of a failed cast, with CoreCLR's text.
 pub fn invalid_cast(o: ObjPtr, t: TypeHandle) -> Raise {
     let from = type_of(o);
-    let (mut a, mut b) = (from.display_name(), t.display_name());
+    let (a, b) = (from.cast_name(), t.cast_name());
     if a == b {
-        let of = |t: TypeHandle| {
-            t.as_method_table()
-                .map_or(String::new(), |m| m.module().assembly_display_name())
-        };
-        a = format!("[A]{a}. Type A originates from '{}'", of(from));
-        b = format!("[B]{b}. Type B originates from '{}'", of(t));
-        return Raise::new(ExceptionKind::InvalidCast, format!("{a} cannot be cast to {b}."));
+        return Raise::new(
+            ExceptionKind::InvalidCast,
+            format!(
+                "[A]{a} cannot be cast to [B]{b}. Type A originates from {}. Type B originates from {}.",
+                origin(from),
+                origin(t)
+            ),
+        );
     }
     Raise::new(
         ExceptionKind::InvalidCast,
@@ -109,7 +127,7 @@ pub unsafe fn write_nullable(t: TypeHandle, o: ObjPtr, destination: *mut u8) -> 
     let same = type_of(o) == t;
     // Unlike plain unboxing, the type must be exactly T: no enum as its underlying type.
     if !same && type_of(o) != inner {
-        return Err(invalid_cast(o, inner));
+        return Err(invalid_cast(o, t));
     }
     let source = (o as *const u8).wrapping_add(8);
     // SAFETY: both sides have the sizes of their types.

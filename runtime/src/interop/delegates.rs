@@ -181,8 +181,8 @@ pub fn from_function_pointer(thread: &mut Thread, pointer: usize, mt: &'static M
                     ExceptionKind::InvalidCast,
                     format!(
                         "Unable to cast object of type '{}' to type '{}'.",
-                        method_table_of(delegate).class().name(),
-                        mt.class().name()
+                        method_table_of(delegate).handle().cast_name(),
+                        mt.handle().cast_name()
                     ),
                 ));
             }

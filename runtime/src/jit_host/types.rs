@@ -128,8 +128,16 @@ impl EngineHost {
         let repeat = mt.class().inline_array_length();
         let start = out.len();
         for f in mt.class().fields().iter().filter(|f| !f.is_static()) {
-            let ty = self.load(f.field_type())?;
             let offset = base + f.offset();
+            // References are all alike: their classes need not exist.
+            if f.element_type() == ElementType::Class {
+                out.push(FlatField {
+                    offset,
+                    kind: TypeKind::Ref,
+                });
+                continue;
+            }
+            let ty = self.load(f.field_type())?;
             match kind_of(ty) {
                 TypeKind::Struct => match ty.as_method_table() {
                     Some(inner) => {

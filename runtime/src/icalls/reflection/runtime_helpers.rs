@@ -56,15 +56,6 @@ extern "C" fn content_equals(left: ObjPtr, right: ObjPtr) -> bool {
     })
 }
 
-/// The exception of a failed cast.
-fn invalid_cast(object: ObjPtr, t: TypeHandle) -> Raise {
-    let from = method_table_of(object).handle().display_name();
-    Raise::new(
-        ExceptionKind::InvalidCast,
-        format!("Unable to cast object of type '{from}' to type '{}'.", t.display_name()),
-    )
-}
-
 fn is_instance(object: ObjPtr, t: TypeHandle) -> bool {
     corten_loader::cast::can_cast_to(method_table_of(object).handle(), t)
 }
@@ -91,7 +82,7 @@ extern "C" fn chk_cast_any(handle: usize, object: ObjPtr) -> ObjPtr {
         if is_instance(object, t) {
             Ok(object)
         } else {
-            Err(invalid_cast(object, t))
+            Err(crate::helpers::invalid_cast(object, t))
         }
     })
 }
@@ -105,7 +96,7 @@ extern "C" fn unbox_helper(handle: usize, object: ObjPtr) -> *mut u8 {
         if same_unboxed_type(method_table_of(object), table_of(t)?) {
             Ok(object_data(object))
         } else {
-            Err(invalid_cast(object, t))
+            Err(crate::helpers::invalid_cast(object, t))
         }
     })
 }

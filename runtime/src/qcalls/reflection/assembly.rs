@@ -561,6 +561,9 @@ extern "C" fn get_resource(assembly: QCallAssembly, name: *const u16, length: *m
     qcall_body(|_| {
         // SAFETY: managed code passes a NUL-terminated string.
         let name = unsafe { utf16(name) };
+        if name.is_empty() {
+            return Err(Raise::new(ExceptionKind::Argument, "String cannot have zero length."));
+        }
         resource(assembly.assembly()?, &name, length, 0)
     })
 }

@@ -166,6 +166,22 @@ fn ensure_managed(id: u64) -> VmResult<usize> {
     Ok(managed_handle(0))
 }
 
+/// What `AssemblyLoadContext.ToString` says of a context; "Default" for the default one, empty if that fails.
+pub(crate) fn context_name(id: u64) -> String {
+    let handle = managed_handle(id);
+    if id == 0 || handle == 0 {
+        return "Default".to_owned();
+    }
+    // SAFETY: a live GCHandle: the context keeps it until it is unloaded, then another one that is strong.
+    let context = unsafe { *(handle as *const ObjPtr) };
+    if context.is_null() {
+        return String::new();
+    }
+    context_method("ToString", 0)
+        .and_then(|method| ManagedCall::new().obj(context).invoke(method))
+        .map_or_else(|_| String::new(), |result| crate::strings::to_rust(result.rax as ObjPtr))
+}
+
 impl ManagedResolver {
     fn call(
         thread: &mut Thread,

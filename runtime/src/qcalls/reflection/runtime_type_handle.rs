@@ -382,6 +382,12 @@ extern "C" fn get_num_virtuals_and_static_virtuals(ty: QCallType) -> i32 {
 extern "C" fn verify_interface_is_implemented(ty: QCallType, interface: QCallType) {
     qcall_body(|_| {
         let (mt, interface) = (ty.table()?, interface.table()?);
+        if mt.is_interface() {
+            return Err(Raise::new(
+                ExceptionKind::Argument,
+                "'this' type cannot be an interface itself.",
+            ));
+        }
         if !interface.is_interface() {
             return Err(Raise::new(ExceptionKind::Argument, "Type passed must be an interface."));
         }
