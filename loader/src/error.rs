@@ -34,11 +34,11 @@ pub enum LoadError {
         reason: String,
     },
     /// `System.BadImageFormatException`.
-    #[error("Bad image format in '{name}': {reason}")]
+    #[error("{}", bad_format_message(.name, .reason))]
     BadImageFormat {
         /// Module path or name.
         name: String,
-        /// The rule that is broken.
+        /// The rule that is broken; a reason that starts with `=` is the whole message.
         reason: String,
     },
     /// `System.BadImageFormatException` about a whole file or block of memory.
@@ -124,6 +124,13 @@ pub(crate) const NOT_CREATED: &str = "the type has not been created yet";
 
 /// Result alias of the crate.
 pub type Result<T, E = LoadError> = std::result::Result<T, E>;
+
+fn bad_format_message(name: &str, reason: &str) -> String {
+    match reason.strip_prefix('=') {
+        Some(whole) => whole.to_owned(),
+        None => format!("Bad image format in '{name}': {reason}"),
+    }
+}
 
 fn bad_image_message(path: &str) -> String {
     match path {

@@ -102,7 +102,11 @@ pub(crate) fn allocate(def: &'static TypeDefInfo, args: Box<[TypeHandle]>) -> Re
             || a.as_type_desc()
                 .is_some_and(|d| matches!(d.kind(), TypeDescKind::Pointer(_) | TypeDescKind::FnPtr(_)))
         {
-            return Err(def.type_load(format!("'{a}' cannot be a generic argument")));
+            return Err(def.type_load(format!(
+                "=The generic type '{}' was used with an invalid instantiation in assembly '{}'.",
+                def.full_name(),
+                def.module().assembly_display_name()
+            )));
         }
     }
     let num_virtuals = def.vtable_shape()?.slots.len();

@@ -46,6 +46,7 @@ pub mod type_desc;
 pub mod type_handle;
 pub mod type_loader;
 mod type_rules;
+mod variance;
 pub mod vtable;
 pub mod well_known;
 

@@ -168,7 +168,7 @@ impl Module {
                 let sig = sig::parse_type_spec(blob).map_err(|e| self.bad_image(e))?;
                 self.load_sig(&sig, ctx)
             }
-            _ => Err(self.bad_image(format!("{token:?} is not a type"))),
+            _ => Err(self.bad_image("=Bad class token.")),
         }
     }
 
@@ -344,7 +344,7 @@ impl Module {
                     open,
                 ))
             }
-            _ => Err(self.bad_image(format!("{token:?} is not a method"))),
+            _ => Err(self.bad_image("=Bad method token.")),
         }
     }
 
@@ -416,7 +416,7 @@ impl Module {
                 let row = self.metadata().member_ref(token.rid()).map_err(|e| self.bad_image(e))?;
                 (row.class, row.name, row.signature)
             }
-            _ => return Err(self.bad_image(format!("{token:?} is not a field"))),
+            _ => return Err(self.bad_image("=Bad field token.")),
         };
         let th = self.resolve_type(owner, ctx)?;
         let wanted = sig::parse_field(blob).map_err(|e| self.bad_image(e))?;

@@ -125,7 +125,7 @@ impl TypeDefInfo {
             category = Category::Interface;
         } else if parent_is("Enum") {
             category = Category::Enum;
-            element = enum_underlying(module, row.field_list.clone())?;
+            element = enum_underlying(module, row.name, row.field_list.clone())?;
         } else if parent_is("ValueType") && !self_is("Enum") {
             category = Category::Struct;
             element = ElementType::ValueType;
@@ -379,16 +379,21 @@ fn read_parent(module: &'static Module, token: Token) -> Result<ParentRef> {
     })
 }
 
-fn enum_underlying(module: &'static Module, fields: Range<u32>) -> Result<ElementType> {
+fn enum_underlying(module: &'static Module, name: &str, fields: Range<u32>) -> Result<ElementType> {
     use corten_metadata::FieldAttributes;
     for f in module.metadata().list_rows(TableId::Field, fields) {
         let row = module.metadata().field(f).map_err(|e| module.bad_image(e))?;
         if !row.flags.contains(FieldAttributes::STATIC) {
             let sig = corten_metadata::sig::parse_field(row.signature).map_err(|e| module.bad_image(e))?;
             let e = crate::resolve::primitive_of(sig.strip_modifiers());
-            return e
-                .filter(|e| e.is_primitive())
-                .ok_or_else(|| module.bad_image("enum with a non-primitive underlying type"));
+            return e.filter(|e| e.is_primitive()).ok_or_else(|| LoadError::TypeLoad {
+                type_name: name.to_owned(),
+                assembly: module.assembly_display_name(),
+                reason: format!(
+                    "=Type '{name}' from assembly '{}' has a field of an illegal type.",
+                    module.assembly_display_name()
+                ),
+            });
         }
     }
     Err(LoadError::TypeLoad {

@@ -1,15 +1,19 @@
 //! Rules for type definitions that do not influence slots and layout (ECMA-335 II.10.3, II.12.2, II.9.7). They are checked for
 //! assemblies that have not been precompiled: a compiler that checked them made the others.
 
-use corten_metadata::{MethodAttributes, TypeAttributes};
+use corten_metadata::{MethodAttributes, TypeAttributes, sig};
 
 use crate::{
     cast,
+    element_type::ElementType,
     error::{LoadError, Result},
+    field_desc::FieldKind,
     method_desc::MethodDesc,
     method_table::MethodTable,
+    resolve::GenericContext,
     type_def::TypeDefInfo,
     type_handle::TypeHandle,
+    variance,
     vtable::shape::SlotMethod,
 };
 
@@ -24,6 +28,8 @@ pub(crate) fn check(mt: &'static MethodTable) -> Result<()> {
     if def.module().metadata().pe().managed_native_header().is_some() {
         return Ok(());
     }
+    check_statics(mt, def)?;
+    variance::check(def)?;
     if !def.is_interface() {
         if !def.is_delegate() && def.variance().iter().any(|v| *v != 0) {
             return Err(def.type_load(
@@ -32,6 +38,22 @@ pub(crate) fn check(mt: &'static MethodTable) -> Result<()> {
         }
         check_methods(def)?;
         check_returns(mt, def)?;
+    }
+    Ok(())
+}
+
+/// Static fields of value types: those types must exist and must not be byref-like.
+fn check_statics(mt: &'static MethodTable, def: &'static TypeDefInfo) -> Result<()> {
+    for field in mt.fields() {
+        let stored = matches!(field.kind(), FieldKind::Static | FieldKind::ThreadStatic);
+        if !stored || field.element_type() != ElementType::ValueType {
+            continue;
+        }
+        let signature = sig::parse_field(field.signature()).map_err(|e| mt.module().bad_image(e))?;
+        let ty = mt.module().load_sig(&signature, GenericContext::of_type(mt))?;
+        if ty.is_byref_like() {
+            return Err(def.type_load("=A ByRef or ByRef-like type cannot be used as the type for a static field."));
+        }
     }
     Ok(())
 }
@@ -49,6 +71,9 @@ fn check_methods(def: &'static TypeDefInfo) -> Result<()> {
         |a: MethodAttributes| a.contains(MethodAttributes::STATIC) && a.contains(MethodAttributes::VIRTUAL);
     if def.methods().iter().any(|m| is_static_virtual(m.attributes)) {
         return Err(def.type_load("=Virtual Static Method."));
+    }
+    if def.is_delegate() && !def.attributes().contains(TypeAttributes::SEALED) {
+        return Err(def.type_load("because delegate classes must be sealed"));
     }
     if def.is_delegate() && !def.methods().iter().any(|m| m.name == "Invoke") {
         return Err(def.type_load("=Missing definition for required runtime implemented delegate method."));

@@ -14,6 +14,8 @@ pub enum Raise {
     New {
         kind: ExceptionKind,
         message: Option<String>,
+        /// The type or file that the exception is about, if the message does not begin with it.
+        subject: Option<String>,
     },
 }
 
@@ -89,11 +91,24 @@ impl Raise {
         Raise::New {
             kind,
             message: Some(message.into()),
+            subject: None,
+        }
+    }
+    /// With a message about a type or file, which the exception tells apart from its text.
+    pub fn about(kind: ExceptionKind, message: impl Into<String>, subject: impl Into<String>) -> Raise {
+        Raise::New {
+            kind,
+            message: Some(message.into()),
+            subject: Some(subject.into()),
         }
     }
     /// With the class's own default message.
     pub fn of(kind: ExceptionKind) -> Raise {
-        Raise::New { kind, message: None }
+        Raise::New {
+            kind,
+            message: None,
+            subject: None,
+        }
     }
 }
 
@@ -113,7 +128,7 @@ impl fmt::Display for Raise {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Raise::Pending => f.write_str("a pending managed exception"),
-            Raise::New { kind, message } => {
+            Raise::New { kind, message, .. } => {
                 let (ns, name) = kind.class_name();
                 write!(f, "{ns}.{name}: {}", message.as_deref().unwrap_or(""))
             }

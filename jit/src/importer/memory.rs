@@ -257,6 +257,9 @@ impl Importer<'_, '_> {
             return invalid("localloc in an exception handler");
         }
         let bytes = self.pop_bytes()?;
+        if !self.stack.is_empty() {
+            return invalid("localloc with other values on the stack");
+        }
         let zero = self.body.init_locals;
         let value = self.b.emit(Op::LocAlloc { bytes, zero }, Ty::I64);
         self.push(Entry::new(value, Ty::I64).on_stack(true));

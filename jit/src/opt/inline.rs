@@ -239,6 +239,7 @@ impl Inliner<'_> {
     }
 
     fn is_address(before: &[Inst], mut value: Value) -> bool {
+        let this = value;
         loop {
             let Some(inst) = before.iter().rev().find(|i| i.result == Some(value)) else {
                 return false;
@@ -246,7 +247,7 @@ impl Inliner<'_> {
             match inst.op {
                 Op::LocalAddr(_) | Op::Address(_) | Op::ElemAddr { .. } | Op::CallHelper { .. } => return true,
                 // An object was checked before the address of its field was taken.
-                Op::Conv(ConvOp::RefToByRef, _) => return true,
+                Op::Conv(ConvOp::RefToByRef, _) => return value != this,
                 Op::PtrAdd(base, _) => value = base,
                 _ => return false,
             }

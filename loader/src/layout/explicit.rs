@@ -20,7 +20,11 @@ pub(super) fn place(
     for f in inputs {
         let declared = md
             .field_offset(rids.get(f.index).copied().unwrap_or(0))
-            .ok_or_else(|| def.type_load("a field of an explicit layout has no offset"))?;
+            .ok_or_else(|| {
+                let row = rids.get(f.index).and_then(|rid| md.field(*rid).ok());
+                let name = row.map_or("", |row| row.name);
+                def.type_load(format!("because field '{name}' was not given an explicit offset"))
+            })?;
         let at = u64::from(base) + u64::from(declared);
         if at + u64::from(f.size) > super::MAX_SIZE {
             return Err(def.type_load("a field offset is too large"));

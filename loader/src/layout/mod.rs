@@ -237,6 +237,13 @@ fn collect(mt: &'static MethodTable, def: &'static TypeDefInfo) -> Result<Vec<Fi
                 let Some(ft) = t.as_method_table().filter(|m| m.is_value_type() && !t.is_void()) else {
                     return Err(def.type_load(format!("field '{}' has an illegal type", f.name())));
                 };
+                if ft == mt {
+                    return Err(def.type_load(format!(
+                        "=Could not load the value type '{}' from assembly '{}' because it has an instance field of itself.",
+                        def.full_name(),
+                        def.module().assembly_display_name()
+                    )));
+                }
                 ensure(ft, LoadLevel::Layout)?;
                 let _ = f.ty.set(t);
                 if ft.is_byref_like() && !def.is_byref_like() {

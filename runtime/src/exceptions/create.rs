@@ -52,7 +52,7 @@ fn quoted(message: &str) -> Option<&str> {
 ///
 /// # Errors
 /// What the allocation or the constructor raises.
-pub fn create(kind: ExceptionKind, message: Option<&str>) -> VmResult<ObjPtr> {
+pub fn create(kind: ExceptionKind, message: Option<&str>, subject: Option<&str>) -> VmResult<ObjPtr> {
     let thread = Thread::current();
     let mt = class_of(kind)?;
     let string = WellKnown::get().string.handle();
@@ -60,7 +60,12 @@ pub fn create(kind: ExceptionKind, message: Option<&str>) -> VmResult<ObjPtr> {
         kind,
         ExceptionKind::FileNotFound | ExceptionKind::FileLoad | ExceptionKind::BadImageFormat
     );
-    let file = if with_file { message.and_then(quoted) } else { None };
+    let subject = subject.or_else(|| message.and_then(quoted));
+    let file = if with_file {
+        subject.filter(|s| !s.is_empty())
+    } else {
+        None
+    };
     let constructor = match (message, file) {
         (None, _) => constructor(mt, &[])?,
         (Some(_), None) => constructor(mt, &[string])?,
@@ -95,7 +100,7 @@ pub fn create(kind: ExceptionKind, message: Option<&str>) -> VmResult<ObjPtr> {
         };
     }
     if kind == ExceptionKind::TypeLoad
-        && let Some(type_name) = message.and_then(quoted)
+        && let Some(type_name) = subject
     {
         let name = crate::strings::new_string(thread, type_name)?;
         // SAFETY: a live TypeLoadException, whose first own field is `_className`.
@@ -105,11 +110,11 @@ pub fn create(kind: ExceptionKind, message: Option<&str>) -> VmResult<ObjPtr> {
 }
 
 /// As [`create`], but always gives an exception: the one that creation raised, or a preallocated one.
-pub fn create_or_fallback(kind: ExceptionKind, message: Option<&str>) -> ObjPtr {
+pub fn create_or_fallback(kind: ExceptionKind, message: Option<&str>, subject: Option<&str>) -> ObjPtr {
     if kind == ExceptionKind::StackOverflow {
         super::unhandled::stack_overflow();
     }
-    match create(kind, message) {
+    match create(kind, message, subject) {
         Ok(exception) => exception,
         Err(Raise::Pending) => {
             let thread = Thread::current();

@@ -73,7 +73,7 @@ pub unsafe extern "C" fn fault_worker(
         1 => ExceptionKind::DivideByZero,
         _ => ExceptionKind::Overflow,
     };
-    let exception = create::create_or_fallback(kind, None);
+    let exception = create::create_or_fallback(kind, None, None);
     dispatch(thread, exception, context, Origin::Throw)
 }
 
@@ -126,7 +126,7 @@ fn first_pass(thread: &mut Thread, exception: ObjPtr, context: &ThrowContext, or
     let scope = HandleScope::new(&mut thread.header);
     let exception = scope.root(exception);
     if exception.is_null() {
-        exception.set(create::create_or_fallback(ExceptionKind::NullReference, None));
+        exception.set(create::create_or_fallback(ExceptionKind::NullReference, None, None));
     }
     create::wrap_if_not_exception(thread, &exception);
     let continues = std::mem::take(&mut thread.interrupt.foreign_exception_raise);

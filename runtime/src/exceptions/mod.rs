@@ -52,8 +52,8 @@ impl DispatchRecord {
 pub fn set_pending(raise: Raise) {
     match raise {
         Raise::Pending => {}
-        Raise::New { kind, message } => {
-            let exception = create::create_or_fallback(kind, message.as_deref());
+        Raise::New { kind, message, subject } => {
+            let exception = create::create_or_fallback(kind, message.as_deref(), subject.as_deref());
             Thread::current().header.pending_exception = exception;
         }
     }
@@ -96,10 +96,14 @@ pub fn from_load_error(error: &LoadError) -> Raise {
         LoadError::NotSupported { .. } => ExceptionKind::NotSupported,
     };
     match error {
-        LoadError::FileNotFound { name, .. } => Raise::new(
+        LoadError::FileNotFound { name, .. } => Raise::about(
             kind,
             format!("Could not load file or assembly '{name}'. The system cannot find the file specified.\n"),
+            name,
         ),
+        LoadError::TypeLoad { type_name: subject, .. }
+        | LoadError::FileLoad { name: subject, .. }
+        | LoadError::BadImageFile { path: subject, .. } => Raise::about(kind, error.to_string(), subject),
         // The class's own text is the one CoreCLR shows.
         LoadError::InvalidProgram { .. } => Raise::of(kind),
         other => Raise::new(kind, other.to_string()),

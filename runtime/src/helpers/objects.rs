@@ -26,6 +26,12 @@ pub fn alloc_array(thread: &mut Thread, mt: *const MethodTableHeader, length: i6
     if length < 0 {
         return Err(Raise::of(ExceptionKind::Overflow));
     }
+    if length > i64::from(i32::MAX) {
+        return Err(Raise::new(
+            ExceptionKind::Overflow,
+            "Array dimensions exceeded supported range.",
+        ));
+    }
     if length > 0x7FFF_FFC7 {
         return Err(Raise::new(
             ExceptionKind::OutOfMemory,

@@ -33,6 +33,7 @@ pub extern "C" fn deferred(cookie: u64) {
             Some(d) => Raise::New {
                 kind: d.kind,
                 message: d.message,
+                subject: d.subject,
             },
             None => Raise::of(ExceptionKind::InvalidProgram),
         })

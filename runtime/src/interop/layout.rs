@@ -145,6 +145,7 @@ fn field_error(f: &'static FieldDesc, e: Raise) -> Raise {
         Raise::New {
             kind: ExceptionKind::MarshalDirective,
             message,
+            ..
         } => Raise::new(
             ExceptionKind::TypeLoad,
             format!(

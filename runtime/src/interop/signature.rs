@@ -180,6 +180,7 @@ fn name_parameter(position: usize, e: Raise) -> Raise {
         Raise::New {
             kind: ExceptionKind::MarshalDirective | ExceptionKind::Argument,
             message,
+            ..
         } => {
             let what = if position == 0 {
                 "return value".to_string()

@@ -33,6 +33,8 @@ pub struct EngineHost {
 pub struct DeferredError {
     pub kind: crate::error::ExceptionKind,
     pub message: Option<String>,
+    /// As in [`Raise::New`].
+    pub subject: Option<String>,
 }
 
 /// Raw TypeHandle <-> TypeId.
@@ -83,12 +85,12 @@ impl EngineHost {
     /// As [`Self::defer`], for an error of the engine.
     pub(crate) fn defer_raise(&self, raise: Raise) -> HostError {
         let text = raise.to_string();
-        let (kind, message) = match raise {
-            Raise::New { kind, message } => (kind, message),
-            Raise::Pending => (crate::error::ExceptionKind::TypeLoad, None),
+        let (kind, message, subject) = match raise {
+            Raise::New { kind, message, subject } => (kind, message, subject),
+            Raise::Pending => (crate::error::ExceptionKind::TypeLoad, None, None),
         };
         let mut list = self.deferred.lock();
-        list.push(DeferredError { kind, message });
+        list.push(DeferredError { kind, message, subject });
         HostError::Deferred {
             cookie: list.len() as u64 - 1,
             message: text,

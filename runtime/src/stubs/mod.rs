@@ -25,6 +25,7 @@ pub fn host_error(e: HostError) -> Raise {
                 Some(d) => Raise::New {
                     kind: d.kind,
                     message: d.message,
+                    subject: d.subject,
                 },
                 None => Raise::new(ExceptionKind::TypeLoad, e.to_string()),
             }

@@ -203,7 +203,11 @@ extern "C" fn set_value(
                 format!(
                     "Cannot set initonly static field '{}' after type '{}' is initialized.",
                     field.name(),
-                    field.owner().class().definition().map_or_else(String::new, |d| d.plain_name())
+                    field
+                        .owner()
+                        .class()
+                        .definition()
+                        .map_or_else(String::new, |d| d.plain_name())
                 ),
             ));
         }

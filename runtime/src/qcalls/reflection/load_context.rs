@@ -179,7 +179,10 @@ pub(crate) fn context_name(id: u64) -> String {
     }
     context_method("ToString", 0)
         .and_then(|method| ManagedCall::new().obj(context).invoke(method))
-        .map_or_else(|_| String::new(), |result| crate::strings::to_rust(result.rax as ObjPtr))
+        .map_or_else(
+            |_| String::new(),
+            |result| crate::strings::to_rust(result.rax as ObjPtr),
+        )
 }
 
 impl ManagedResolver {

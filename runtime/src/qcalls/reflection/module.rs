@@ -1,12 +1,18 @@
 //! QCalls of `System.ModuleHandle` and `System.Reflection.RuntimeModule`.
 
 use super::handles::{ObjectHandle, QCallModule, put};
-use crate::error::{VmResult, qcall_body};
-use crate::icalls::reflection::support::{corelib, ensure_initialized, frozen_array, raw_types};
+use crate::error::{ExceptionKind, Raise, VmResult, qcall_body};
+use crate::exceptions;
+use crate::icalls::reflection::support::{
+    alloc_sz_array, corelib, ensure_initialized, frozen_array, raw_types, set_element, table_of,
+};
+use crate::managed::ManagedCall;
 use crate::qcall_table;
+use crate::thread::Thread;
 use crate::type_objects::{field_stub_object, type_object};
+use corten_gc_hooks::HandleScope;
 use corten_gc_hooks::object::ObjPtr;
-use corten_loader::{GenericContext, Module, TypeHandle};
+use corten_loader::{GenericContext, LoadError, Module, TypeHandle};
 use corten_metadata::{CorFlags, TableId, Token};
 
 extern "C" fn get_module_type(module: QCallModule, result: ObjectHandle) {
@@ -189,12 +195,53 @@ extern "C" fn get_types(module: QCallModule, result: ObjectHandle) {
     qcall_body(|thread| {
         let module = module.module()?;
         let count = module.metadata().row_count(TableId::TypeDef);
+        let mut failures = Vec::new();
         let objects: Vec<ObjPtr> = (2..=count)
-            .map(|rid| Ok(type_object(module.typical_type(rid)?.handle())))
-            .collect::<VmResult<_>>()?;
-        result.set(frozen_array(thread, corelib("System", "RuntimeType")?, &objects)?);
-        Ok(())
+            .map(|rid| match module.typical_type(rid) {
+                Ok(mt) => type_object(mt.handle()),
+                Err(error) => {
+                    failures.push(error);
+                    std::ptr::null_mut()
+                }
+            })
+            .collect();
+        let types = frozen_array(thread, corelib("System", "RuntimeType")?, &objects)?;
+        if failures.is_empty() {
+            result.set(types);
+            return Ok(());
+        }
+        Err(load_exception(thread, types, failures))
     });
+}
+
+/// The ReflectionTypeLoadException about types that do not load: null in `types`.
+fn load_exception(thread: &mut Thread, types: ObjPtr, failures: Vec<LoadError>) -> Raise {
+    let scope = HandleScope::new(&mut thread.header);
+    let types = scope.root(types);
+    let made = (|| {
+        let mt = table_of(corelib("System.Reflection", "ReflectionTypeLoadException")?)?;
+        let exception_type = corelib("System", "Exception")?;
+        let causes = scope.root(alloc_sz_array(Thread::current(), exception_type, failures.len())?);
+        for (i, failure) in failures.iter().enumerate() {
+            exceptions::set_pending(failure.clone().into());
+            let pending = &mut Thread::current().header.pending_exception;
+            let cause = std::mem::replace(pending, std::ptr::null_mut());
+            // SAFETY: the array has one element for each failure.
+            unsafe { set_element(causes.get(), i, cause) };
+        }
+        let constructor = mt
+            .find_method_with_params(".ctor", 2)
+            .ok_or_else(|| Raise::new(ExceptionKind::MissingMethod, "ReflectionTypeLoadException..ctor"))?;
+        let exception = scope.root(exceptions::create::allocate(Thread::current(), mt)?);
+        ManagedCall::new()
+            .obj(exception.get())
+            .obj(types.get())
+            .obj(causes.get())
+            .invoke(constructor)?;
+        Thread::current().header.pending_exception = exception.get();
+        Ok(())
+    })();
+    made.err().unwrap_or(Raise::Pending)
 }
 
 extern "C" fn run_module_constructor(module: QCallModule) {
