@@ -230,13 +230,16 @@ fn load_exception(thread: &mut Thread, types: ObjPtr, failures: Vec<LoadError>) 
             unsafe { set_element(causes.get(), i, cause) };
         }
         let constructor = mt
-            .find_method_with_params(".ctor", 2)
+            .find_method_with_params(".ctor", 3)
             .ok_or_else(|| Raise::new(ExceptionKind::MissingMethod, "ReflectionTypeLoadException..ctor"))?;
+        let text = "Unable to load one or more of the requested types.";
+        let message = scope.root(crate::strings::new_string(Thread::current(), text)?);
         let exception = scope.root(exceptions::create::allocate(Thread::current(), mt)?);
         ManagedCall::new()
             .obj(exception.get())
             .obj(types.get())
             .obj(causes.get())
+            .obj(message.get())
             .invoke(constructor)?;
         Thread::current().header.pending_exception = exception.get();
         Ok(())
