@@ -358,7 +358,9 @@ impl Collector {
         }
         frozen.for_each_object(layout, |obj| trace.scan(obj));
         self.trace_roots(heap, lists, &mut trace);
-        trace.drain_parallel(bytes);
+        // Where the heap is verified, the parallel code is on trial, too: now and then, because starting threads takes time.
+        let trial = heap.config.verify && heap.stats.collections().is_multiple_of(8);
+        trace.drain_parallel(bytes, trial);
         self.finish_tracing(heap, lists, &mut trace, true);
         self.stack = trace.into_stack();
         let poison = crate::stress::poison();

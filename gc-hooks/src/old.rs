@@ -331,6 +331,25 @@ impl OldSpace {
         any
     }
 
+    /// By block: is it being evacuated?
+    pub fn evacuating_blocks(&self) -> Vec<bool> {
+        self.blocks.iter().map(|block| block.evacuating).collect()
+    }
+
+    /// A free block for copies made by one worker: address of the first object and end. Nothing in it is counted.
+    pub fn take_whole_block(&mut self, layout: &Layout) -> Option<(usize, usize)> {
+        let block = self.take_free_block(layout)?;
+        let run = Self::whole_block_run(layout, block);
+        Some((run.cursor, run.limit))
+    }
+
+    /// As [`Self::allocate`], for an object that is counted when it is scanned.
+    pub fn room_uncounted(&mut self, layout: &Layout, size: usize) -> Option<usize> {
+        let address = self.allocate(layout, size)?;
+        self.uncount(layout, address, size);
+        Some(address)
+    }
+
     /// Takes back the count of an allocation.
     pub fn uncount(&mut self, layout: &Layout, address: usize, size: usize) {
         self.blocks[Self::index_of(layout, address)].live_bytes -= size as u32;

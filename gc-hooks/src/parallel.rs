@@ -1,25 +1,30 @@
-//! Parallel marking: several threads share the marking of a big heap whose blocks are not evacuated.
+//! Parallel marking: several threads share the marking of a big heap, and the evacuation of sparse blocks.
 //!
 //! Every worker has a stack of marked objects; when others are hungry it gives half away through a shared pool. Mark
 //! bits are set atomically, live bytes are counted per worker and added up at the end. Marking ends when all workers
-//! are hungry and the pool is empty.
+//! are hungry and the pool is empty. An object of a block that is evacuated is copied into a block of the worker; the
+//! worker whose compare-and-swap of the forwarding address succeeds wins, the other takes its copy back.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
 use crate::gcdesc::for_each_ref;
-use crate::object::{ObjPtr, size_with_mt};
+use crate::object::{MethodTableHeader, ObjPtr, size_with_mt};
 use crate::old::OldSpace;
 use crate::space::{BLOCK_SIZE, Layout};
-use crate::trace::WorkStack;
+use crate::trace::{FORWARDED, WorkStack, exhausted};
 
 /// More workers gain little on the memory bus.
 const MAX_WORKERS: usize = 4;
 /// A stack longer than this may be shared.
 const SHARE_ABOVE: usize = 128;
 
-struct Shared {
+struct Shared<'a> {
+    /// Hands out blocks for copies.
+    old: Mutex<&'a mut OldSpace>,
+    /// By block: is it evacuated? Empty if none is. Blocks that are made meanwhile are not listed.
+    evacuating: Vec<bool>,
     pool: Mutex<Vec<Vec<usize>>>,
     hungry: AtomicUsize,
     workers: AtomicUsize,
@@ -39,18 +44,21 @@ pub(crate) fn workers() -> usize {
 }
 
 /// Marks everything reachable from the marked objects on `stack`, which is empty afterwards.
-pub(crate) fn mark(layout: &'static Layout, old: &mut OldSpace, stack: &mut Vec<usize>) {
+pub(crate) fn mark(layout: &'static Layout, old: &mut OldSpace, evacuates: bool, stack: &mut Vec<usize>) {
     let workers = workers();
     let mut parts: Vec<Vec<usize>> = vec![Vec::new(); workers];
     for (i, obj) in stack.drain(..).enumerate() {
         parts[i % workers].push(obj);
     }
+    let blocks = old.block_count();
+    let evacuating = if evacuates { old.evacuating_blocks() } else { Vec::new() };
     let shared = Shared {
+        old: Mutex::new(old),
+        evacuating,
         pool: Mutex::new(Vec::new()),
         hungry: AtomicUsize::new(0),
         workers: AtomicUsize::new(workers),
     };
-    let blocks = old.block_count();
     let own = parts.pop().unwrap_or_default();
     std::thread::scope(|scope| {
         let shared = &shared;
@@ -69,10 +77,10 @@ pub(crate) fn mark(layout: &'static Layout, old: &mut OldSpace, stack: &mut Vec<
             }
         }
         let mine = Worker::new(layout, shared, own, blocks).run();
-        old.add_live(&mine);
+        shared.old.lock().add_live(&mine);
         for other in others {
             match other.join() {
-                Ok(live) => old.add_live(&live),
+                Ok(live) => shared.old.lock().add_live(&live),
                 // A worker that failed has left objects unmarked: the heap is lost.
                 Err(_) => std::process::abort(),
             }
@@ -82,18 +90,23 @@ pub(crate) fn mark(layout: &'static Layout, old: &mut OldSpace, stack: &mut Vec<
 
 struct Worker<'a> {
     layout: &'static Layout,
-    shared: &'a Shared,
+    shared: &'a Shared<'a>,
     work: WorkStack,
     live: Vec<u32>,
+    /// Where the next copy goes and the end of that block.
+    cursor: usize,
+    limit: usize,
 }
 
 impl<'a> Worker<'a> {
-    fn new(layout: &'static Layout, shared: &'a Shared, stack: Vec<usize>, blocks: usize) -> Self {
+    fn new(layout: &'static Layout, shared: &'a Shared<'a>, stack: Vec<usize>, blocks: usize) -> Self {
         Self {
             layout,
             shared,
             work: WorkStack::new(stack),
             live: vec![0; blocks],
+            cursor: 0,
+            limit: 0,
         }
     }
 
@@ -151,11 +164,22 @@ impl<'a> Worker<'a> {
             let mt = (*obj).mt;
             let size = size_with_mt(obj, mt);
             if layout.old.contains(obj as usize) {
-                self.live[(obj as usize - layout.old.start) / BLOCK_SIZE] += size as u32;
+                let block = (obj as usize - layout.old.start) / BLOCK_SIZE;
+                if block >= self.live.len() {
+                    self.live.resize(block + 64, 0);
+                }
+                self.live[block] += size as u32;
             }
             for_each_ref(obj, mt, size, |field| {
                 let address = *field as usize;
                 if !layout.heap.contains(address) || address >= layout.frozen.start {
+                    return;
+                }
+                if !self.shared.evacuating.is_empty()
+                    && layout.old.contains(address)
+                    && self.shared.evacuating.get((address - layout.old.start) / BLOCK_SIZE) == Some(&true)
+                {
+                    *field = self.evacuated(address) as ObjPtr;
                     return;
                 }
                 if layout.nursery.contains(address) && !layout.nursery.contains(field as usize) {
@@ -166,5 +190,58 @@ impl<'a> Worker<'a> {
                 }
             });
         }
+    }
+
+    /// Where the object at `address`, in a block that is evacuated, is now: copies it unless somebody did.
+    fn evacuated(&mut self, address: usize) -> usize {
+        // SAFETY: the first word of an object in such a block is its MethodTable or its forwarding address; every worker
+        // accesses it atomically.
+        let word = unsafe { AtomicUsize::from_ptr(address as *mut usize) };
+        let seen = word.load(Ordering::Acquire);
+        if seen & FORWARDED != 0 {
+            return seen & !FORWARDED;
+        }
+        let mt = seen as *const MethodTableHeader;
+        // SAFETY: the rest of the object does not change while its block is evacuated: only copies are scanned.
+        let size = unsafe { size_with_mt(address as ObjPtr, mt) };
+        let to = self.room(size);
+        // SAFETY: the target is ours, outside of blocks that are evacuated, and holds no object yet. The first word is
+        // written from `seen`, because another worker may be changing it.
+        unsafe {
+            let (source, target) = ((address - 8) as *const u64, (to - 8) as *mut u64);
+            *target = *source;
+            *target.add(1) = seen as u64;
+            std::ptr::copy_nonoverlapping(source.add(2), target.add(2), size / 8 - 2);
+        }
+        match word.compare_exchange(seen, to | FORWARDED, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => {
+                self.layout.marks.insert_shared(to);
+                self.work.push(to);
+                to
+            }
+            Err(other) => {
+                // Room from the shared run is lost until the next collection finds the hole.
+                if self.cursor == to + size {
+                    self.cursor = to;
+                }
+                other & !FORWARDED
+            }
+        }
+    }
+
+    /// Room for a copy of `size` bytes.
+    fn room(&mut self, size: usize) -> usize {
+        if self.cursor + size > self.limit {
+            let mut old = self.shared.old.lock();
+            if self.limit - self.cursor >= 2048 {
+                // Too much to give up for one big object.
+                return old.room_uncounted(self.layout, size).unwrap_or_else(|| exhausted());
+            }
+            let run = old.take_whole_block(self.layout);
+            (self.cursor, self.limit) = run.unwrap_or_else(|| exhausted());
+        }
+        let to = self.cursor;
+        self.cursor += size;
+        to
     }
 }

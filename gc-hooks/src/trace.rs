@@ -17,7 +17,7 @@ pub(crate) trait Trace {
 }
 
 /// Bit of an object's first word: the rest is the forwarding address.
-const FORWARDED: usize = 1;
+pub(crate) const FORWARDED: usize = 1;
 
 /// Where the object at `address` went, if it was forwarded.
 #[inline(always)]
@@ -132,7 +132,7 @@ impl WorkStack {
 
 /// There is no way back from the middle of a collection.
 #[cold]
-fn exhausted() -> ! {
+pub(crate) fn exhausted() -> ! {
     eprintln!("Fatal error: the managed heap's address range is used up during a collection.");
     std::process::abort();
 }
@@ -330,10 +330,10 @@ impl<'a> FullTrace<'a> {
         self.work.stack
     }
 
-    /// As [`Trace::drain`], with several threads if the heap is big and nothing is moved.
-    pub fn drain_parallel(&mut self, heap_bytes: usize) {
-        if !self.evacuates && heap_bytes >= PARALLEL_FROM && crate::parallel::workers() > 1 {
-            crate::parallel::mark(self.layout, self.old, &mut self.work.stack);
+    /// As [`Trace::drain`], with several threads if the heap is big or `always`.
+    pub fn drain_parallel(&mut self, heap_bytes: usize, always: bool) {
+        if (always || heap_bytes >= PARALLEL_FROM) && crate::parallel::workers() > 1 {
+            crate::parallel::mark(self.layout, self.old, self.evacuates, &mut self.work.stack);
         } else {
             self.drain();
         }

@@ -1,6 +1,7 @@
 //! `corten`: runs .NET assemblies. This crate finds the framework and the application, builds the list of assemblies the
 //! binder may use, and hands the result to the engine. It contains no engine logic.
 
+mod allocator;
 mod app;
 mod cli;
 mod error;
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    allocator::use_small_pages();
     match cli::main(std::env::args_os()) {
         Ok(code) => code,
         Err(error) => {
