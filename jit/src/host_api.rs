@@ -348,6 +348,10 @@ pub trait CompilerHost: Sync {
     fn element_type(&self, ty: TypeId) -> HostResult<TypeId>;
     /// The type `T[]`.
     fn szarray_of(&self, element: TypeId) -> HostResult<TypeId>;
+    /// Loads what a cast to `ty` asks about, so that the cast itself, which is a leaf call, loads nothing.
+    fn load_for_cast(&self, _ty: TypeId) -> HostResult<()> {
+        Ok(())
+    }
     /// Static answer to "is a value of `from` always/never/maybe castable to `to`".
     fn compare_types_for_cast(&self, from: TypeId, to: TypeId) -> Option<bool>;
     /// What a use of a static member of `ty` in the method `from` must do first.

@@ -1,38 +1,27 @@
 //! Assignment compatibility (ECMA-335 I.8.7.1, III.4.3), as the reference runtime implements it.
 
-use std::sync::{OnceLock, RwLock};
-
-use rustc_hash::FxHashMap;
-
 use crate::{
+    cast_cache,
     class::{ArrayInfo, LoadLevel},
     element_type::ElementType,
     method_table::MethodTable,
-    resolve::{read, write},
     type_desc::TypeDescKind,
     type_handle::TypeHandle,
     type_loader, well_known,
 };
-
-type Cache = RwLock<FxHashMap<(TypeHandle, TypeHandle), bool>>;
-
-fn cache() -> &'static Cache {
-    static C: OnceLock<Cache> = OnceLock::new();
-    C.get_or_init(Cache::default)
-}
 
 /// Whether a (boxed) value of type `from` can be assigned to `to`. `T` to `Nullable<T>` counts.
 pub fn can_cast_to(from: TypeHandle, to: TypeHandle) -> bool {
     if from == to {
         return true;
     }
-    if let Some(r) = read(cache()).get(&(from, to)) {
-        return *r;
+    if let Some(r) = cast_cache::find(from, to) {
+        return r;
     }
     let r = can_cast_uncached(from, to);
     let settled = |t: TypeHandle| t.as_method_table().is_none_or(|m| m.class().level() == LoadLevel::Full);
     if settled(from) && settled(to) {
-        write(cache()).insert((from, to), r);
+        cast_cache::remember(from, to, r);
     }
     r
 }

@@ -15,6 +15,7 @@ mod arena;
 pub mod assembly;
 pub mod binder;
 pub mod cast;
+pub mod cast_cache;
 pub mod class;
 pub mod collectible;
 pub mod constrained;

@@ -1,5 +1,6 @@
 //! The loader lock: one global reentrant lock under which all loading happens.
 
+use std::cell::Cell;
 use std::sync::OnceLock;
 
 use parking_lot::{ReentrantMutex, ReentrantMutexGuard};
@@ -25,12 +26,31 @@ pub fn set_blocking_hook(hook: &'static dyn BlockingHook) {
     let _ = BLOCKING.set(hook);
 }
 
+thread_local! {
+    static LEAF: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `f` on behalf of compiled code that does not expect a collection: the thread stays cooperative when it waits for the
+/// loader lock (whose owner never waits for a collection, so this ends), and nobody may run managed code
+/// ([`in_leaf_call`]).
+pub fn leaf_call<R>(f: impl FnOnce() -> R) -> R {
+    let before = LEAF.replace(true);
+    let result = f();
+    LEAF.set(before);
+    result
+}
+
+/// Whether this thread must not run managed code now.
+pub fn in_leaf_call() -> bool {
+    LEAF.get()
+}
+
 /// Enters the loader lock (reentrant on one thread).
 pub fn enter_loader() -> LoaderGuard {
     if let Some(guard) = LOADER_LOCK.try_lock() {
         return guard;
     }
-    match BLOCKING.get() {
+    match BLOCKING.get().filter(|_| !in_leaf_call()) {
         None => LOADER_LOCK.lock(),
         Some(hook) => {
             let mut token = hook.enter();

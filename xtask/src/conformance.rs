@@ -20,6 +20,9 @@ struct Configuration {
     timeout: u32,
 }
 
+/// More failures than this are not a matter of luck.
+const MAX_SECOND_TRIES: usize = 3;
+
 const CONFIGURATIONS: [Configuration; 4] = [
     Configuration {
         name: "default",
@@ -87,14 +90,39 @@ impl Configuration {
             eprintln!("    {} lists no program", list.display());
             return Ok(());
         }
-        let mut sets: BTreeSet<&str> = listed.iter().filter_map(|name| Some(name.split_once('/')?.0)).collect();
-        sets.extend(all.iter().map(String::as_str));
+        let mut filters: Vec<String> = listed.iter().cloned().collect();
+        filters.extend(all.iter().map(|set| format!("{set}/*")));
+        let mut passed = self.programs_that_pass(shared, corten, framework, &filters, 2)?;
+        // What depends on time is tried again alone: on a busy machine two programs at once can be too late for their clocks.
+        let again: Vec<String> = listed.difference(&passed).cloned().collect();
+        if !again.is_empty() && again.len() <= MAX_SECOND_TRIES {
+            let steady = self.programs_that_pass(shared, corten, framework, &again, 1)?;
+            for name in &steady {
+                eprintln!("    UNSTEADY: {name} failed, and passed when it ran again alone");
+            }
+            passed.extend(steady);
+        }
+        judge(&listed, &passed, self.list)
+    }
+
+    /// Runs the programs that the filters (`SET/NAME`, with `*`) choose.
+    fn programs_that_pass(
+        &self,
+        shared: &Path,
+        corten: &Path,
+        framework: &Path,
+        filters: &[String],
+        jobs: u32,
+    ) -> Outcome<BTreeSet<String>> {
+        let sets: BTreeSet<&str> = filters
+            .iter()
+            .filter_map(|name| Some(name.split_once('/')?.0))
+            .collect();
         let results = tempfile::NamedTempFile::new().map_err(Failure::io(&std::env::temp_dir()))?;
         let mut command = Command::new(shared.join("tools").join("run-conformance"));
         command.arg("--runtime").arg(corten).arg("--json").arg(results.path());
-        command.args(["--jobs", "2", "--timeout", &self.timeout.to_string()]);
-        command.args(listed.iter().flat_map(|name| ["--filter", name]));
-        command.args(all.iter().flat_map(|set| ["--filter".to_owned(), format!("{set}/*")]));
+        command.args(["--jobs", &jobs.to_string(), "--timeout", &self.timeout.to_string()]);
+        command.args(filters.iter().flat_map(|name| ["--filter", name]));
         command.args(sets.iter().map(|set| shared.join("conformance").join(set)));
         command
             .envs(self.environment.iter().copied())
@@ -103,7 +131,7 @@ impl Configuration {
         // Its status says whether everything passed; what counts is the list.
         command.status().map_err(|source| start_failure(&command, source))?;
         let text = std::fs::read_to_string(results.path()).map_err(Failure::io(results.path()))?;
-        judge(&listed, &passed(&text)?, self.list)
+        passed(&text)
     }
 }
 

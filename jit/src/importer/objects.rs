@@ -273,6 +273,7 @@ impl Importer<'_, '_> {
             self.push(entry);
             return Ok(());
         }
+        self.host.load_for_cast(ty)?;
         let object = self.coerce(entry, Ty::Ref)?;
         let handle = self.type_handle(ty);
         let result = self.b.helper(Helper::CastClass, vec![handle, object], Ty::Ref);
@@ -294,6 +295,7 @@ impl Importer<'_, '_> {
             Some(true) => self.push(entry),
             Some(false) => self.push(Entry::lazy(Ty::Ref, Known::Null)),
             None => {
+                self.host.load_for_cast(boxed)?;
                 let object = self.coerce(entry, Ty::Ref)?;
                 let handle = self.type_handle(boxed);
                 let result = self.b.helper(Helper::IsInst, vec![handle, object], Ty::Ref);

@@ -46,7 +46,7 @@ pub(super) fn filter_abi() -> AbiSignature {
 }
 
 #[derive(Clone, Copy)]
-enum Target {
+pub(super) enum Target {
     Func(ir::FuncRef),
     Pointer(ir::Value),
 }
@@ -91,7 +91,12 @@ impl Lowerer<'_> {
         self.extern_func(address, sig)
     }
 
-    fn helper_func(&mut self, helper: Helper, args: &[ir::Value], ret: Option<ir::Type>) -> (ir::FuncRef, ir::SigRef) {
+    pub(super) fn helper_func(
+        &mut self,
+        helper: Helper,
+        args: &[ir::Value],
+        ret: Option<ir::Type>,
+    ) -> (ir::FuncRef, ir::SigRef) {
         let mut sig = ir::Signature::new(CallConv::SystemV);
         sig.params.extend(args.iter().map(|&a| AbiParam::new(self.type_of(a))));
         sig.returns.extend(ret.map(AbiParam::new));
@@ -131,7 +136,12 @@ impl Lowerer<'_> {
     }
 
     /// Emits a call that is a safepoint and may raise: a `try_call` where clauses protect it.
-    fn call_raw(&mut self, target: Target, sig: ir::SigRef, args: &[ir::Value]) -> Result<SmallVec<[ir::Value; 2]>> {
+    pub(super) fn call_raw(
+        &mut self,
+        target: Target,
+        sig: ir::SigRef,
+        args: &[ir::Value],
+    ) -> Result<SmallVec<[ir::Value; 2]>> {
         let clauses = &self.func.protects[self.protect];
         // Handlers read nothing but the area, so one landing pad per clause serves every call that the clause protects:
         // only the first call of each clause is a `try_call`, the others find its pads through their position.
@@ -180,6 +190,9 @@ impl Lowerer<'_> {
     }
 
     pub(super) fn lower_call_helper(&mut self, inst: &Inst, helper: Helper, args: &[Value]) -> Result<()> {
+        if uses::is_cast(helper) {
+            return self.lower_cast(inst, helper, args);
+        }
         let mut values: SmallVec<[ir::Value; 4]> = SmallVec::new();
         for &a in args {
             values.push(match self.func.values[a] {

@@ -11,6 +11,7 @@
 
 mod arith;
 mod calls;
+mod casts;
 mod control;
 mod intrinsics;
 mod memory;
@@ -212,6 +213,8 @@ struct Lowerer<'a> {
     /// Area offset of the saved return buffer pointer.
     ret_buffer: Option<u32>,
     own_abi: AbiSignature,
+    /// Code that runs often: size is spent on speed.
+    optimised: bool,
     entry: ir::Block,
     loops: Option<Vec<bool>>,
     /// Dynamic `localloc` is in use.
@@ -330,6 +333,7 @@ pub(crate) fn lower(
         frame_base: None,
         patchpoint_counter: None,
         own_abi,
+        optimised: promote == Promote::Everything,
         entry,
         loops: None,
         side_stack: false,

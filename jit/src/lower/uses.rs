@@ -16,7 +16,7 @@ pub(super) enum Safepoint {
 
 pub(super) fn safepoint(op: &Op) -> Safepoint {
     match op {
-        Op::CallHelper { helper, .. } if !is_leaf(*helper) => Safepoint::Late,
+        Op::CallHelper { helper, .. } if !is_leaf(*helper) && !is_cast(*helper) => Safepoint::Late,
         Op::Call {
             callee: Callee::Interface { .. },
             ..
@@ -41,6 +41,11 @@ pub(super) fn is_leaf(helper: Helper) -> bool {
             | Helper::CompareExchangeRef
             | Helper::ProfileClass
     )
+}
+
+/// Casts raise, or return without having collected.
+pub(super) fn is_cast(helper: Helper) -> bool {
+    matches!(helper, Helper::CastClass | Helper::IsInst | Helper::Unbox)
 }
 
 /// Operations that may write memory that a struct value was read from.

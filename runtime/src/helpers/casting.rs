@@ -4,7 +4,9 @@ use super::objects::{copy_value, method_table, nullable_value_offset};
 use crate::error::{ExceptionKind, Raise, VmResult, icall_body};
 use corten_gc_hooks::barrier;
 use corten_gc_hooks::object::{ObjPtr, array_length};
+use corten_loader::cast_cache::{self, Answer};
 use corten_loader::{TypeHandle, cast};
+use std::arch::naked_asm;
 
 fn type_of(o: ObjPtr) -> TypeHandle {
     // SAFETY: callers checked for null; a live object.
@@ -54,7 +56,7 @@ pub fn invalid_cast(o: ObjPtr, t: TypeHandle) -> Raise {
     )
 }
 
-/// (type, obj) -> obj.
+/// (type, obj) -> obj, for an object that [`is_inst`] may not have been asked about.
 pub extern "C" fn cast_class(t: TypeHandle, o: ObjPtr) -> ObjPtr {
     icall_body(|_| {
         if o.is_null() || is_instance(o, t) {
@@ -65,9 +67,40 @@ pub extern "C" fn cast_class(t: TypeHandle, o: ObjPtr) -> ObjPtr {
     })
 }
 
-/// (type, obj) -> obj or null.
-pub extern "C" fn is_inst(t: TypeHandle, o: ObjPtr) -> ObjPtr {
-    if o.is_null() || is_instance(o, t) {
+/// (type, obj) -> obj or null. Leaf: the answers that are known come from the cast cache.
+///
+/// # Safety
+/// `obj` is null or a live object; `type` a type handle.
+#[unsafe(naked)]
+pub unsafe extern "C" fn is_inst(t: TypeHandle, o: ObjPtr) -> ObjPtr {
+    naked_asm!(
+        "mov rax, rsi",
+        "test rsi, rsi", "jz 2f",
+        "mov rdx, [rsi]",
+        "cmp rdx, rdi", "je 2f",
+        "mov rcx, rdx", "rol rcx, {rotation}", "xor rcx, rdi",
+        "movabs r8, {multiplier}", "imul rcx, r8", "shr rcx, {shift}",
+        "lea r8, [rip + {table}]", "mov rcx, [r8 + rcx * 8]",
+        "test rcx, rcx", "jz {unknown}",
+        "cmp [rcx + {from}], rdx", "jne {unknown}",
+        "cmp [rcx + {to}], rdi", "jne {unknown}",
+        "xor edx, edx",
+        "cmp byte ptr [rcx + {fits}], 0", "cmove rax, rdx",
+        "2:", "ret",
+        rotation = const cast_cache::ROTATION,
+        multiplier = const cast_cache::MULTIPLIER,
+        shift = const 64 - cast_cache::BITS,
+        table = sym cast_cache::TABLE,
+        from = const std::mem::offset_of!(Answer, from),
+        to = const std::mem::offset_of!(Answer, to),
+        fits = const std::mem::offset_of!(Answer, fits),
+        unknown = sym is_inst_unknown,
+    )
+}
+
+extern "C" fn is_inst_unknown(t: TypeHandle, o: ObjPtr) -> ObjPtr {
+    // Types of objects and of casts that were compiled are loaded, so that this loads nothing but in corner cases.
+    if corten_loader::sync::leaf_call(|| is_instance(o, t)) {
         o
     } else {
         std::ptr::null_mut()

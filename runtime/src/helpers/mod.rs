@@ -47,7 +47,7 @@ fn install() {
         (H::Unbox, Transition(casting::unbox as *const ())),
         (H::UnboxNullable, Transition(casting::unbox_nullable as *const ())),
         (H::CastClass, Transition(casting::cast_class as *const ())),
-        (H::IsInst, Transition(casting::is_inst as *const ())),
+        (H::IsInst, Direct(casting::is_inst as *const ())),
         (H::StoreElemRef, Direct(fast::store_elem_ref as *const ())),
         (H::LdElemaRef, Transition(casting::ldelema_ref as *const ())),
         (H::ArrayStoreCheck, Transition(casting::array_store_check as *const ())),

@@ -158,6 +158,12 @@ impl CompilerHost for EngineHost {
         self.load(corten_loader::type_loader::make_array(type_handle(element), 1, true))
             .map(type_id)
     }
+    fn load_for_cast(&self, ty: TypeId) -> HostResult<()> {
+        match type_handle(ty).as_method_table() {
+            Some(mt) => self.load(corten_loader::ensure_full(mt)),
+            None => Ok(()),
+        }
+    }
     fn compare_types_for_cast(&self, from: TypeId, to: TypeId) -> Option<bool> {
         self.static_cast_answer(type_handle(from), type_handle(to))
     }

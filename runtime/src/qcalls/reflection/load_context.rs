@@ -11,6 +11,7 @@ use crate::thread::Thread;
 use corten_gc_hooks::HandleScope;
 use corten_gc_hooks::heap::Heap;
 use corten_gc_hooks::object::ObjPtr;
+use corten_loader::sync::in_leaf_call;
 use corten_loader::{Assembly, AssemblyName, Binder, LoadError, MethodDesc, ResolveHook, ResolveStage};
 use parking_lot::RwLock;
 use std::path::Path;
@@ -267,6 +268,9 @@ impl ResolveHook for ManagedResolver {
             crate::tiering::abandon();
             return Ok(None);
         }
+        if in_leaf_call() {
+            return Ok(None);
+        }
         match Self::ask(stage, context, name, requesting) {
             Ok(a) => Ok(a),
             Err(raise) => {
@@ -288,7 +292,7 @@ impl ResolveHook for ManagedResolver {
     }
 
     fn loaded(&self, assembly: &'static Assembly) {
-        if crate::tiering::on_worker() {
+        if crate::tiering::on_worker() || in_leaf_call() {
             let raise = move || {
                 if let Err(Raise::Pending) = raise_assembly_load(assembly) {
                     Thread::current().header.pending_exception = std::ptr::null_mut();
