@@ -29,6 +29,8 @@ pub const STRUCTS: u64 = 100;
 
 pub struct Host {
     pub structs: Vec<Arc<TypeInfo>>,
+    /// `Helper::IsInst`.
+    pub is_inst: u64,
 }
 
 fn describe(id: TypeId, kind: TypeKind, size: u32, fields: &[(u32, TypeKind)]) -> Arc<TypeInfo> {
@@ -56,7 +58,10 @@ fn describe(id: TypeId, kind: TypeKind, size: u32, fields: &[(u32, TypeKind)]) -
 
 impl Host {
     pub fn new() -> Self {
-        Host { structs: vec![] }
+        Host {
+            structs: vec![],
+            is_inst: throw_other as *const () as u64,
+        }
     }
     pub fn add_struct(&mut self, size: u32, fields: &[(u32, TypeKind)]) -> TypeId {
         let id = TypeId(STRUCTS + self.structs.len() as u64);
@@ -155,7 +160,10 @@ impl CompilerHost for Host {
         unused()
     }
     fn helper_address(&self, h: Helper) -> u64 {
-        helper(h)
+        match h {
+            Helper::IsInst => self.is_inst,
+            _ => helper(h),
+        }
     }
     fn cpu(&self) -> CpuFeatures {
         CPU

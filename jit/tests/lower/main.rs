@@ -12,6 +12,7 @@
 mod abi;
 mod arith;
 mod calls;
+mod casts;
 mod exceptions;
 mod gc;
 mod harness;
