@@ -1,10 +1,8 @@
-//! Memory for generated code and for the data that code owns.
+//! Memory for generated code.
 //!
 //! One anonymous region is reserved within 2 GB of the executable, so that generated code reaches native helpers and itself
 //! with 32-bit displacements (anonymous because `perf` ignores the map file for file-backed memory). Targets that are
 //! farther away are reached through veneers (`jmp [rip+0]; .quad target`), one per target.
-//!
-//! The low part of the region is code (readable, writable, executable), the high part is data (inline cache cells).
 
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
@@ -12,7 +10,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Code blocks start at multiples of this, and one entry of the code map covers this many bytes.
 pub const CODE_ALIGN: usize = 32;
-const DATA_BYTES: usize = 32 << 20;
 const VENEER_BYTES: usize = 16;
 
 /// Why code memory is not available.
@@ -39,7 +36,6 @@ struct Space {
     /// Freed blocks: (offset, bytes), multiples of `CODE_ALIGN`.
     free: Vec<(usize, usize)>,
     veneers: FxHashMap<u64, usize>,
-    data_top: usize,
 }
 
 /// The code region.
@@ -59,11 +55,11 @@ impl CodeHeap {
     /// Reserves `bytes` of address space for code (committed as it is touched).
     pub fn new(bytes: usize) -> Result<Self, CodeHeapError> {
         let code_bytes = bytes.next_multiple_of(1 << 20);
-        let total = code_bytes + DATA_BYTES;
-        let base = reserve_near(Self::new as *const () as usize, total)
-            .map_err(|error| CodeHeapError::Reserve { bytes: total, error })?;
-        // The pair {0, 0} that every new cell points at: no object has MethodTable 0. Fresh memory is zero.
-        let data_top = code_bytes + 16;
+        let base =
+            reserve_near(Self::new as *const () as usize, code_bytes).map_err(|error| CodeHeapError::Reserve {
+                bytes: code_bytes,
+                error,
+            })?;
         Ok(CodeHeap {
             base,
             code_bytes,
@@ -71,7 +67,6 @@ impl CodeHeap {
                 top: CODE_ALIGN,
                 free: Vec::new(),
                 veneers: FxHashMap::default(),
-                data_top,
             }),
             used: AtomicU64::new(0),
         })
@@ -160,28 +155,12 @@ impl CodeHeap {
         space.veneers.insert(target, block as usize);
         Ok(block as usize)
     }
-
-    /// A new inline cache cell: 8 bytes that point at the pair {0, 0}.
-    pub fn new_cell(&self) -> Option<u64> {
-        let mut space = self.space.lock();
-        let offset = space.data_top;
-        if offset + 8 > self.code_bytes + DATA_BYTES {
-            return None;
-        }
-        space.data_top += 8;
-        // SAFETY: inside the data part, exclusively ours.
-        unsafe {
-            let cell = self.base.add(offset).cast::<u64>();
-            cell.write(self.base.add(self.code_bytes) as u64);
-            Some(cell as u64)
-        }
-    }
 }
 
 impl Drop for CodeHeap {
     fn drop(&mut self) {
         // SAFETY: our own mapping; whoever drops the heap guarantees that no code of it is running.
-        unsafe { libc::munmap(self.base.cast(), self.code_bytes + DATA_BYTES) };
+        unsafe { libc::munmap(self.base.cast(), self.code_bytes) };
     }
 }
 
@@ -246,8 +225,5 @@ mod tests {
         let f: extern "C" fn() -> u32 = unsafe { std::mem::transmute(v) };
         assert_eq!(f(), 7);
         assert!((heap.base()).abs_diff(CodeHeap::new as *const () as usize) < 1 << 31);
-        let cell = heap.new_cell().unwrap() as *const *const u64;
-        // SAFETY: cells point at the dummy pair.
-        assert_eq!(unsafe { **cell }, 0);
     }
 }

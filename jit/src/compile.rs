@@ -9,7 +9,7 @@ use crate::host_api::{CompilerHost, CpuFeatures};
 use crate::ids::MethodId;
 use crate::ir::{Clause, ClauseKind, Func, NO_IL};
 use crate::isa::{IsaError, Targets, Tier};
-use crate::lower::{self, CellSource, LowerError, Promote};
+use crate::lower::{self, LowerError, Promote};
 use crate::perf_map::PerfMap;
 use crate::{disasm, gdb};
 use cranelift_codegen::binemit::Reloc;
@@ -140,14 +140,6 @@ pub struct Jit {
     gdb: bool,
 }
 
-struct HeapCells<'a>(&'a CodeHeap);
-
-impl CellSource for HeapCells<'_> {
-    fn new_cell(&self) -> Option<u64> {
-        self.0.new_cell()
-    }
-}
-
 struct Scratch {
     context: Context,
     registers: regalloc2::Ctx,
@@ -266,8 +258,7 @@ impl Jit {
             Tier::Tier0 => Promote::Nothing,
             Tier::Tier1 => Promote::Everything,
         };
-        let cells = HeapCells(&self.heap);
-        let lowered = lower::lower(func, host, &cells, &mut context.func, all_try_calls, promote).map_err(|error| {
+        let lowered = lower::lower(func, host, &mut context.func, all_try_calls, promote).map_err(|error| {
             CompileError::Lower {
                 name: func.name.clone(),
                 error,

@@ -126,7 +126,7 @@ pub enum Dispatch {
         /// Of the slot, in bytes.
         offset: u32,
     },
-    /// Resolve on the receiver's type (inline cache + helper).
+    /// Resolve on the receiver's type, through a dispatch stub.
     Interface,
     /// Generic virtual method: helper resolves to code address.
     GenericVirtual,
@@ -348,6 +348,9 @@ pub trait CompilerHost: Sync {
     fn element_type(&self, ty: TypeId) -> HostResult<TypeId>;
     /// The type `T[]`.
     fn szarray_of(&self, element: TypeId) -> HostResult<TypeId>;
+    /// Address that calls of an interface method go to: takes the method's arguments, finds the code for the receiver's class
+    /// and jumps there.
+    fn dispatch_stub(&self, method: MethodId) -> HostResult<u64>;
     /// Loads what a cast to `ty` asks about, so that the cast itself, which is a leaf call, loads nothing.
     fn load_for_cast(&self, _ty: TypeId) -> HostResult<()> {
         Ok(())

@@ -348,7 +348,8 @@ pub enum Callee {
         /// Of the slot from the MethodTable address, in bytes.
         offset: u32,
     },
-    /// Through an inline cache, else `Helper::ResolveInterface`; receiver is `args[0]` (null-checked before).
+    /// Through the method's dispatch stub ([`CompilerHost::dispatch_stub`](crate::host_api::CompilerHost::dispatch_stub));
+    /// receiver is `args[0]` (null-checked before).
     Interface {
         /// The interface's method.
         method: MethodId,

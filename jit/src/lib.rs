@@ -7,7 +7,7 @@
 //! * [`importer`] turns IL into [`ir`]: the rules of the evaluation stack, exception regions made explicit, intrinsics.
 //!   [`builder`] makes the same IR by hand (stubs of the engine); [`ir_check`] verifies it, [`ir_print`] shows it.
 //! * `lower` turns IR into CLIF: calling convention ([`abi`]), places of locals ([`layout`]), references in reported frame
-//!   slots, landing pads, inline caches, [`localloc`].
+//!   slots, landing pads, [`localloc`].
 //! * [`compile`] runs Cranelift ([`isa`]) and puts the result into the [`code_heap`]; [`code_map`] finds the
 //!   description of any code address again; [`frames`] walks over frames of generated code with it.
 //! * [`disasm`], [`perf_map`] and [`gdb`] show generated code to people and tools.
@@ -21,7 +21,6 @@ pub mod code_heap;
 pub mod code_map;
 pub mod compile;
 pub mod disasm;
-mod dispatch_cache;
 pub mod frames;
 pub mod gdb;
 pub mod host_api;

@@ -28,8 +28,6 @@ pub enum Helper {
     ClassInit,
     /// (key) -> address of a thread static; allocates. GC.
     ThreadStaticAddress,
-    /// (obj, method id) -> code address: interface dispatch. Raises NullReference, EntryPointNotFound… GC.
-    ResolveInterface,
     /// (obj, method id) -> code address for generic virtual methods and ldvirtftn. GC.
     ResolveVirtual,
     /// (delegate obj, target obj, code address, method id): initialise a delegate (closed or open static). GC.

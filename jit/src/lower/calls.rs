@@ -1,13 +1,11 @@
-//! Calls of methods, helpers and native code; inline caches; try calls.
+//! Calls of methods, helpers and native code; try calls.
 
 use super::{Addr, CallSig, LowerError, Lowerer, Result, plain, temp_key, uses};
 use crate::abi::{AbiSignature, ArgLoc, RetLoc};
-use crate::dispatch_cache;
 use crate::host_api::{Convention, Signature, TypeInfo, TypeKind};
-use crate::ids::{MethodId, TypeId};
+use crate::ids::TypeId;
 use crate::ir::{Callee, Helper, Inst, Ty, Value};
 use cranelift_codegen::cursor::Cursor;
-use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
     self, AbiParam, BlockArg, BlockCall, ExceptionTableData, ExceptionTableItem, ExceptionTag, ExtFuncData,
     ExternalName, InstBuilder, UserExternalName, types,
@@ -80,15 +78,6 @@ impl Lowerer<'_> {
         });
         self.extern_refs.insert((address, signature), f);
         f
-    }
-
-    /// A native function with pointer-sized arguments that neither collects nor raises.
-    fn leaf_func(&mut self, address: u64, params: usize, returns: bool) -> ir::FuncRef {
-        let mut sig = ir::Signature::new(CallConv::SystemV);
-        sig.params.extend((0..params).map(|_| AbiParam::new(types::I64)));
-        sig.returns.extend(returns.then(|| AbiParam::new(types::I64)));
-        let sig = self.import_sig(sig);
-        self.extern_func(address, sig)
     }
 
     pub(super) fn helper_func(
@@ -283,6 +272,7 @@ impl Lowerer<'_> {
                 .copied()
                 .ok_or_else(|| LowerError::Malformed("call without receiver".into()))
         };
+        let mut stub = None;
         let target = match callee {
             Callee::Direct { entry_slot, .. } => {
                 let slot = self.iconst(types::I64, *entry_slot as i64);
@@ -293,7 +283,11 @@ impl Lowerer<'_> {
                 let mt = self.cur.ins().load(types::I64, plain(), this, 0);
                 self.cur.ins().load(types::I64, plain(), mt, *offset as i32)
             }
-            Callee::Interface { method } => self.interface_target(receiver()?, *method)?,
+            Callee::Interface { method } => {
+                let address = self.host.dispatch_stub(*method)?;
+                stub = Some(address);
+                self.iconst(types::I64, address as i64)
+            }
             Callee::Pointer { target } | Callee::Native { target } => self.get(*target)?,
             Callee::DelegateInvoke => {
                 let delegate = self.get(receiver()?)?;
@@ -343,7 +337,10 @@ impl Lowerer<'_> {
             }
         }
         let target = match tail {
-            None => Target::Pointer(target),
+            None => match stub {
+                Some(address) => Target::Func(self.extern_func(address, clif_sig)),
+                None => Target::Pointer(target),
+            },
             Some((target_field, bytes_field)) => {
                 let thread = self.cur.ins().get_pinned_reg(types::I64);
                 let own = i64::from(self.own_abi.stack_bytes);
@@ -420,50 +417,6 @@ impl Lowerer<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Target of an interface call through the inline cache of this call site.
-    fn interface_target(&mut self, receiver: Value, method: MethodId) -> Result<ir::Value> {
-        let cell = self
-            .cells
-            .new_cell()
-            .ok_or_else(|| LowerError::TooLarge("no room for inline cache cells".into()))?;
-        let this = self.get(receiver)?;
-        let mt = self.cur.ins().load(types::I64, plain(), this, 0);
-        let cell = self.iconst(types::I64, cell as i64);
-        let pair = self.cur.ins().load(types::I64, plain(), cell, 0);
-        let cached = self.cur.ins().load(types::I64, plain(), pair, 0);
-        let hit_block = self.new_block();
-        let miss_block = self.cold_block();
-        let call_block = self.new_block();
-        let target = self.cur.func.dfg.append_block_param(call_block, types::I64);
-        let hit = self.cur.ins().icmp(IntCC::Equal, mt, cached);
-        self.cur.ins().brif(hit, hit_block, &[], miss_block, &[]);
-
-        self.cur.goto_bottom(hit_block);
-        let code = self.cur.ins().load(types::I64, plain(), pair, 8);
-        self.cur.ins().jump(call_block, &[BlockArg::Value(code)]);
-
-        // Another type than last time: the table of all sites, then the engine.
-        self.cur.goto_bottom(miss_block);
-        let id = self.iconst(types::I64, method.0 as i64);
-        let lookup = self.leaf_func(dispatch_cache::lookup as *const () as u64, 2, true);
-        let found = self.cur.ins().call(lookup, &[mt, id]);
-        let found = self.cur.func.dfg.inst_results(found)[0];
-        let slow_block = self.cold_block();
-        self.cur
-            .ins()
-            .brif(found, call_block, &[BlockArg::Value(found)], slow_block, &[]);
-
-        self.cur.goto_bottom(slow_block);
-        let (f, sig) = self.helper_func(Helper::ResolveInterface, &[this, id, cell], Some(types::I64));
-        let code = self.call_raw(Target::Func(f), sig, &[this, id, cell])?;
-        let remember = self.leaf_func(dispatch_cache::remember as *const () as u64, 3, false);
-        self.cur.ins().call(remember, &[mt, id, cell]);
-        self.cur.ins().jump(call_block, &[BlockArg::Value(code[0])]);
-
-        self.cur.goto_bottom(call_block);
-        Ok(target)
     }
 
     /// Makes a scalar fit an ABI type: narrows or widens integers, converts between float widths.

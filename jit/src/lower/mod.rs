@@ -32,7 +32,6 @@ use cranelift_entity::EntityRef;
 use rustc_hash::FxHashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use uses::Safepoint;
 
 /// Why a function cannot be lowered.
 #[derive(Debug, thiserror::Error)]
@@ -52,12 +51,6 @@ pub enum LowerError {
 }
 
 pub(crate) type Result<T> = std::result::Result<T, LowerError>;
-
-/// Provides the cells of inline caches.
-pub(crate) trait CellSource {
-    /// Address of a new 8-byte cell that points at the never-matching pair.
-    fn new_cell(&self) -> Option<u64>;
-}
 
 /// What compilation needs besides the CLIF function.
 pub(crate) struct Lowered {
@@ -156,7 +149,6 @@ struct CallSig {
 struct Lowerer<'a> {
     func: &'a Func,
     host: &'a dyn CompilerHost,
-    cells: &'a dyn CellSource,
     cur: FuncCursor<'a>,
     layout: FrameLayout,
     area: ir::StackSlot,
@@ -177,7 +169,6 @@ struct Lowerer<'a> {
     def: Vec<u32>,
     last_use: Vec<u32>,
     safepoints_before: Vec<u32>,
-    early: Vec<bool>,
     epoch: u32,
     block: mir::Block,
     il: u32,
@@ -227,7 +218,6 @@ struct Lowerer<'a> {
 pub(crate) fn lower(
     func: &Func,
     host: &dyn CompilerHost,
-    cells: &dyn CellSource,
     clif: &mut ir::Function,
     all_try_calls: bool,
     promote: Promote,
@@ -289,7 +279,6 @@ pub(crate) fn lower(
     let mut lowerer = Lowerer {
         func,
         host,
-        cells,
         cur: FuncCursor::new(clif),
         area,
         area_size: layout.size,
@@ -305,7 +294,6 @@ pub(crate) fn lower(
         def: vec![NONE; values],
         last_use: vec![NONE; values],
         safepoints_before: Vec::new(),
-        early: Vec::new(),
         epoch: 0,
         block: func.entry,
         il: NO_IL,
@@ -407,7 +395,6 @@ impl<'a> Lowerer<'a> {
     /// Fills the tables about the values of a block.
     fn analyse(&mut self, data: &mir::BlockData) -> Result<()> {
         self.safepoints_before.clear();
-        self.early.clear();
         let mut count = 0;
         let mut bad = None;
         let values = self.vals.len();
@@ -427,12 +414,9 @@ impl<'a> Lowerer<'a> {
                 }
             }
             self.safepoints_before.push(count);
-            let kind = uses::safepoint(&inst.op);
-            self.early.push(kind == Safepoint::Early);
-            count += u32::from(kind != Safepoint::No);
+            count += u32::from(uses::is_safepoint(&inst.op));
         }
         self.safepoints_before.push(count);
-        self.early.push(false);
         if let Some(v) = uses::term_use(&data.term) {
             if v.index() < values {
                 self.last_use[v.index()] = data.insts.len() as u32;
@@ -452,7 +436,7 @@ impl<'a> Lowerer<'a> {
         if last == NONE || last <= def {
             return false;
         }
-        self.early[last as usize] || self.safepoints_before[last as usize] > self.safepoints_before[def as usize + 1]
+        self.safepoints_before[last as usize] > self.safepoints_before[def as usize + 1]
     }
 
     fn release_after(&mut self, index: u32, inst: &Inst) {

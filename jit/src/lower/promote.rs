@@ -9,7 +9,7 @@
 //! therefore like definitions: a reference that is next used behind a call is not passed from block to block. Loop polls do
 //! not count as safepoints here: they save and reload registers themselves, out of line (`lower::polls`).
 
-use super::uses::{self, Safepoint};
+use super::uses;
 use crate::ir::{Block, Func, Local, Op, Ty, successors};
 use cranelift_entity::EntityRef;
 
@@ -304,5 +304,5 @@ impl Promotion {
 
 /// May a collection move what references in registers refer to?
 fn clobbers_references(op: &Op) -> bool {
-    *op != Op::SafepointPoll && uses::safepoint(op) != Safepoint::No
+    *op != Op::SafepointPoll && uses::is_safepoint(op)
 }

@@ -118,18 +118,14 @@ impl Lowerer<'_> {
         match from {
             Source::Local(l) => {
                 let exposed = self.exposed[l.index()];
-                (!exposed || !self.early[last as usize])
-                    && !between.iter().any(|i| match i.op {
-                        Op::LocalSet(set, _) => set == l,
-                        ref op => exposed && uses::writes_memory(op),
-                    })
+                !between.iter().any(|i| match i.op {
+                    Op::LocalSet(set, _) => set == l,
+                    ref op => exposed && uses::writes_memory(op),
+                })
             }
-            Source::Memory => {
-                !self.early[last as usize]
-                    && !between
-                        .iter()
-                        .any(|i| matches!(i.op, Op::LocalSet(..)) || uses::writes_memory(&i.op))
-            }
+            Source::Memory => !between
+                .iter()
+                .any(|i| matches!(i.op, Op::LocalSet(..)) || uses::writes_memory(&i.op)),
         }
     }
 

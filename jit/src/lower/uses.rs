@@ -1,28 +1,14 @@
 //! Which operations are safepoints, which write memory, which blocks are in cycles.
 
-use crate::ir::{Callee, Helper, Op, successors};
+use crate::ir::{Helper, Op, successors};
 pub(super) use crate::ir::{for_each_use, term_use};
 
-/// Whether a collection can happen during an operation.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Safepoint {
-    /// Never.
-    No,
-    /// Once the operands are consumed.
-    Late,
-    /// Also before the operands are consumed, so that they live across it.
-    Early,
-}
-
-pub(super) fn safepoint(op: &Op) -> Safepoint {
+/// Whether a collection can happen during an operation, once it has taken its operands.
+pub(super) fn is_safepoint(op: &Op) -> bool {
     match op {
-        Op::CallHelper { helper, .. } if !is_leaf(*helper) && !is_cast(*helper) => Safepoint::Late,
-        Op::Call {
-            callee: Callee::Interface { .. },
-            ..
-        } => Safepoint::Early,
-        Op::Call { .. } | Op::ClassInit { .. } | Op::SafepointPoll | Op::Patchpoint { .. } => Safepoint::Late,
-        _ => Safepoint::No,
+        Op::CallHelper { helper, .. } if !is_leaf(*helper) && !is_cast(*helper) => true,
+        Op::Call { .. } | Op::ClassInit { .. } | Op::SafepointPoll | Op::Patchpoint { .. } => true,
+        _ => false,
     }
 }
 
@@ -50,6 +36,9 @@ pub(super) fn is_cast(helper: Helper) -> bool {
 
 /// Operations that may write memory that a struct value was read from.
 pub(super) fn writes_memory(op: &Op) -> bool {
+    if matches!(op, Op::CallHelper { helper, .. } if is_cast(*helper)) {
+        return false;
+    }
     matches!(
         op,
         Op::Store { .. }

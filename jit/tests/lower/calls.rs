@@ -13,13 +13,13 @@ fn method(ret: corten_jit::ids::TypeId) -> Signature {
 extern "C" fn seven_plus(this: *const usize, n: i32) -> i32 {
     n + 7 + unsafe { *this.add(1) } as i32
 }
-extern "C" fn nine_plus(_this: *const usize, n: i32) -> i32 {
-    n + 9
-}
 
 fn caller(callee: Callee) -> &'static corten_jit::code_map::CodeInfo {
-    let host = Host::new();
-    code(&host, sig(I4, &[REF, I4]), |b| {
+    caller_in(&Host::new(), callee)
+}
+
+fn caller_in(host: &Host, callee: Callee) -> &'static corten_jit::code_map::CodeInfo {
+    code(host, sig(I4, &[REF, I4]), |b| {
         let (o, n) = (b.arg(0), b.arg(1));
         let o = b.get(o);
         let n = b.get(n);
@@ -53,24 +53,13 @@ fn vtable_and_delegate() {
 }
 
 #[test]
-fn interface_calls_fill_their_cache() {
-    let (a, b) = ([0x111usize, 100], [0x222usize, 0]);
-    let f = caller(Callee::Interface { method: MethodId(1) });
-    RESOLVED.set(0);
-    INTERFACE_TARGET.set(seven_plus as *const () as usize);
-    for _ in 0..3 {
-        assert_eq!(run(f, [a.as_ptr() as usize, 5, 0, 0]), Ok(112));
-    }
-    assert_eq!(RESOLVED.get(), 1);
-    INTERFACE_TARGET.set(nine_plus as *const () as usize);
-    assert_eq!(run(f, [b.as_ptr() as usize, 5, 0, 0]), Ok(14));
-    assert_eq!(RESOLVED.get(), 2);
-    // From now on the table of all sites knows both.
-    for _ in 0..3 {
-        assert_eq!(run(f, [a.as_ptr() as usize, 5, 0, 0]), Ok(112));
-        assert_eq!(run(f, [b.as_ptr() as usize, 5, 0, 0]), Ok(14));
-    }
-    assert_eq!(RESOLVED.get(), 2);
+fn interface_calls_go_to_the_dispatch_stub_with_their_arguments() {
+    let mut host = Host::new();
+    host.dispatch_stub = seven_plus as *const () as u64;
+    let a = [0x111usize, 100];
+    let f = caller_in(&host, Callee::Interface { method: MethodId(1) });
+    assert_eq!(run(f, [a.as_ptr() as usize, 5, 0, 0]), Ok(112));
+    assert_eq!(run(f, [0, 5, 0, 0]), Err(1001));
 }
 
 #[test]

@@ -14,7 +14,7 @@ thread_local! {
 /// The class of an object is its first word; class 0x40 fits every type whose handle is even.
 extern "C" fn is_inst(ty: u64, object: *const u64) -> *const u64 {
     ASKED.set(ASKED.get() + 1);
-    if object.is_null() || (unsafe { *object } == 0x40 && ty % 2 == 0) {
+    if object.is_null() || (unsafe { *object } == 0x40 && ty & 1 == 0) {
         object
     } else {
         std::ptr::null()
@@ -68,7 +68,7 @@ fn casts_answer_alike_at_both_tiers_and_inline_what_can_be() {
                 unsafe { *(object as *const u64) }
             };
             // No object but one of its own class is of an exact type, whatever the mock of the engine says.
-            let fits = class == table && table != 0 || class == 0x40 && ty.0 % 2 == 0 && ty != exact;
+            let fits = class == table && table != 0 || class == 0x40 && ty.0 & 1 == 0 && ty != exact;
             let answer = if fits { object } else { 0 };
             let inline = ty == exact || ty != interface && (class == table || object == 0);
             let isinst = cast(&host, Helper::IsInst, ty, true);

@@ -31,6 +31,8 @@ pub struct Host {
     pub structs: Vec<Arc<TypeInfo>>,
     /// `Helper::IsInst`.
     pub is_inst: u64,
+    /// Where calls of interface methods go.
+    pub dispatch_stub: u64,
 }
 
 fn describe(id: TypeId, kind: TypeKind, size: u32, fields: &[(u32, TypeKind)]) -> Arc<TypeInfo> {
@@ -61,6 +63,7 @@ impl Host {
         Host {
             structs: vec![],
             is_inst: throw_other as *const () as u64,
+            dispatch_stub: throw_other as *const () as u64,
         }
     }
     pub fn add_struct(&mut self, size: u32, fields: &[(u32, TypeKind)]) -> TypeId {
@@ -118,6 +121,9 @@ impl CompilerHost for Host {
     }
     fn szarray_of(&self, _: TypeId) -> HostResult<TypeId> {
         unused()
+    }
+    fn dispatch_stub(&self, _: MethodId) -> HostResult<u64> {
+        Ok(self.dispatch_stub)
     }
     fn compare_types_for_cast(&self, _: TypeId, _: TypeId) -> Option<bool> {
         None
@@ -213,8 +219,6 @@ thread_local! {
     pub static CATCH_ALL: Cell<u64> = const { Cell::new(0) };
     pub static BARRIERS: Cell<u32> = const { Cell::new(0) };
     pub static POLLS: RefCell<Vec<FrameCursor>> = const { RefCell::new(Vec::new()) };
-    pub static RESOLVED: Cell<u32> = const { Cell::new(0) };
-    pub static INTERFACE_TARGET: Cell<usize> = const { Cell::new(0) };
     /// What a poll does with each reference slot.
     pub static ON_POLL: Cell<Option<fn(&mut usize)>> = const { Cell::new(None) };
     static ENTRY_FP: Cell<usize> = const { Cell::new(0) };
@@ -230,14 +234,6 @@ extern "C" fn copy_barrier(dst: *mut u8, src: *const u8, ty: u64) {
     let _ = ty;
     unsafe { std::ptr::copy(src, dst, 24) };
 }
-extern "C" fn resolve_interface(_obj: usize, _method: u64, cell: *mut *const [usize; 2]) -> usize {
-    RESOLVED.set(RESOLVED.get() + 1);
-    let mt = unsafe { *(_obj as *const usize) };
-    let pair: &'static [usize; 2] = Box::leak(Box::new([mt, INTERFACE_TARGET.get()]));
-    unsafe { *cell = pair };
-    INTERFACE_TARGET.get()
-}
-
 /// Register image that the stubs push, low address first.
 #[repr(C)]
 pub struct Image {

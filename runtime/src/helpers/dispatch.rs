@@ -8,39 +8,23 @@ use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 use std::sync::OnceLock;
 
-/// The pair an inline cache cell points at; immutable once published.
+/// Where calls of a method go for receivers of a class; immutable. Assembly stubs know the layout.
 #[repr(C)]
 #[derive(Debug)]
-pub struct CachePair {
+pub struct Resolved {
     /// MethodTable of the receiver.
     pub mt: usize,
+    /// The method that is called.
+    pub method: usize,
     /// Code to call.
     pub target: usize,
 }
 
-type Cache = RwLock<FxHashMap<(usize, usize), &'static CachePair>>;
+type Cache = RwLock<FxHashMap<(usize, usize), &'static Resolved>>;
 
 fn cache() -> &'static Cache {
     static CACHE: OnceLock<Cache> = OnceLock::new();
     CACHE.get_or_init(Default::default)
-}
-
-/// (receiver, method, inline cache cell or null) -> code address.
-///
-/// # Safety
-/// `cell` is null or the address of a cell of generated code.
-pub unsafe extern "C" fn resolve_interface(receiver: ObjPtr, method: &'static MethodDesc, cell: *mut usize) -> usize {
-    icall_body(|thread| {
-        let pair = resolve(thread, receiver, method)?;
-        if !cell.is_null() {
-            // SAFETY: the caller's promise; readers load the pointer once and see an immutable pair.
-            unsafe {
-                (*cell.cast::<std::sync::atomic::AtomicUsize>())
-                    .store(pair as *const CachePair as usize, std::sync::atomic::Ordering::Release)
-            };
-        }
-        Ok(pair.target)
-    })
 }
 
 /// (receiver, method) -> code address: ldvirtftn and generic virtual methods.
@@ -48,7 +32,11 @@ pub extern "C" fn resolve_virtual(receiver: ObjPtr, method: &'static MethodDesc)
     icall_body(|thread| Ok(resolve(thread, receiver, method)?.target))
 }
 
-fn resolve(thread: &mut Thread, receiver: ObjPtr, method: &'static MethodDesc) -> VmResult<&'static CachePair> {
+/// Finds where a call goes, once for each class and method.
+///
+/// # Errors
+/// NullReferenceException; no or ambiguous implementation, with the frame of the method in the trace.
+pub fn resolve(thread: &mut Thread, receiver: ObjPtr, method: &'static MethodDesc) -> VmResult<&'static Resolved> {
     if receiver.is_null() {
         return Err(Raise::of(ExceptionKind::NullReference));
     }
@@ -70,11 +58,14 @@ fn resolve(thread: &mut Thread, receiver: ObjPtr, method: &'static MethodDesc) -
             return Err(Raise::Pending);
         }
     };
-    let pair: &'static CachePair = Box::leak(Box::new(CachePair {
-        mt: mt.address(),
-        target,
-    }));
-    Ok(cache().write().entry(key).or_insert(pair))
+    let found = || -> &'static Resolved {
+        Box::leak(Box::new(Resolved {
+            mt: mt.address(),
+            method: method.address(),
+            target,
+        }))
+    };
+    Ok(cache().write().entry(key).or_insert_with(found))
 }
 
 /// Code address that expects a receiver of exact type `mt` for a call of `method`.

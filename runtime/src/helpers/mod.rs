@@ -7,7 +7,7 @@ mod dispatch;
 mod fast;
 mod objects;
 pub use casting::{can_unbox, check_store, invalid_cast, is_instance, write_nullable};
-pub use dispatch::{entry_for, entry_taking_object};
+pub use dispatch::{Resolved, entry_for, entry_taking_object, resolve};
 pub use fast::internal_call_front;
 pub use objects::{alloc_array, alloc_md_array, box_from, copy_value, method_table, nullable_value_offset};
 pub(crate) use objects::{enter_preemptive, leave_preemptive, poll};
@@ -64,10 +64,6 @@ fn install() {
         (
             H::ThreadStaticAddress,
             Transition(objects::thread_static_address as *const ()),
-        ),
-        (
-            H::ResolveInterface,
-            Transition(dispatch::resolve_interface as *const ()),
         ),
         (H::ResolveVirtual, Transition(dispatch::resolve_virtual as *const ())),
         (H::InitDelegate, Transition(delegates::init_delegate as *const ())),

@@ -158,6 +158,9 @@ impl CompilerHost for EngineHost {
         self.load(corten_loader::type_loader::make_array(type_handle(element), 1, true))
             .map(type_id)
     }
+    fn dispatch_stub(&self, method: MethodId) -> HostResult<u64> {
+        Ok(crate::stubs::dispatch::stub_of(method_desc(method)) as u64)
+    }
     fn load_for_cast(&self, ty: TypeId) -> HostResult<()> {
         match type_handle(ty).as_method_table() {
             Some(mt) => self.load(corten_loader::ensure_full(mt)),

@@ -1,6 +1,7 @@
 //! Methods without IL: stubs made by the engine as IR (or a few bytes of machine code) and compiled like any method.
 
 pub mod delegate;
+pub mod dispatch;
 pub mod gc_transitions;
 pub mod marshal;
 pub mod marshal_calls;
