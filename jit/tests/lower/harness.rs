@@ -193,7 +193,6 @@ pub fn helper(helper: Helper) -> u64 {
         Helper::ThrowOverflow => throw_overflow as *const (),
         Helper::ThrowArithmetic => throw_arithmetic as *const (),
         Helper::Poll => poll_stub as *const (),
-        Helper::ResolveInterface => resolve_interface as *const (),
         _ => throw_other as *const (),
     };
     p as u64
