@@ -151,7 +151,10 @@ fn field_error(f: &'static FieldDesc, e: Raise) -> Raise {
             format!(
                 "Cannot marshal field '{}' of type '{}': {}",
                 f.name(),
-                f.owner().handle().display_name(),
+                f.owner()
+                    .class()
+                    .definition()
+                    .map_or_else(String::new, |d| d.plain_name()),
                 message.unwrap_or_default()
             ),
         ),

@@ -213,7 +213,7 @@ pub fn choose(ty: TypeHandle, spec: Option<&NativeType>, charset: CharSet, posit
     use NativeType as N;
     match ty.internal_element_type() {
         ElementType::Boolean => match spec {
-            None | Some(N::Bool | N::I4 | N::U4 | N::Error) => Ok(Marshaler::Bool { width: 4 }),
+            None | Some(N::Bool) => Ok(Marshaler::Bool { width: 4 }),
             Some(N::I1 | N::U1) => Ok(Marshaler::Bool { width: 1 }),
             Some(_) => bad("booleans must be paired with I1, U1, or Bool"),
         },
@@ -243,10 +243,18 @@ fn value_type(ty: TypeHandle, spec: Option<&NativeType>, position: Position) -> 
         return bad_combination(ty, spec);
     };
     let k = known()?;
-    if ty.is_nullable() {
+    if mt == k.date_time {
+        return Ok(Marshaler::Date);
+    }
+    if position == Position::Field && !layout::has_layout(mt) {
+        return Err(marshal_error(
+            "Structures marked with [StructLayout(LayoutKind.Auto)] cannot be marshaled.",
+        ));
+    }
+    if ty.is_nullable() && position != Position::Field {
         return generic();
     }
-    if mt.has_instantiation() {
+    if mt.has_instantiation() && position != Position::Field {
         // Blittable ones are passed as they are.
         return match layout::of(mt) {
             Ok(l) if l.blittable => Ok(Marshaler::Copy {
@@ -258,12 +266,16 @@ fn value_type(ty: TypeHandle, spec: Option<&NativeType>, position: Position) -> 
         };
     }
     if mt == k.int128 || mt == k.uint128 {
+        if position == Position::Field {
+            return Ok(Marshaler::Copy {
+                ty,
+                size: 16,
+                align: 16,
+            });
+        }
         return Err(marshal_error(
             "System.Int128 and System.UInt128 cannot be passed by value to unmanaged.",
         ));
-    }
-    if mt == k.date_time {
-        return Ok(Marshaler::Date);
     }
     if mt == k.handle_ref {
         return match (position, mt.find_field("_handle")) {
@@ -394,6 +406,11 @@ fn class(ty: TypeHandle, spec: Option<&NativeType>, charset: CharSet, position: 
             }
             None => bad("String parameters and return types must be paired with LPStr, LPWStr, or LPTStr"),
         };
+    }
+    if mt == k.string_builder && position == Position::Field {
+        return Err(marshal_error(
+            "Struct or class fields cannot be of type StringBuilder. The same effect can usually be achieved by using a String field and preinitializing it to a string with length matching the length of the appropriate buffer.",
+        ));
     }
     if mt == k.string_builder {
         let wide = match text_kind(spec, charset) {

@@ -184,8 +184,14 @@ extern "C" fn get_scope_name(module: QCallModule, result: ObjectHandle) {
 
 extern "C" fn get_fully_qualified_name(module: QCallModule, result: ObjectHandle) {
     qcall_body(|thread| {
-        let path = module.module()?.assembly().map_or("", |a| a.path());
-        let text = if path.is_empty() { "<Unknown>" } else { path };
+        let assembly = module.module()?.assembly();
+        let path = assembly.map_or("", |a| a.path());
+        let is_dynamic = assembly.is_some_and(|a| a.is_dynamic());
+        let text = match path {
+            _ if is_dynamic => "<In Memory Module>",
+            "" => "<Unknown>",
+            path => path,
+        };
         result.set(crate::strings::new_string(thread, text)?);
         Ok(())
     });
