@@ -102,7 +102,6 @@ pub struct Assembly {
     pub(crate) path: String,
     /// Assembly load context id; 0 is the default context.
     pub(crate) context: u64,
-    pub(crate) is_dynamic: bool,
     /// Address of the runtime's `RuntimeAssembly` object slot, 0 until made.
     pub exposed_object: AtomicUsize,
     /// Free for the runtime.
@@ -160,7 +159,7 @@ impl Assembly {
     }
     /// Created by reflection emit.
     pub fn is_dynamic(&self) -> bool {
-        self.is_dynamic
+        self.module.dynamic_scope().is_some()
     }
     /// Entry point method token of the image, if it has one.
     pub fn entry_point(&self) -> Option<Token> {

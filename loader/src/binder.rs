@@ -295,7 +295,6 @@ impl Binder {
             module,
             path,
             context,
-            is_dynamic: false,
             exposed_object: AtomicUsize::new(0),
             runtime_data: AtomicU64::new(0),
         }));

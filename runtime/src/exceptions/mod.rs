@@ -102,8 +102,9 @@ pub fn from_load_error(error: &LoadError) -> Raise {
             name,
         ),
         LoadError::TypeLoad { type_name: subject, .. }
-        | LoadError::FileLoad { name: subject, .. }
-        | LoadError::BadImageFile { path: subject, .. } => Raise::about(kind, error.to_string(), subject),
+        | LoadError::FileLoad { name: subject, .. } => Raise::about(kind, error.to_string(), subject),
+        // Its `FileName` is null, as in CoreCLR; the text names it.
+        LoadError::BadImageFile { .. } => Raise::about(kind, error.to_string(), ""),
         // The class's own text is the one CoreCLR shows.
         LoadError::InvalidProgram { .. } => Raise::of(kind),
         other => Raise::new(kind, other.to_string()),
