@@ -101,8 +101,9 @@ pub fn from_load_error(error: &LoadError) -> Raise {
             format!("Could not load file or assembly '{name}'. The system cannot find the file specified.\n"),
             name,
         ),
-        LoadError::TypeLoad { type_name: subject, .. }
-        | LoadError::FileLoad { name: subject, .. } => Raise::about(kind, error.to_string(), subject),
+        LoadError::TypeLoad { type_name: subject, .. } | LoadError::FileLoad { name: subject, .. } => {
+            Raise::about(kind, error.to_string(), subject)
+        }
         // Its `FileName` is null, as in CoreCLR; the text names it.
         LoadError::BadImageFile { .. } => Raise::about(kind, error.to_string(), ""),
         // The class's own text is the one CoreCLR shows.
