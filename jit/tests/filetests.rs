@@ -10,6 +10,9 @@ type Runner = fn(&str) -> Result<String, String>;
 /// Runners by directive. Add yours here.
 const RUNNERS: &[(&str, Runner)] = &[
     ("import", corten_jit::testing::import_text),
+    ("checks", |text| {
+        corten_jit::testing::pass_text(text, &["scalars"], "checks")
+    }),
     ("scalars", |text| corten_jit::testing::optimise_text(text, "scalars")),
 ];
 

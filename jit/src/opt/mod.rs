@@ -4,6 +4,7 @@
 //! blocks goes through locals, which lowering keeps in registers.
 
 mod cfg;
+mod checks;
 mod dead;
 mod escape;
 mod fold;
@@ -11,20 +12,24 @@ mod forward;
 mod guess;
 mod inline;
 mod inline_policy;
+mod loops;
 mod pieces;
 mod promote_structs;
 mod propagate;
+mod prover;
 mod scalars;
 mod shapes;
+mod ssa_view;
 
 use crate::host_api::CompilerHost;
 use crate::ir::Func;
 
 /// The passes, in the order they run.
-const PASSES: [(&str, Pass); 3] = [
+const PASSES: [(&str, Pass); 4] = [
     ("guess", guess::run),
     ("inline", inline::run),
     ("scalars", scalars::run),
+    ("checks", checks::run),
 ];
 
 type Pass = fn(&mut Func, &dyn CompilerHost);

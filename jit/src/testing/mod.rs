@@ -64,3 +64,18 @@ pub fn optimise_text(text: &str, pass: &str) -> Result<String, String> {
     }
     Ok(out)
 }
+
+/// IR before and after a pass of the optimiser; `before`: the passes that run first.
+pub fn pass_text(text: &str, before: &[&str], pass: &str) -> Result<String, String> {
+    let host = MockHost::parse(text)?;
+    let mut out = String::new();
+    for method in host.tests() {
+        let mut func = import(&host, method, &ImportOptions::default()).map_err(|e| e.to_string())?;
+        crate::opt::optimise(&mut func, &host, |name| before.contains(&name));
+        out.push_str(&format!("before {pass}:\n{}", ir_print::print(&func)));
+        crate::opt::optimise(&mut func, &host, |name| name == pass);
+        out.push_str(&format!("after {pass}:\n{}", ir_print::print(&func)));
+        ir_check::check(&func).map_err(|error| format!("{error}\n{out}"))?;
+    }
+    Ok(out)
+}
