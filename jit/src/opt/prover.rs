@@ -523,10 +523,7 @@ impl<'a> Prover<'a> {
                 c <= 0 && self.view.int(y).is_some_and(|n| n > 0) && self.at_least(x, 0, at)
             }
             Expr::Select(_, x, y) => self.at_least(x, c, at) && self.at_least(y, c, at),
-            Expr::Conv(op, x) => match op {
-                ConvOp::SextI64 | ConvOp::ZextI64 => self.at_least(x, c, at),
-                _ => false,
-            },
+            Expr::Conv(ConvOp::SextI64 | ConvOp::ZextI64, x) => self.at_least(x, c, at),
             Expr::Phi(block, local) => {
                 self.lower.borrow_mut().push((a, c));
                 let all = self.all_inputs(block, local, |n, at| self.at_least(n, c, at));
