@@ -51,6 +51,7 @@ pub fn loaded_ty(ty: MemTy) -> Ty {
         MemTy::F64 => Ty::F64,
         MemTy::Ref => Ty::Ref,
         MemTy::ByRef => Ty::ByRef,
+        MemTy::V128 => Ty::V128,
         MemTy::Struct(t) => Ty::Struct(t),
     }
 }
@@ -308,6 +309,11 @@ impl FuncBuilder {
     /// Conversion to a type.
     pub fn conv(&mut self, op: ConvOp, value: Value, ty: Ty) -> Value {
         self.emit(Op::Conv(op, value), ty)
+    }
+
+    /// Vector operation.
+    pub fn vector(&mut self, op: VecOp, lane: Lane, args: Vec<Value>) -> Value {
+        self.emit(Op::Vector { op, lane, args }, op.result(lane))
     }
 
     /// Plain load.

@@ -2,7 +2,8 @@
 //!
 //! * A [`Func`] is a list of basic blocks of instructions in SSA form; a value is used only in the block that defines it
 //!   (values that cross blocks go through locals; the Tier-1 passes promote locals to block parameters).
-//! * Struct values are values like others (`Ty::Struct`); lowering keeps them in memory.
+//! * Struct values are values like others (`Ty::Struct`); lowering keeps them in memory. 128-bit vectors (`Ty::V128`) are scalars
+//!   whose operations ([`VecOp`]) name the lanes; the vector types of the class library are structs of one such scalar.
 //! * Everything that can throw, allocate or reach a safepoint is an explicit operation.
 //! * Exception regions are explicit: each block names the list of clauses that protect it ([`ProtectId`]).
 //!   `leave` and `endfinally` are already expanded by the importer into selector locals and switches, so lowering only
@@ -10,9 +11,11 @@
 //!   a finally/fault stores exception, dispatch record and selector 0, and jumps to the handler.
 
 mod helper;
+mod vector;
 mod visit;
 
 pub use helper::Helper;
+pub use vector::{Lane, VecOp};
 pub(crate) use visit::{for_each_use, map_uses, successors, term_use};
 
 use crate::host_api::Signature;
@@ -70,6 +73,8 @@ pub enum Ty {
     Ref,
     /// Managed pointer.
     ByRef,
+    /// 128 bits in a vector register; operations name their lanes ([`VecOp`]).
+    V128,
     /// A value type that is not one of the above.
     Struct(TypeId),
 }
@@ -97,6 +102,8 @@ pub enum MemTy {
     Ref,
     /// Managed pointer: only ever on the stack.
     ByRef,
+    /// 16 bytes, with any alignment.
+    V128,
     /// All bytes of a value type.
     Struct(TypeId),
 }
@@ -561,6 +568,15 @@ pub enum Op {
     Intrinsic {
         /// Which.
         op: IntrinsicOp,
+        /// Its operands.
+        args: Vec<Value>,
+    },
+    /// An operation on 128-bit vectors.
+    Vector {
+        /// Which.
+        op: VecOp,
+        /// What its elements are.
+        lane: Lane,
         /// Its operands.
         args: Vec<Value>,
     },

@@ -327,6 +327,15 @@ impl Checker<'_> {
                 }
                 args.first().map(|a| self.ty(*a)).transpose()?
             }
+            Op::Vector { op, lane, args } => {
+                if !op.takes(*lane) || args.len() != op.arity() {
+                    return Err(format!("{op:?} of {} operands with lanes {lane:?}", args.len()));
+                }
+                for (i, arg) in args.iter().enumerate() {
+                    self.want(*arg, op.operand(i, *lane))?;
+                }
+                Some(op.result(*lane))
+            }
             Op::AtomicRmw { ty, addr, value, .. } => {
                 self.address(*addr)?;
                 self.want(*value, loaded_ty(*ty))?;

@@ -12,6 +12,7 @@ impl Display for Ty {
             Ty::F64 => f.write_str("f64"),
             Ty::Ref => f.write_str("ref"),
             Ty::ByRef => f.write_str("byref"),
+            Ty::V128 => f.write_str("v128"),
             Ty::Struct(t) => write!(f, "struct({:x})", t.0),
         }
     }
@@ -30,6 +31,7 @@ impl Display for MemTy {
             MemTy::F64 => "f64",
             MemTy::Ref => "ref",
             MemTy::ByRef => "byref",
+            MemTy::V128 => "v128",
             MemTy::Struct(t) => return write!(f, "struct({:x})", t.0),
         })
     }
@@ -193,6 +195,14 @@ impl Display for Op {
             }
             Op::ClassInit { ty, flag_address } => write!(f, "class_init({:x}) flag {flag_address:#x}", ty.0),
             Op::LocAlloc { bytes, zero } => write!(f, "localloc{} {bytes}", if *zero { "_zero" } else { "" }),
+            Op::Vector { op, lane, args } => {
+                write!(f, "vector.{lane:?}.{op:?}")?;
+                if args.is_empty() {
+                    Ok(())
+                } else {
+                    write!(f, " {}", List(args))
+                }
+            }
             Op::Intrinsic { op, args } => write!(f, "intrinsic.{} {}", lower(op), List(args)),
             Op::AtomicRmw { op, ty, addr, value } => write!(f, "atomic_{}.{ty} [{addr}], {value}", lower(op)),
             Op::AtomicCas {

@@ -80,7 +80,8 @@ fn scalar_kind(ty: Ty) -> TypeKind {
         Ty::F64 => TypeKind::R8,
         Ty::Ref => TypeKind::Ref,
         Ty::ByRef => TypeKind::ByRef,
-        Ty::Struct(_) => TypeKind::Struct,
+        // Accesses go by the type of the local.
+        Ty::V128 | Ty::Struct(_) => TypeKind::Struct,
     }
 }
 
@@ -131,6 +132,7 @@ impl FrameLayout {
                     place.size = 4;
                 }
                 Ty::I32 | Ty::F32 => place.size = 4,
+                Ty::V128 => place.size = 16,
                 _ => {}
             }
             let promoted = in_register(local);

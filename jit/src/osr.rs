@@ -111,6 +111,7 @@ fn mem_ty(place: LocalPlace, ty: Ty) -> MemTy {
         (_, Ty::I64) => MemTy::I64,
         (_, Ty::F32) => MemTy::F32,
         (_, Ty::F64) => MemTy::F64,
+        (_, Ty::V128) => MemTy::V128,
         (_, Ty::Ref) => MemTy::Ref,
         (_, Ty::ByRef) => MemTy::ByRef,
     }

@@ -175,6 +175,7 @@ impl Importer<'_, '_> {
                 let zero = self.b.iconst64(0);
                 self.b.conv(ConvOp::IntToByRef, zero, Ty::ByRef)
             }
+            Ty::V128 => self.b.vector(VecOp::Const(0), Lane::U8, Vec::new()),
             Ty::Struct(t) => self.b.emit(Op::StructZero(t), ty),
         }
     }

@@ -409,6 +409,7 @@ impl<'a, 'h> Importer<'a, 'h> {
             Ty::F32 => WellKnownType::Single,
             Ty::F64 => WellKnownType::Double,
             Ty::Ref => WellKnownType::Object,
+            Ty::V128 => return TypeId(0),
             Ty::Struct(t) => return t,
         })
     }

@@ -350,6 +350,7 @@ pub(crate) fn plain_mem(ty: Ty) -> Option<MemTy> {
         Ty::F64 => MemTy::F64,
         Ty::Ref => MemTy::Ref,
         Ty::ByRef => MemTy::ByRef,
+        Ty::V128 => MemTy::V128,
         Ty::Struct(_) => return None,
     })
 }
@@ -361,6 +362,7 @@ pub(crate) fn mem_size(ty: MemTy) -> u64 {
         MemTy::I16 | MemTy::U16 => 2,
         MemTy::I32 | MemTy::F32 => 4,
         MemTy::I64 | MemTy::F64 | MemTy::Ref | MemTy::ByRef => 8,
+        MemTy::V128 => 16,
         MemTy::Struct(_) => 0,
     }
 }

@@ -74,7 +74,9 @@ pub(crate) fn for_each_use(op: &Op, mut f: impl FnMut(Value)) {
             f(*array);
             f(*index);
         }
-        Op::CallHelper { args, .. } | Op::Intrinsic { args, .. } => args.iter().copied().for_each(f),
+        Op::CallHelper { args, .. } | Op::Intrinsic { args, .. } | Op::Vector { args, .. } => {
+            args.iter().copied().for_each(f);
+        }
         Op::Call { callee, args, .. } => {
             if let Callee::Pointer { target } | Callee::Native { target } = callee {
                 f(*target);
@@ -178,7 +180,9 @@ pub(crate) fn map_uses(op: &mut Op, mut f: impl FnMut(&mut Value)) {
             f(array);
             f(index);
         }
-        Op::CallHelper { args, .. } | Op::Intrinsic { args, .. } => args.iter_mut().for_each(f),
+        Op::CallHelper { args, .. } | Op::Intrinsic { args, .. } | Op::Vector { args, .. } => {
+            args.iter_mut().for_each(f);
+        }
         Op::Call { callee, args, .. } => {
             if let Callee::Pointer { target } | Callee::Native { target } = callee {
                 f(target);

@@ -223,6 +223,7 @@ impl Lowerer<'_> {
                 Ok(())
             }
             Op::Intrinsic { op, args } => self.lower_intrinsic(inst, *op, args),
+            Op::Vector { op, lane, args } => self.lower_vector(inst, *op, *lane, args),
             Op::CurrentThread => {
                 let thread = self.cur.ins().get_pinned_reg(types::I64);
                 self.set_plain(self.result(inst)?, thread);
@@ -287,6 +288,7 @@ impl Lowerer<'_> {
                 let v = match Self::clif_type(self.func.locals[self.promotion.locals[i]].ty)? {
                     types::F32 => self.cur.ins().f32const(0.0),
                     types::F64 => self.cur.ins().f64const(0.0),
+                    types::I8X16 => self.zero_vector(),
                     ty => self.iconst(ty, 0),
                 };
                 self.set_register(i, v);

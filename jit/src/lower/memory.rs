@@ -5,7 +5,7 @@ use super::{Addr, LowerError, Lowerer, NONE, Result, StructPlace, Val, plain};
 use crate::abi::scalar_type;
 use crate::host_api::TypeKind;
 use crate::ids::TypeId;
-use crate::ir::{AtomicOp, Barrier, Helper, Inst, Local, MemFlags, MemTy, Op, Value};
+use crate::ir::{AtomicOp, Barrier, Helper, Inst, Local, MemFlags, MemTy, Op, Ty, Value};
 use cranelift_codegen::cursor::Cursor;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{self, AtomicRmwOp, InstBuilder, MemFlagsData, types};
@@ -28,6 +28,7 @@ impl Lowerer<'_> {
             MemTy::I64 | MemTy::Ref | MemTy::ByRef => ins.load(types::I64, flags, p, o),
             MemTy::F32 => ins.load(types::F32, flags, p, o),
             MemTy::F64 => ins.load(types::F64, flags, p, o),
+            MemTy::V128 => ins.load(types::I8X16, flags, p, o),
             MemTy::Struct(_) => return Err(LowerError::Malformed("struct access where a scalar is needed".into())),
         })
     }
@@ -39,6 +40,8 @@ impl Lowerer<'_> {
             MemTy::F64 => types::F64,
             MemTy::I64 | MemTy::Ref | MemTy::ByRef => types::I64,
             MemTy::I32 if from == types::I64 => types::I64,
+            MemTy::V128 if from.is_vector() => from,
+            MemTy::V128 => types::I8X16,
             MemTy::I32 => types::I32,
             MemTy::Struct(_) => return Err(LowerError::Malformed("struct access where a scalar is needed".into())),
             _ if from.is_int() => from,
@@ -194,7 +197,7 @@ impl Lowerer<'_> {
             return Ok(());
         }
         let (addr, kind) = self.local_addr(local)?;
-        match mem_ty(kind) {
+        match self.local_mem(local, kind) {
             Some(mem) => {
                 let v = self.load_mem(mem, addr, plain())?;
                 self.know_value(local, v);
@@ -208,6 +211,14 @@ impl Lowerer<'_> {
         }
     }
 
+    /// Memory type of a scalar or vector local.
+    fn local_mem(&self, local: Local, kind: TypeKind) -> Option<MemTy> {
+        match self.func.locals[local].ty {
+            Ty::V128 => Some(MemTy::V128),
+            _ => mem_ty(kind),
+        }
+    }
+
     fn lower_local_set(&mut self, local: Local, v: Value) -> Result<()> {
         if let Some(i) = self.promotion.get(local) {
             let v = self.get(v)?;
@@ -216,7 +227,7 @@ impl Lowerer<'_> {
             return Ok(());
         }
         let (addr, kind) = self.local_addr(local)?;
-        match mem_ty(kind) {
+        match self.local_mem(local, kind) {
             Some(mem) => {
                 let v = self.get(v)?;
                 self.store_mem(mem, v, addr, plain())?;
@@ -251,6 +262,9 @@ impl Lowerer<'_> {
     /// What a promoted local holds after `v` was stored: small integers are truncated and extended.
     pub(super) fn local_value(&mut self, local: Local, v: ir::Value) -> Result<ir::Value> {
         let kind = self.layout.place(local).kind;
+        if self.func.locals[local].ty == Ty::V128 {
+            return Ok(self.cast_vector(v, types::I8X16));
+        }
         let narrow = scalar_type(kind);
         if narrow.is_int() && narrow.bits() < 32 {
             let n = self.narrow(v, narrow)?;
@@ -352,7 +366,7 @@ impl Lowerer<'_> {
             // Floats are exchanged by their bits.
             MemTy::F32 => types::I32,
             MemTy::F64 => types::I64,
-            MemTy::Struct(_) => return Err(LowerError::Unsupported("atomic access to a struct".into())),
+            MemTy::V128 | MemTy::Struct(_) => return Err(LowerError::Unsupported("atomic access to a struct".into())),
         };
         let from = self.type_of(v);
         let v = if from.is_float() {

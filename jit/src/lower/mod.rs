@@ -20,6 +20,7 @@ mod promote;
 mod structs;
 mod tiering;
 mod uses;
+mod vector;
 
 use crate::abi::AbiSignature;
 use crate::host_api::{CompilerHost, HostError, Signature, TypeInfo, TypeKind};
@@ -112,6 +113,8 @@ enum StructPlace {
     Zero,
     /// In memory.
     At(Addr),
+    /// In a vector register: the 16-byte vector types.
+    Register(ir::Value),
 }
 
 /// What an IR value is at this moment.
@@ -492,6 +495,7 @@ impl<'a> Lowerer<'a> {
             Ty::F32 => types::F32,
             Ty::F64 => types::F64,
             Ty::I64 | Ty::Ref | Ty::ByRef => types::I64,
+            Ty::V128 => types::I8X16,
             Ty::Struct(_) => return Err(LowerError::Malformed("struct where a scalar is needed".into())),
         })
     }
@@ -501,6 +505,9 @@ impl<'a> Lowerer<'a> {
         match self.vals[v.index()] {
             Val::Scalar { v: value, epoch, spill } => {
                 if spill == NONE || epoch == self.epoch {
+                    if self.func.values[v] == Ty::V128 {
+                        return Ok(self.cast_vector(value, types::I8X16));
+                    }
                     return Ok(value);
                 }
                 let value = self.load(types::I64, Addr::Frame(spill));

@@ -73,6 +73,14 @@ impl Lowerer<'_> {
         };
     }
 
+    /// Records a value of a 16-byte vector type.
+    fn set_vector_struct(&mut self, result: Value, v: ir::Value) {
+        self.vals[result.index()] = Val::Struct {
+            place: StructPlace::Register(v),
+            temp: NONE,
+        };
+    }
+
     /// Records a struct value read from `src`: an alias where its last use comes before any change of the source.
     pub(super) fn set_struct_from(
         &mut self,
@@ -82,6 +90,11 @@ impl Lowerer<'_> {
         src: Addr,
         from: Source,
     ) -> Result<()> {
+        if self.type_info(ty)?.vector_size == Some(16) {
+            let v = self.load(types::I8X16, src);
+            self.set_vector_struct(result, v);
+            return Ok(());
+        }
         if self.alias_is_safe(index, result, from) {
             self.vals[result.index()] = Val::Struct {
                 place: StructPlace::At(src),
@@ -141,6 +154,14 @@ impl Lowerer<'_> {
                 self.set_temp(v, temp);
                 Ok(Addr::Frame(temp))
             }
+            StructPlace::Register(value) => {
+                let id = self.struct_type(v)?;
+                let info = self.type_info(id)?;
+                let temp = self.alloc_temp(&info)?;
+                self.store(value, Addr::Frame(temp));
+                self.set_temp(v, temp);
+                Ok(Addr::Frame(temp))
+            }
         }
     }
 
@@ -148,6 +169,7 @@ impl Lowerer<'_> {
     pub(super) fn store_struct(&mut self, dst: Addr, v: Value, info: &TypeInfo) -> Result<()> {
         match self.struct_place(v)? {
             StructPlace::Zero => self.zero_memory(dst, info.size),
+            StructPlace::Register(v) => self.store(v, dst),
             StructPlace::At(src) => {
                 if src != dst {
                     self.copy_struct(dst, src, info);
@@ -159,6 +181,9 @@ impl Lowerer<'_> {
 
     /// Copies a value field by field where it has few: a wider load than the store before it would stall.
     pub(super) fn copy_struct(&mut self, dst: Addr, src: Addr, info: &TypeInfo) {
+        if info.vector_size.is_some() {
+            return self.copy_memory(dst, src, info.size, false);
+        }
         if info.fields.len() > FIELDWISE || info.size > INLINE_BYTES {
             return self.copy_memory(dst, src, info.size, info.has_gc_pointers);
         }
@@ -215,10 +240,7 @@ impl Lowerer<'_> {
         let mut vector = None;
         for (offset, ty) in chunks(bytes, true) {
             let v = if ty == types::I8X16 {
-                *vector.get_or_insert_with(|| {
-                    let zeroes = self.cur.func.dfg.constants.insert(vec![0u8; 16].into());
-                    self.cur.ins().vconst(types::I8X16, zeroes)
-                })
+                *vector.get_or_insert_with(|| self.zero_vector())
             } else {
                 self.iconst(ty, 0)
             };
@@ -264,7 +286,10 @@ impl Lowerer<'_> {
 
     /// Pieces of a struct value in registers.
     pub(super) fn struct_pieces(&mut self, v: Value, pieces: &[Piece], out: &mut Vec<ir::Value>) -> Result<()> {
-        let place = self.struct_place(v)?;
+        let mut place = self.struct_place(v)?;
+        if let StructPlace::Register(_) = place {
+            place = StructPlace::At(self.materialise(v)?);
+        }
         for piece in pieces {
             let value = match place {
                 StructPlace::Zero => match piece.clif_type() {
@@ -272,6 +297,7 @@ impl Lowerer<'_> {
                     types::F32 => self.cur.ins().f32const(0.0),
                     ty => self.iconst(ty, 0),
                 },
+                StructPlace::Register(_) => return Err(LowerError::Malformed("pieces of a vector".into())),
                 // Everything in the area is padded to 8 bytes.
                 StructPlace::At(addr) => self.load_piece(addr, piece, matches!(addr, Addr::Frame(_))),
             };
@@ -288,9 +314,17 @@ impl Lowerer<'_> {
         offset: u32,
         ty: MemTy,
     ) -> Result<()> {
-        let place = self.struct_place(value)?;
+        let mut place = self.struct_place(value)?;
+        if let StructPlace::Register(v) = place {
+            if ty == MemTy::V128 && offset == 0 {
+                self.set_plain(result, v);
+                return Ok(());
+            }
+            place = StructPlace::At(self.materialise(value)?);
+        }
         if let MemTy::Struct(id) = ty {
             match place {
+                StructPlace::Register(_) => return Err(LowerError::Malformed("field of a vector".into())),
                 StructPlace::Zero => {
                     self.vals[result.index()] = Val::Struct {
                         place: StructPlace::Zero,
@@ -317,6 +351,8 @@ impl Lowerer<'_> {
         }
         let v = match place {
             StructPlace::At(addr) => self.load_mem(ty, addr.plus(offset), plain())?,
+            StructPlace::Register(_) => return Err(LowerError::Malformed("field of a vector".into())),
+            StructPlace::Zero if ty == MemTy::V128 => self.zero_vector(),
             StructPlace::Zero => match Self::clif_type(self.func.values[result])? {
                 types::F64 => self.cur.ins().f64const(0.0),
                 types::F32 => self.cur.ins().f32const(0.0),
@@ -329,6 +365,11 @@ impl Lowerer<'_> {
 
     pub(super) fn lower_struct_make(&mut self, result: Value, ty: TypeId, parts: &[(u32, MemTy, Value)]) -> Result<()> {
         let info = self.type_info(ty)?;
+        if let (Some(16), &[(0, MemTy::V128, v)]) = (info.vector_size, parts) {
+            let v = self.vector_value(v)?;
+            self.set_vector_struct(result, v);
+            return Ok(());
+        }
         let temp = self.alloc_temp(&info)?;
         let mut covered = 0;
         for (_, mem, _) in parts {
@@ -337,6 +378,7 @@ impl Lowerer<'_> {
                 MemTy::I8 | MemTy::U8 => 1,
                 MemTy::I16 | MemTy::U16 => 2,
                 MemTy::I32 | MemTy::F32 => 4,
+                MemTy::V128 => 16,
                 _ => 8,
             };
         }

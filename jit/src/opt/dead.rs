@@ -87,6 +87,7 @@ pub(super) fn is_removable(op: &Op) -> bool {
         | Op::ElemAddr { .. }
         | Op::PtrAdd(..)
         | Op::Scratch { .. }
+        | Op::Vector { .. }
         | Op::CurrentThread => true,
         // What was checked for null cannot fault.
         Op::Load { flags, .. } => !flags.volatile,

@@ -548,6 +548,10 @@ impl<'a> Paste<'a> {
                 let zero = self.push(Op::IConst(0), Some(Ty::I64));
                 zero.and_then(|z| self.push(Op::Conv(ConvOp::IntToByRef, z), Some(ty)))
             }
+            Ty::V128 => {
+                let (op, lane, args) = (VecOp::Const(0), Lane::U8, Vec::new());
+                self.push(Op::Vector { op, lane, args }, Some(ty))
+            }
             Ty::Struct(t) => self.push(Op::StructZero(t), Some(ty)),
         };
         if let Some(zero) = zero {
@@ -708,6 +712,7 @@ pub(super) fn temporary_type(host: &dyn CompilerHost, ty: Ty) -> TypeId {
         Ty::F32 => W::Single,
         Ty::F64 => W::Double,
         Ty::Ref => W::Object,
+        Ty::V128 => return TypeId(0),
         Ty::Struct(t) => return t,
     })
 }

@@ -314,6 +314,11 @@ impl<'a, 's> Rewriter<'a, 's> {
         let ty = loaded_ty(mem);
         let op = match ty {
             Ty::F32 | Ty::F64 => Op::FConst(0),
+            Ty::V128 => Op::Vector {
+                op: VecOp::Const(0),
+                lane: Lane::U8,
+                args: Vec::new(),
+            },
             Ty::Ref => Op::Null,
             _ => Op::IConst(0),
         };

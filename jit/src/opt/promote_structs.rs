@@ -80,6 +80,9 @@ pub(super) struct Plan {
 
 /// Type of a local that holds a field.
 pub(super) fn type_of(host: &dyn CompilerHost, mem: MemTy) -> TypeId {
+    if mem == MemTy::V128 {
+        return TypeId(0);
+    }
     host.well_known(match mem {
         MemTy::I8 => WellKnownType::SByte,
         MemTy::U8 => WellKnownType::Byte,
@@ -89,7 +92,7 @@ pub(super) fn type_of(host: &dyn CompilerHost, mem: MemTy) -> TypeId {
         MemTy::I64 | MemTy::ByRef => WellKnownType::IntPtr,
         MemTy::F32 => WellKnownType::Single,
         MemTy::F64 => WellKnownType::Double,
-        MemTy::Ref | MemTy::Struct(_) => WellKnownType::Object,
+        MemTy::Ref | MemTy::V128 | MemTy::Struct(_) => WellKnownType::Object,
     })
 }
 
@@ -232,6 +235,7 @@ fn scalar_shape(func: &Func, host: &dyn CompilerHost, local: Local, ty: Ty) -> S
         (Ty::F64, None) => MemTy::F64,
         (Ty::Ref, None) => MemTy::Ref,
         (Ty::ByRef, None) => MemTy::ByRef,
+        (Ty::V128, None) => MemTy::V128,
     };
     Shape {
         fields: vec![Field { offset: 0, mem }],

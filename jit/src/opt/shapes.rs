@@ -49,6 +49,7 @@ pub(super) fn scalar_bytes(mem: MemTy) -> u32 {
         MemTy::I16 | MemTy::U16 => 2,
         MemTy::I32 | MemTy::F32 => 4,
         MemTy::I64 | MemTy::F64 | MemTy::Ref | MemTy::ByRef => 8,
+        MemTy::V128 => 16,
         MemTy::Struct(_) => 0,
     }
 }

@@ -18,3 +18,4 @@ mod gc;
 mod harness;
 mod random;
 mod tiers;
+mod vector;
