@@ -13,10 +13,12 @@
 mod helper;
 mod vector;
 mod visit;
+mod x86;
 
 pub use helper::Helper;
 pub use vector::{Lane, VecOp};
 pub(crate) use visit::{for_each_use, map_uses, successors, term_use};
+pub use x86::{Permutation, X86Op};
 
 use crate::host_api::Signature;
 use crate::ids::{MethodId, TypeId};
@@ -577,6 +579,13 @@ pub enum Op {
         op: VecOp,
         /// What its elements are.
         lane: Lane,
+        /// Its operands.
+        args: Vec<Value>,
+    },
+    /// An operation of x86 that is called; result as its signature says.
+    X86 {
+        /// Which.
+        op: X86Op,
         /// Its operands.
         args: Vec<Value>,
     },

@@ -336,6 +336,16 @@ impl Checker<'_> {
                 }
                 Some(op.result(*lane))
             }
+            Op::X86 { op, args } => {
+                let (params, ret) = op.signature();
+                if args.len() != params.len() {
+                    return Err(format!("{op:?} of {} operands", args.len()));
+                }
+                for (&arg, &ty) in args.iter().zip(params) {
+                    self.want(arg, ty)?;
+                }
+                ret
+            }
             Op::AtomicRmw { ty, addr, value, .. } => {
                 self.address(*addr)?;
                 self.want(*value, loaded_ty(*ty))?;

@@ -203,6 +203,7 @@ impl Display for Op {
                     write!(f, " {}", List(args))
                 }
             }
+            Op::X86 { op, args } => write!(f, "x86.{op:?} {}", List(args)),
             Op::Intrinsic { op, args } => write!(f, "intrinsic.{} {}", lower(op), List(args)),
             Op::AtomicRmw { op, ty, addr, value } => write!(f, "atomic_{}.{ty} [{addr}], {value}", lower(op)),
             Op::AtomicCas {

@@ -74,7 +74,7 @@ pub(crate) fn for_each_use(op: &Op, mut f: impl FnMut(Value)) {
             f(*array);
             f(*index);
         }
-        Op::CallHelper { args, .. } | Op::Intrinsic { args, .. } | Op::Vector { args, .. } => {
+        Op::CallHelper { args, .. } | Op::Intrinsic { args, .. } | Op::Vector { args, .. } | Op::X86 { args, .. } => {
             args.iter().copied().for_each(f);
         }
         Op::Call { callee, args, .. } => {
@@ -180,7 +180,7 @@ pub(crate) fn map_uses(op: &mut Op, mut f: impl FnMut(&mut Value)) {
             f(array);
             f(index);
         }
-        Op::CallHelper { args, .. } | Op::Intrinsic { args, .. } | Op::Vector { args, .. } => {
+        Op::CallHelper { args, .. } | Op::Intrinsic { args, .. } | Op::Vector { args, .. } | Op::X86 { args, .. } => {
             args.iter_mut().for_each(f);
         }
         Op::Call { callee, args, .. } => {

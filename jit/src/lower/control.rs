@@ -223,6 +223,7 @@ impl Lowerer<'_> {
                 Ok(())
             }
             Op::Intrinsic { op, args } => self.lower_intrinsic(inst, *op, args),
+            Op::X86 { op, args } => self.lower_x86(inst, *op, args),
             Op::Vector { op, lane, args } => self.lower_vector(inst, *op, *lane, args),
             Op::CurrentThread => {
                 let thread = self.cur.ins().get_pinned_reg(types::I64);

@@ -21,6 +21,7 @@ mod structs;
 mod tiering;
 mod uses;
 mod vector;
+mod x86;
 
 use crate::abi::AbiSignature;
 use crate::host_api::{CompilerHost, HostError, Signature, TypeInfo, TypeKind};

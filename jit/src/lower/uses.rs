@@ -51,6 +51,10 @@ pub(super) fn writes_memory(op: &Op) -> bool {
             | Op::ClassInit { .. }
             | Op::SafepointPoll
             | Op::Patchpoint { .. }
+            | Op::X86 {
+                op: crate::ir::X86Op::MaskMove,
+                ..
+            }
             | Op::AtomicRmw { .. }
             | Op::AtomicCas { .. }
     )

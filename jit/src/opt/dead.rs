@@ -91,6 +91,7 @@ pub(super) fn is_removable(op: &Op) -> bool {
         | Op::CurrentThread => true,
         // What was checked for null cannot fault.
         Op::Load { flags, .. } => !flags.volatile,
+        Op::X86 { op, .. } => *op != X86Op::MaskMove,
         Op::Intrinsic { op, .. } => !matches!(op, IntrinsicOp::SpinWait | IntrinsicOp::Fence),
         _ => false,
     }

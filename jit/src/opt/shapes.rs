@@ -105,8 +105,20 @@ impl<'a> Shapes<'a> {
 }
 
 fn make(info: &TypeInfo) -> Option<Shape> {
-    if info.kind != TypeKind::Struct || info.vector_size.is_some() {
+    if info.kind != TypeKind::Struct {
         return None;
+    }
+    if let Some(size) = info.vector_size {
+        // One scalar: the whole register, or the integer of its bits.
+        let mem = match size {
+            8 => MemTy::I64,
+            16 => MemTy::V128,
+            _ => return None,
+        };
+        return Some(Shape {
+            fields: vec![Field { offset: 0, mem }],
+            size,
+        });
     }
     if info.fields.is_empty() || info.fields.len() > MAX_FIELDS {
         return None;

@@ -251,7 +251,7 @@ fn narrow_lanes() {
     pairs::<u8, u8>(VecOp::AddSat, u8::saturating_add);
     pairs::<i16, i16>(VecOp::SubSat, i16::saturating_sub);
     pairs::<u16, u16>(VecOp::SubSat, u16::saturating_sub);
-    pairs::<u8, u8>(VecOp::Average, |a, b| ((u16::from(a) + u16::from(b) + 1) / 2) as u8);
+    pairs::<u8, u8>(VecOp::Average, |a, b| (u16::from(a) + u16::from(b)).div_ceil(2) as u8);
     pairs::<i16, i16>(VecOp::MulHigh, |a, b| ((i32::from(a) * i32::from(b)) >> 16) as i16);
     pairs::<u16, u16>(VecOp::MulHigh, |a, b| ((u32::from(a) * u32::from(b)) >> 16) as u16);
     let run = compile2(|b, x, y| b.vector(VecOp::MulAddPairs, Lane::I16, vec![x, y]));

@@ -93,12 +93,37 @@ impl Importer<'_, '_> {
             return Ok(false);
         };
         match self.primitive_kind(target)? {
-            Some(kind) if !matches!(kind, TypeKind::R4 | TypeKind::R8) => {
+            Some(TypeKind::R4 | TypeKind::R8) | None => Ok(false),
+            Some(kind) => {
+                if self.host.cpu().x64_v2 && !matches!(kind, TypeKind::U4 | TypeKind::U8 | TypeKind::NUInt) {
+                    return self.truncate_natively(info, kind);
+                }
                 self.convert(kind)?;
                 Ok(true)
             }
-            _ => Ok(false),
         }
+    }
+
+    /// Conversion of a float to a signed or narrow integer by `cvttss2si`: numbers out of range become the least integer.
+    fn truncate_natively(&mut self, info: &MethodInfo, kind: TypeKind) -> Step<bool> {
+        let Some(from @ (Ty::F32 | Ty::F64)) = self.stack_ty_of(info.sig.params[0])? else {
+            return Ok(false);
+        };
+        let wide = matches!(kind, TypeKind::I8 | TypeKind::NInt);
+        let (lane, op) = match (from, wide) {
+            (Ty::F32, false) => (Lane::F32, X86Op::SingleToI32Trunc),
+            (Ty::F32, true) => (Lane::F32, X86Op::SingleToI64Trunc),
+            (_, false) => (Lane::F64, X86Op::DoubleToI32Trunc),
+            (_, true) => (Lane::F64, X86Op::DoubleToI64Trunc),
+        };
+        let value = self.pop_as(from)?;
+        let vector = self.b.vector(VecOp::Scalar, lane, vec![value]);
+        let ty = if wide { Ty::I64 } else { Ty::I32 };
+        let (op, args) = (op, vec![vector]);
+        let value = self.b.emit(Op::X86 { op, args }, ty);
+        let value = self.normalise(value, kind);
+        self.push_value(value);
+        Ok(true)
     }
 
     /// `BitOperations.*` on 32 and 64 bits.

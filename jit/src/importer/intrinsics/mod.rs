@@ -5,7 +5,10 @@ mod atomics;
 mod math;
 mod pointers;
 mod runtime;
+mod simd;
 mod types;
+mod vectors;
+mod x86;
 
 use super::step::Flow;
 use super::{Importer, Step};
@@ -14,11 +17,23 @@ use crate::ids::TypeId;
 use crate::ir::*;
 
 /// Groups of hardware intrinsics that are answered as unsupported.
-const HARDWARE: [&str; 3] = [
-    "System.Runtime.Intrinsics.X86.",
-    "System.Runtime.Intrinsics.Arm.",
-    "System.Runtime.Intrinsics.Wasm.",
-];
+const HARDWARE: [&str; 2] = ["System.Runtime.Intrinsics.Arm.", "System.Runtime.Intrinsics.Wasm."];
+
+/// Classes of vectors, of any size.
+fn is_vector_class(owner: &str) -> bool {
+    is_accelerated(owner) || owner.starts_with("System.Runtime.Intrinsics.")
+}
+
+/// Classes of 128-bit vectors: the only ones with operations of the machine.
+fn is_accelerated(owner: &str) -> bool {
+    matches!(
+        owner,
+        "System.Runtime.Intrinsics.Vector128"
+            | "System.Runtime.Intrinsics.Vector128`1"
+            | "System.Numerics.Vector"
+            | "System.Numerics.Vector`1"
+    )
+}
 
 impl Importer<'_, '_> {
     /// Expands a call if the method is an intrinsic: the arguments are still on the stack. `None`: make the call.
@@ -26,6 +41,9 @@ impl Importer<'_, '_> {
         let owner = &*info.owner_name;
         if !owner.starts_with("System.") {
             return Ok(None);
+        }
+        if let Some(class) = owner.strip_prefix("System.Runtime.Intrinsics.X86.") {
+            return self.x86_intrinsic(class, info);
         }
         if HARDWARE.iter().any(|group| owner.starts_with(group)) {
             return self.hardware_intrinsic(info);
@@ -36,15 +54,16 @@ impl Importer<'_, '_> {
             "System.Runtime.CompilerServices.RuntimeHelpers" => self.runtime_helpers_intrinsic(info)?,
             "System.Runtime.InteropServices.MemoryMarshal" => self.memory_marshal_intrinsic(info)?,
             "System.Math" | "System.MathF" | "System.Double" | "System.Single" => self.math_intrinsic(info)?,
-            "System.Numerics.Vector" if &*info.name == "get_IsHardwareAccelerated" => {
-                self.push_bool(false);
+            _ if info.name.ends_with("get_IsHardwareAccelerated") && is_vector_class(owner) => {
+                let accelerated = self.host.cpu().x64_v2 && is_accelerated(owner);
+                self.push_bool(accelerated);
                 true
             }
-            _ if owner.starts_with("System.Runtime.Intrinsics.")
-                && info.name.ends_with("get_IsHardwareAccelerated") =>
-            {
-                self.push_bool(false);
-                true
+            _ if is_accelerated(owner) && self.host.cpu().x64_v2 && self.options.optional_intrinsics => {
+                self.vector_intrinsic(info)?
+            }
+            "System.Runtime.Intrinsics.Vector64" if self.options.optional_intrinsics => {
+                self.half_vector_intrinsic(info)?
             }
             _ if !self.options.optional_intrinsics => false,
             "System.Threading.Volatile" => self.volatile_intrinsic(info)?,
@@ -71,8 +90,8 @@ impl Importer<'_, '_> {
         Ok(done.then_some(Flow::Next))
     }
 
-    /// X86/Arm/Wasm classes: nothing is supported, so their methods are unreachable or throw.
-    fn hardware_intrinsic(&mut self, info: &MethodInfo) -> Step<Option<Flow>> {
+    /// Arm and Wasm classes: nothing is supported, so their methods are unreachable or throw.
+    pub(super) fn hardware_intrinsic(&mut self, info: &MethodInfo) -> Step<Option<Flow>> {
         if &*info.name == "get_IsSupported" {
             self.push_bool(false);
             return Ok(Some(Flow::Next));

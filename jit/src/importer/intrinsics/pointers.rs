@@ -163,6 +163,11 @@ impl Importer<'_, '_> {
         if from_info.size != to_info.size || !from_info.is_value_type || !to_info.is_value_type {
             return Ok(false);
         }
+        if from_info.vector_size == Some(16) && to_info.vector_size == Some(16) {
+            let vector = self.pop_vector(from)?;
+            self.push_vector(vector, to);
+            return Ok(true);
+        }
         let value = self.pop_as(loaded_ty(from_mem))?;
         let result = match (loaded_ty(from_mem), loaded_ty(to_mem)) {
             (Ty::I32, Ty::I32) => self.normalise(value, to_info.kind),
