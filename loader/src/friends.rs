@@ -6,6 +6,7 @@ use rustc_hash::FxHashMap;
 use std::sync::{OnceLock, RwLock};
 
 use crate::{
+    binder::public_key_token,
     module::Module,
     resolve::{read, write},
 };
@@ -65,13 +66,27 @@ fn is_named(module: &'static Module, text: &str) -> bool {
         return false;
     }
     let Ok(Some(row)) = md.assembly() else { return false };
+    names(text, row.name, row.public_key)
+}
+
+/// Whether a display name is that of an assembly with this name and key. The key counts only if the display name gives it, in
+/// full or as its token.
+fn names(text: &str, name: &str, key: &[u8]) -> bool {
     let mut parts = text.split(',');
-    let name = parts.next().unwrap_or_default().trim();
-    let key = parts.find_map(|part| {
-        let (what, value) = part.split_once('=')?;
-        what.trim().eq_ignore_ascii_case("PublicKey").then(|| value.trim())
-    });
-    name.eq_ignore_ascii_case(row.name) && key.is_none_or(|hex| is_hex_of(hex, row.public_key))
+    parts.next().unwrap_or_default().trim().eq_ignore_ascii_case(name)
+        && parts.filter_map(|part| part.split_once('=')).all(|(what, value)| {
+            let (what, value) = (what.trim(), value.trim());
+            if what.eq_ignore_ascii_case("PublicKey") {
+                is_hex_of(value, key)
+            } else if what.eq_ignore_ascii_case("PublicKeyToken") {
+                match value.eq_ignore_ascii_case("null") {
+                    true => key.is_empty(),
+                    false => !key.is_empty() && is_hex_of(value, &public_key_token(key)),
+                }
+            } else {
+                true
+            }
+        })
 }
 
 fn is_hex_of(hex: &str, bytes: &[u8]) -> bool {
@@ -84,7 +99,20 @@ fn is_hex_of(hex: &str, bytes: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{first_string, is_hex_of};
+    use super::{first_string, is_hex_of, names};
+
+    #[test]
+    fn friends_by_key_and_token() {
+        // The key of ECMA-335 II.6.2.1.3 and its token.
+        let key = [0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0];
+        assert!(names("lib", "Lib", &key));
+        assert!(names("lib, PublicKey=00000000000000000400000000000000", "Lib", &key));
+        assert!(names("lib, PublicKeyToken=b77a5c561934e089", "Lib", &key));
+        assert!(!names("lib, PublicKeyToken=b77a5c561934e088", "Lib", &key));
+        assert!(!names("lib, PublicKeyToken=null", "Lib", &key));
+        assert!(names("lib, PublicKeyToken=null", "Lib", &[]));
+        assert!(!names("other", "Lib", &key));
+    }
 
     #[test]
     fn attribute_values_begin_with_a_counted_string() {

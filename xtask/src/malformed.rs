@@ -16,6 +16,11 @@ const ADDRESS_SPACE: &str = "4194304";
 const REPORTED: i32 = 2;
 /// The overview reads and checks everything; the other views print what they can.
 const VIEWS: [&[&str]; 2] = [&[], &["--tables", "--types", "--methods"]];
+/// Commands that load the types and compile or verify the bodies of every image of this many; none of them runs any.
+const ENGINE: [&str; 2] = ["jit-all", "verify"];
+const ENGINE_STEP: usize = 64;
+/// The code with which those commands say that they found something.
+const FOUND: i32 = 1;
 /// Failures that are shown; the rest is counted.
 const SHOWN: usize = 10;
 
@@ -61,9 +66,16 @@ fn inspect_all(paths: &[PathBuf], corten: &Path) -> Outcome<Vec<String>> {
     let next = AtomicUsize::new(0);
     let work = || {
         let mut failures = Vec::new();
-        while let Some(path) = paths.get(next.fetch_add(1, Ordering::Relaxed)) {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(path) = paths.get(index) else { break };
             for views in VIEWS {
                 failures.extend(inspect(path, views, corten)?);
+            }
+            if index.is_multiple_of(ENGINE_STEP) {
+                for command in ENGINE {
+                    failures.extend(judge(path, command, corten)?);
+                }
             }
         }
         Ok(failures)
@@ -79,6 +91,20 @@ fn inspect_all(paths: &[PathBuf], corten: &Path) -> Outcome<Vec<String>> {
     let mut failures = results.into_iter().collect::<Outcome<Vec<_>>>()?.concat();
     failures.sort();
     Ok(failures)
+}
+
+/// Compiles or verifies one image; `Some` says what went wrong. (The engine reserves more address space than the limit of the
+/// other runs.)
+fn judge(path: &Path, what: &str, corten: &Path) -> Outcome<Option<String>> {
+    let mut command = Command::new("timeout");
+    command.args(["-s", "KILL", TIME_LIMIT]).arg(corten).arg(what).arg(path);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    let Output { status, stderr, .. } = command.output().map_err(|source| start_failure(&command, source))?;
+    let text = String::from_utf8_lossy(&stderr);
+    let good = matches!(status.code(), Some(0 | FOUND | REPORTED)) && !text.contains("panicked");
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let reason = text.lines().next().unwrap_or_default();
+    Ok((!good).then(|| format!("{name}: {what}: {status}: {reason}")))
 }
 
 /// Inspects one image; `Some` says what went wrong.
