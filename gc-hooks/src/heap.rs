@@ -534,9 +534,11 @@ impl Heap {
         if size > 1024 && thread.chunk_end - thread.alloc_cursor > 1024 {
             return self.try_medium(thread, mt, size, length);
         }
-        let chunk = self.spaces.lock().nursery.take_block(self.layout).ok_or(0)?;
-        // SAFETY: the block was just handed to this thread and holds nothing.
-        unsafe { memory::zero(chunk.cursor - 8, BLOCK_SIZE) };
+        let extent = crate::stress::chunk_bytes(size);
+        let chunk = self.spaces.lock().nursery.take_block(self.layout, extent).ok_or(0)?;
+        // SAFETY: the block was just handed to this thread and holds nothing. Whoever walks it stops at the zero word behind
+        // the last object, or at the end of the block.
+        unsafe { memory::zero(chunk.cursor - 8, (extent + 16).min(BLOCK_SIZE)) };
         retire_context(self, thread);
         self.allocated.fetch_add((chunk.limit - chunk.cursor) as u64, Relaxed);
         thread.chunk_start = chunk.cursor;
@@ -560,7 +562,7 @@ impl Heap {
     ) -> Result<ObjPtr, i32> {
         let mut spaces = self.spaces.lock();
         if spaces.medium.0 + size > spaces.medium.1 {
-            let chunk = spaces.nursery.take_block(self.layout).ok_or(0)?;
+            let chunk = spaces.nursery.take_block(self.layout, BLOCK_SIZE).ok_or(0)?;
             // SAFETY: the block was just taken and holds nothing.
             unsafe { memory::zero(chunk.cursor - 8, BLOCK_SIZE) };
             spaces.medium = (chunk.cursor, chunk.limit);

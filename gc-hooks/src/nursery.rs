@@ -23,6 +23,8 @@ pub enum BlockState {
 #[derive(Debug)]
 pub struct Nursery {
     states: Vec<BlockState>,
+    /// By block: bytes that may hold objects since it was handed out.
+    extents: Vec<u32>,
     free: Vec<u32>,
     /// Blocks handed out since the last collection.
     active: Vec<u32>,
@@ -45,6 +47,7 @@ impl Nursery {
     pub fn new(budget: usize) -> Self {
         Self {
             states: Vec::new(),
+            extents: Vec::new(),
             free: Vec::new(),
             active: Vec::new(),
             retained: Vec::new(),
@@ -67,8 +70,9 @@ impl Nursery {
         (self.active.len() + self.retained.len()) * BLOCK_SIZE
     }
 
-    /// Takes a block; `None` when the budget is used up. The memory is not zeroed.
-    pub fn take_block(&mut self, layout: &Layout) -> Option<Chunk> {
+    /// Takes a block, of which the first `extent` bytes are going to be used; `None` when the budget is used up. The memory is
+    /// not zeroed.
+    pub fn take_block(&mut self, layout: &Layout, extent: usize) -> Option<Chunk> {
         if self.active.len() >= self.budget {
             return None;
         }
@@ -80,15 +84,17 @@ impl Nursery {
                     return None;
                 }
                 self.states.push(BlockState::Free);
+                self.extents.push(0);
                 index as u32
             }
         };
         self.states[index as usize] = BlockState::Active;
+        self.extents[index as usize] = extent as u32;
         self.active.push(index);
         let start = layout.nursery.start + index as usize * BLOCK_SIZE;
         Some(Chunk {
             cursor: start + 8,
-            limit: start + BLOCK_SIZE,
+            limit: start + extent,
         })
     }
 
@@ -154,7 +160,7 @@ impl Nursery {
             }
             if let Some(byte) = poison {
                 // SAFETY: nothing in the block is live.
-                unsafe { std::ptr::write_bytes(start as *mut u8, byte, BLOCK_SIZE) };
+                unsafe { std::ptr::write_bytes(start as *mut u8, byte, self.extents[index as usize] as usize) };
             }
             self.states[index as usize] = BlockState::Free;
             self.free.push(index);

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use crate::heap::{CollectionReason, Heap};
+use crate::space::BLOCK_SIZE;
 use crate::thread::ThreadHeader;
 
 /// When to collect out of turn.
@@ -55,8 +56,21 @@ static COUNT: AtomicU64 = AtomicU64::new(0);
 /// State of the generator of the random mode; 0 = another mode.
 static RANDOM: AtomicU64 = AtomicU64::new(0);
 
-/// Every this many stress collections one is full.
+/// Every this many stress collections one is full, and one more for every [`FULL_COST`] bytes of the heap: what full collections
+/// cost in all stays in proportion to the minor ones.
 const FULL_EVERY: u64 = 16;
+/// See [`FULL_EVERY`].
+const FULL_COST: u64 = 16 << 10;
+
+/// Bytes of a nursery chunk in which an object of `size` bytes is placed. While stress is on, a chunk serves few allocations, and
+/// there is no point in clearing more.
+pub(crate) fn chunk_bytes(size: usize) -> usize {
+    if disables_inline_allocation() {
+        (size + 8).max(1024).min(BLOCK_SIZE)
+    } else {
+        BLOCK_SIZE
+    }
+}
 
 /// Switches the mode. Threads attached before keep polling as they did.
 pub fn configure(mode: StressMode) {
@@ -93,7 +107,8 @@ pub(crate) fn poison() -> Option<u8> {
 }
 
 fn collect(heap: &Heap, thread: &mut ThreadHeader, count: u64) {
-    let generation = if count.is_multiple_of(FULL_EVERY) { 2 } else { 0 };
+    let every = FULL_EVERY + heap.total_memory() as u64 / FULL_COST;
+    let generation = if count.is_multiple_of(every) { 2 } else { 0 };
     heap.run_collection(thread, generation, CollectionReason::Stress);
 }
 

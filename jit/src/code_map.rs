@@ -6,7 +6,8 @@
 use crate::code_heap::{CODE_ALIGN, CodeHeap};
 use crate::ids::{MethodId, TypeId};
 use crate::layout::GcKind;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use corten_tiering::code_index;
+use corten_tiering::sync::AtomicPtr;
 
 /// What a piece of code is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -258,7 +259,7 @@ impl CodeMap {
 
     /// The code at an address. Lock-free, async-signal-safe.
     pub fn lookup(&self, pc: usize) -> Option<&'static CodeInfo> {
-        let p = self.slot(pc)?.load(Ordering::Acquire);
+        let p = code_index::find(self.slot(pc)?);
         if p.is_null() {
             return None;
         }
@@ -278,13 +279,8 @@ impl CodeMap {
     }
 
     fn fill(&self, info: &CodeInfo, value: *mut CodeInfo) {
-        let mut pc = info.start;
-        while pc < info.start + info.len as usize {
-            if let Some(slot) = self.slot(pc) {
-                slot.store(value, Ordering::Release);
-            }
-            pc += CODE_ALIGN;
-        }
+        let granules = (info.start..info.start + info.len as usize).step_by(CODE_ALIGN);
+        code_index::publish(granules.filter_map(|pc| self.slot(pc)), value);
     }
 }
 

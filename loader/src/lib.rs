@@ -27,6 +27,7 @@ pub mod error;
 pub mod field_desc;
 pub mod friends;
 pub mod generics;
+pub mod init_table;
 mod intern;
 mod layout;
 mod members;

@@ -348,7 +348,7 @@ class Soak
             ? "each ran, revived objects twice" : "WRONG: " + Finalizable.Made + " made, " + Finalizable.Finalized + " finalized"));
         Console.WriteLine("threads: " + (visited == started && started > 0 ? "all came and went" : "WRONG"));
         // The live graphs are about 5 MB a thread.
-        long bound = 100 + 20 * threads;
+        long bound = 120 + 25 * threads;
         Console.WriteLine("memory: " + (peak < bound ? "bounded" : "WRONG: " + peak + " MB of at most " + bound));
         Console.WriteLine(errors == 0 ? "graph, exceptions, weak references, attachments: ok" : errors + " errors");
         Console.Error.WriteLine("peak " + peak + " MB resident; " + Finalizable.Made + " finalizable objects, " + Finalizable.Revived

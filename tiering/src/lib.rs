@@ -23,6 +23,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod code_index;
 mod code_table;
 mod config;
 mod patchpoints;

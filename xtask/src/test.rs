@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::project::Project;
-use crate::steps::{Outcome, Steps, call};
+use crate::steps::{Failure, Outcome, Steps, call};
 use crate::{compilers, fixtures, fuzz, samples};
 
 /// Runs all checks; the cheap ones first.
@@ -81,15 +81,34 @@ fn tests(project: &Project, framework: &Path) -> Outcome {
     call(&mut command)
 }
 
-/// The models are files `tests/loom_*.rs`, empty without `--cfg loom`.
+/// The models are files `tests/loom_*.rs`, empty without `--cfg loom`. Those of a crate with the feature `planted-bug` run a
+/// second time with the bug: they expect to fail.
 fn loom(project: &Project) -> Outcome {
     for (folder, model) in project.rust_files("tests", "loom_")? {
-        let mut command = project.cargo(&["test", "--release", "--quiet", "--package", &format!("corten-{folder}")]);
-        command
-            .args(["--test", &model])
-            .env("RUSTFLAGS", "--cfg loom")
-            .env("LOOM_MAX_PREEMPTIONS", "3");
-        call(command.env("CARGO_TARGET_DIR", project.target.join("loom")))?;
+        let test = project
+            .root
+            .join(&folder)
+            .join("tests")
+            .join(&model)
+            .with_extension("rs");
+        let planted = std::fs::read_to_string(&test)
+            .map_err(Failure::io(&test))?
+            .contains("planted-bug");
+        for bug in [false, true] {
+            if bug && !planted {
+                continue;
+            }
+            let mut command =
+                project.cargo(&["test", "--release", "--quiet", "--package", &format!("corten-{folder}")]);
+            if bug {
+                command.args(["--features", "planted-bug"]);
+            }
+            command
+                .args(["--test", &model])
+                .env("RUSTFLAGS", "--cfg loom")
+                .env("LOOM_MAX_PREEMPTIONS", "3");
+            call(command.env("CARGO_TARGET_DIR", project.target.join("loom")))?;
+        }
     }
     Ok(())
 }
