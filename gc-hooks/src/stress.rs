@@ -66,7 +66,7 @@ const FULL_COST: u64 = 16 << 10;
 /// there is no point in clearing more.
 pub(crate) fn chunk_bytes(size: usize) -> usize {
     if disables_inline_allocation() {
-        (size + 8).max(1024).min(BLOCK_SIZE)
+        (size + 8).clamp(1024, BLOCK_SIZE)
     } else {
         BLOCK_SIZE
     }
