@@ -5,7 +5,7 @@
 
 use crate::ids::{FieldId, MethodId, TypeId};
 use crate::ir::Helper;
-use crate::profile::ClassProfile;
+use crate::profile::{ClassProfile, TargetProfile};
 use corten_metadata::{MethodBody, Token};
 use std::sync::Arc;
 
@@ -391,14 +391,20 @@ pub trait CompilerHost: Sync {
     fn stable_entry(&self, method: MethodId) -> HostResult<u64>;
 
     // --- profiles
-    /// Address of the record of a virtual or interface call, for instrumented code: first argument of
-    /// [`Helper::ProfileClass`]. `None`: not profiled.
+    /// Address of the record of a virtual, interface or delegate call, for instrumented code: first argument of
+    /// [`Helper::ProfileClass`] and [`Helper::ProfileTarget`]. `None`: not profiled.
     fn profile_cell(&self, method: MethodId, il: u32) -> Option<u64> {
         let _ = (method, il);
         None
     }
     /// What was seen at a call (see [`crate::profile`]).
     fn class_profile(&self, method: MethodId, il: u32) -> Option<ClassProfile> {
+        let _ = (method, il);
+        None
+    }
+    /// What was seen at a delegate call: methods whose [`CompilerHost::stable_entry`] is in the delegate, as `_methodPtr` of
+    /// instance methods, as `_methodPtrAux` of static ones.
+    fn target_profile(&self, method: MethodId, il: u32) -> Option<TargetProfile> {
         let _ = (method, il);
         None
     }

@@ -13,6 +13,8 @@ const RUNNERS: &[(&str, Runner)] = &[
     ("checks", |text| {
         corten_jit::testing::pass_text(text, &["scalars"], "checks")
     }),
+    ("guess", |text| corten_jit::testing::optimise_text(text, "guess")),
+    ("inline", |text| corten_jit::testing::optimise_text(text, "inline")),
     ("scalars", |text| corten_jit::testing::optimise_text(text, "scalars")),
 ];
 

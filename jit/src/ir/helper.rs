@@ -98,6 +98,8 @@ pub enum Helper {
     CallCounted,
     /// (record, object): counts the object's class. Leaf.
     ProfileClass,
+    /// (record, delegate): counts the method that the delegate calls. Leaf.
+    ProfileTarget,
     /// (method, IL offset) -> address of a function to go on with, or 0. GC; never raises.
     Patchpoint,
     /// (): address zero-extension for stack probes when localloc is large: raises StackOverflow (fatal).

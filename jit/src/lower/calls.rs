@@ -17,8 +17,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 /// Delegate fields (contract: layouts): the first argument of the target and its code address.
-const DELEGATE_TARGET: i32 = 8;
-const DELEGATE_CODE: i32 = 24;
+pub(crate) const DELEGATE_TARGET: i32 = 8;
+pub(crate) const DELEGATE_CODE: i32 = 24;
+/// Code of the static method that an open delegate calls.
+pub(crate) const DELEGATE_STATIC_CODE: i32 = 32;
 
 /// `i32 (exception, parent's area)`.
 pub(super) fn filter_abi() -> AbiSignature {

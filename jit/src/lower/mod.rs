@@ -23,6 +23,8 @@ mod uses;
 mod vector;
 mod x86;
 
+pub(crate) use calls::{DELEGATE_CODE, DELEGATE_STATIC_CODE, DELEGATE_TARGET};
+
 use crate::abi::AbiSignature;
 use crate::host_api::{CompilerHost, HostError, Signature, TypeInfo, TypeKind};
 use crate::ids::TypeId;

@@ -26,6 +26,7 @@ pub(super) fn is_leaf(helper: Helper) -> bool {
             | Helper::ExchangeRef
             | Helper::CompareExchangeRef
             | Helper::ProfileClass
+            | Helper::ProfileTarget
     )
 }
 

@@ -1,21 +1,48 @@
-//! Guarded devirtualisation: a virtual or interface call whose receiver nearly always has one class becomes a test of the class
-//! and a direct call, which the inliner may replace by the method's body; other receivers take the call as it was.
+//! Guarded devirtualisation: a virtual, interface or delegate call that nearly always reaches one of a few methods becomes tests
+//! and direct calls, which the inliner may replace by the methods' bodies; what passes no test takes the call as it was.
+//!
+//! A virtual or interface call tests the receiver's class. A delegate call tests the code address in the delegate: of closed
+//! delegates `_methodPtr`, of static methods `_methodPtrAux`.
 
-use crate::host_api::{CompilerHost, MethodInfo, TypeInfo};
+use crate::builder::stack_ty;
+use crate::host_api::{CompilerHost, MethodInfo, Signature};
+use crate::ids::TypeId;
 use crate::ir::*;
+use crate::lower::{DELEGATE_CODE, DELEGATE_STATIC_CODE, DELEGATE_TARGET};
 use crate::profile;
 use std::sync::Arc;
 
-/// Share of the observations that a class must have.
-const LIKELY_PERCENT: u32 = 60;
-/// Only what may be inlined is worth a test.
+/// Least share of the observations that a target must have, in percent.
+const LIKELY_PERCENT: u32 = 25;
+/// Least share that all targets together must have.
+const COVERED_PERCENT: u32 = 60;
+/// Tests at one call.
+const MAX_TESTS: usize = 3;
+/// Only what may be inlined is worth a test; not so at interface calls, which cost more than the test.
 const MAX_IL: usize = 200;
 /// Calls that are changed in one function.
 const MAX_GUESSES: usize = 32;
 
+/// What a target wants as its first argument.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Receiver {
+    /// The object of the call.
+    Object,
+    /// The value in the box.
+    Payload,
+    /// What the delegate is closed over.
+    Target,
+    /// None.
+    Nothing,
+}
+
 /// A guess about one call.
 struct Guess {
-    class: Arc<TypeInfo>,
+    /// Word of the object that tells.
+    offset: i32,
+    /// Its value if the guess is right.
+    expected: u64,
+    receiver: Receiver,
     target: Arc<MethodInfo>,
 }
 
@@ -28,8 +55,9 @@ pub(super) fn run(func: &mut Func, host: &dyn CompilerHost) {
             continue;
         }
         for at in 0..func.blocks[block].insts.len() {
-            if let Some(guess) = guess(func, host, block, at) {
-                work.push(split(func, host, block, at, &guess));
+            let found = guess(func, host, block, at);
+            if !found.is_empty() {
+                work.push(split(func, host, block, at, &found));
                 guesses += 1;
                 break;
             }
@@ -40,26 +68,85 @@ pub(super) fn run(func: &mut Func, host: &dyn CompilerHost) {
     }
 }
 
-fn guess(func: &Func, host: &dyn CompilerHost, block: Block, at: usize) -> Option<Guess> {
+/// The guesses about a call, most likely first.
+fn guess(func: &Func, host: &dyn CompilerHost, block: Block, at: usize) -> Vec<Guess> {
     let inst = &func.blocks[block].insts[at];
     let Op::Call {
-        callee: Callee::Vtable { method, .. } | Callee::Interface { method },
+        callee,
         tail: false,
+        sig,
         ..
     } = &inst.op
     else {
-        return None;
+        return Vec::new();
     };
-    if needs_temporaries(&func.blocks[block], at) {
-        return None;
+    let guesses = match callee {
+        Callee::Vtable { method, .. } | Callee::Interface { method } => {
+            let small_only = matches!(callee, Callee::Vtable { .. });
+            let profile = profile::origin(func, inst).and_then(|(caller, il)| host.class_profile(caller, il));
+            let likely = profile.map(|p| p.likely(LIKELY_PERCENT, COVERED_PERCENT, MAX_TESTS));
+            let guess = |class| {
+                let class = host.type_info(class).ok().filter(|c| c.method_table != 0)?;
+                let target = host.method_on_class(class.id, *method)?;
+                let usable = usable(host, &target, small_only);
+                usable.then(|| Guess {
+                    offset: 0,
+                    expected: class.method_table,
+                    receiver: if class.is_value_type {
+                        Receiver::Payload
+                    } else {
+                        Receiver::Object
+                    },
+                    target,
+                })
+            };
+            likely.unwrap_or_default().into_iter().filter_map(guess).collect()
+        }
+        Callee::DelegateInvoke => {
+            let profile = profile::origin(func, inst).and_then(|(caller, il)| host.target_profile(caller, il));
+            let likely = profile.map(|p| p.likely(LIKELY_PERCENT, COVERED_PERCENT, MAX_TESTS));
+            let guess = |method| {
+                let target = host.method_info(method).ok()?;
+                let expected = host.stable_entry(method).ok()?;
+                let usable = usable(host, &target, true) && same_types(host, sig, &target.sig);
+                let (offset, receiver) = if target.is_static {
+                    (DELEGATE_STATIC_CODE, Receiver::Nothing)
+                } else {
+                    (DELEGATE_CODE, Receiver::Target)
+                };
+                usable.then_some(Guess {
+                    offset,
+                    expected,
+                    receiver,
+                    target,
+                })
+            };
+            likely.unwrap_or_default().into_iter().filter_map(guess).collect()
+        }
+        _ => Vec::new(),
+    };
+    if guesses.is_empty() || needs_temporaries(&func.blocks[block], at) {
+        return Vec::new();
     }
-    let (caller, il) = profile::origin(func, inst)?;
-    let class = host.class_profile(caller, il)?.likely(LIKELY_PERCENT)?;
-    let class = host.type_info(class).ok()?;
-    let target = host.method_on_class(class.id, *method)?;
+    guesses
+}
+
+fn usable(host: &dyn CompilerHost, target: &MethodInfo, small_only: bool) -> bool {
     let small = || host.method_body(target.id).is_ok_and(|body| body.code.len() <= MAX_IL);
-    (class.method_table != 0 && !target.is_abstract && !target.no_inlining && !target.synchronized && small())
-        .then_some(Guess { class, target })
+    !target.is_abstract && !target.synchronized && (!small_only || (!target.no_inlining && small()))
+}
+
+/// Are the parameters and results of two methods alike on the evaluation stack?
+fn same_types(host: &dyn CompilerHost, a: &Signature, b: &Signature) -> bool {
+    let same = |a: TypeId, b: TypeId| {
+        a == b
+            || match (host.type_info(a), host.type_info(b)) {
+                (Ok(a), Ok(b)) => a.kind == b.kind && stack_ty(a.kind, a.id) == stack_ty(b.kind, b.id),
+                _ => false,
+            }
+    };
+    let pairs = || a.params.iter().zip(b.params.iter());
+    a.params.len() == b.params.len() && same(a.ret, b.ret) && pairs().all(|(&a, &b)| same(a, b))
 }
 
 /// Is the address of a temporary, which lives to the end of the block only, used by the call or after it?
@@ -82,7 +169,7 @@ fn needs_temporaries(data: &BlockData, at: usize) -> bool {
 }
 
 /// Splits the block at the call; returns the block with what follows it.
-fn split(func: &mut Func, host: &dyn CompilerHost, block: Block, at: usize, guess: &Guess) -> Block {
+fn split(func: &mut Func, host: &dyn CompilerHost, block: Block, at: usize, guesses: &[Guess]) -> Block {
     let data = &mut func.blocks[block];
     let mut rest = BlockData {
         insts: data.insts.split_off(at + 1),
@@ -140,74 +227,108 @@ fn split(func: &mut Func, host: &dyn CompilerHost, block: Block, at: usize, gues
     rest.insts = arrive;
     let after = func.blocks.push(rest);
 
-    // The test.
-    let found = func.values.push(Ty::I64);
-    let load = Op::Load {
-        ty: MemTy::I64,
-        addr: args[0],
-        offset: 0,
-        flags: MemFlags::default(),
+    let block_of = |func: &mut Func, insts, term, cold| {
+        func.blocks.push(BlockData {
+            insts,
+            term,
+            term_il: call.il,
+            term_site: call.site,
+            protect,
+            cold,
+        })
     };
-    head.push(inst(load, Some(found)));
-    let expected = func.values.push(Ty::I64);
-    head.push(inst(Op::Address(guess.class.method_table), Some(expected)));
-    let same = func.values.push(Ty::I32);
-    head.push(inst(Op::Cmp(Cond::Eq, found, expected), Some(same)));
-
-    let way = |func: &mut Func, callee: Callee, payload: bool| {
+    let way = |func: &mut Func, guess: Option<&Guess>| {
         let mut insts = Vec::new();
         let mut values = Vec::new();
-        for &(local, ty) in &arguments {
+        let receiver = guess.map_or(Receiver::Object, |g| g.receiver);
+        for (i, &(local, ty)) in arguments.iter().enumerate() {
+            if i == 0 && receiver == Receiver::Nothing {
+                continue;
+            }
             let value = func.values.push(ty);
             insts.push(inst(Op::LocalGet(local), Some(value)));
             values.push(value);
         }
-        if payload {
-            // The method of a value type wants the boxed value itself.
-            let object = func.values.push(Ty::ByRef);
-            insts.push(inst(Op::Conv(ConvOp::RefToByRef, values[0]), Some(object)));
-            let header = func.values.push(Ty::I64);
-            insts.push(inst(Op::IConst(8), Some(header)));
-            let data = func.values.push(Ty::ByRef);
-            insts.push(inst(Op::PtrAdd(object, header), Some(data)));
-            values[0] = data;
+        match receiver {
+            Receiver::Payload => {
+                let object = func.values.push(Ty::ByRef);
+                insts.push(inst(Op::Conv(ConvOp::RefToByRef, values[0]), Some(object)));
+                let header = func.values.push(Ty::I64);
+                insts.push(inst(Op::IConst(8), Some(header)));
+                let data = func.values.push(Ty::ByRef);
+                insts.push(inst(Op::PtrAdd(object, header), Some(data)));
+                values[0] = data;
+            }
+            Receiver::Target => {
+                let target = func.values.push(Ty::Ref);
+                insts.push(inst(load(MemTy::Ref, values[0], DELEGATE_TARGET), Some(target)));
+                values[0] = target;
+            }
+            Receiver::Object | Receiver::Nothing => {}
         }
         let value = result.map(|(_, ty)| func.values.push(ty));
-        let direct = Op::Call {
+        let (callee, sig) = match guess {
+            None => (callee.clone(), sig.clone()),
+            Some(Guess { receiver, target, .. }) => {
+                let callee = Callee::Direct {
+                    method: target.id,
+                    entry_slot: target.entry_slot,
+                };
+                let own = matches!(receiver, Receiver::Target | Receiver::Nothing);
+                (callee, if own { target.sig.clone() } else { sig.clone() })
+            }
+        };
+        let op = Op::Call {
             callee,
-            sig: sig.clone(),
+            sig,
             args: values,
             tail: false,
         };
-        insts.push(inst(direct, value));
+        insts.push(inst(op, value));
         if let (Some((local, _)), Some(value)) = (result, value) {
             insts.push(inst(Op::LocalSet(local, value), None));
         }
-        func.blocks.push(BlockData {
-            insts,
-            term: Term::Jump(after),
-            term_il: call.il,
-            term_site: call.site,
-            protect,
-            cold: false,
-        })
+        block_of(func, insts, Term::Jump(after), guess.is_none())
     };
-    let direct = Callee::Direct {
-        method: guess.target.id,
-        entry_slot: guess.target.entry_slot,
-    };
-    let fast = way(func, direct, guess.class.is_value_type);
-    let slow = way(func, callee.clone(), false);
-    func.blocks[slow].cold = true;
-    let data = &mut func.blocks[block];
-    data.insts.extend(head);
-    data.term = Term::Branch {
-        cond: same,
-        then: fast,
-        other: slow,
-    };
-    (data.term_il, data.term_site) = (call.il, call.site);
+    // The tests: the last one first, because each names the next.
+    let mut other = way(func, None);
+    for (i, guess) in guesses.iter().enumerate().rev() {
+        let then = way(func, Some(guess));
+        let mut insts = Vec::new();
+        let object = if i == 0 {
+            args[0]
+        } else {
+            let object = func.values.push(arguments[0].1);
+            insts.push(inst(Op::LocalGet(arguments[0].0), Some(object)));
+            object
+        };
+        let found = func.values.push(Ty::I64);
+        insts.push(inst(load(MemTy::I64, object, guess.offset), Some(found)));
+        let expected = func.values.push(Ty::I64);
+        insts.push(inst(Op::Address(guess.expected), Some(expected)));
+        let cond = func.values.push(Ty::I32);
+        insts.push(inst(Op::Cmp(Cond::Eq, found, expected), Some(cond)));
+        let term = Term::Branch { cond, then, other };
+        if i > 0 {
+            other = block_of(func, insts, term, false);
+            continue;
+        }
+        head.append(&mut insts);
+        let data = &mut func.blocks[block];
+        data.insts.append(&mut head);
+        data.term = term;
+        (data.term_il, data.term_site) = (call.il, call.site);
+    }
     after
+}
+
+fn load(ty: MemTy, addr: Value, offset: i32) -> Op {
+    Op::Load {
+        ty,
+        addr,
+        offset,
+        flags: MemFlags::default(),
+    }
 }
 
 fn new_local(func: &mut Func, host: &dyn CompilerHost, ty: Ty) -> Local {

@@ -655,7 +655,9 @@ fn prepare(host: &dyn CompilerHost, method: MethodId) -> Result<Callee, &'static
         trust_this: false,
         ..ImportOptions::default()
     };
-    let func = import(host, method, &options).map_err(|_| "it does not compile")?;
+    let mut func = import(host, method, &options).map_err(|_| "it does not compile")?;
+    let size = policy::size(&func);
+    super::guess::run(&mut func, host);
     if let Some(reason) = policy::obstacle(&func) {
         return Err(reason);
     }
@@ -673,7 +675,7 @@ fn prepare(host: &dyn CompilerHost, method: MethodId) -> Result<Callee, &'static
         }
     }
     Ok(Callee {
-        size: policy::size(&func),
+        size,
         never_returns: policy::never_returns(&func),
         written,
         class_init,

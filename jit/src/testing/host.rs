@@ -3,6 +3,7 @@
 use crate::host_api::*;
 use crate::ids::{FieldId, MethodId, TypeId};
 use crate::ir::Helper;
+use crate::profile::{ClassProfile, TargetProfile};
 use corten_metadata::{EhClause, MethodBody, Token};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
@@ -47,6 +48,11 @@ pub(super) struct Tables {
     pub field_names: FxHashMap<String, FieldId>,
     pub class_init: FxHashMap<TypeId, u64>,
     pub tokens: Vec<Target>,
+    /// By class and the method called, the name of the method reached.
+    pub overrides: FxHashMap<(TypeId, MethodId), String>,
+    /// Profiles by method name and IL offset.
+    pub classes_seen: FxHashMap<(String, u32), Vec<(TypeId, u32)>>,
+    pub targets_seen: FxHashMap<(String, u32), Vec<(String, u32)>>,
 }
 
 /// The mock.
@@ -490,6 +496,33 @@ impl CompilerHost for MockHost {
 
     fn stable_entry(&self, method: MethodId) -> HostResult<u64> {
         Ok(0x30000 + method.0 * 16)
+    }
+
+    fn class_profile(&self, method: MethodId, il: u32) -> Option<ClassProfile> {
+        let tables = self.tables.lock();
+        let name = tables.methods.get(method.0 as usize)?.name.to_string();
+        let seen = tables.classes_seen.get(&(name, il))?.clone();
+        let total = seen.iter().map(|s| s.1).sum();
+        Some(ClassProfile { seen, total })
+    }
+
+    fn target_profile(&self, method: MethodId, il: u32) -> Option<TargetProfile> {
+        let mut tables = self.tables.lock();
+        let name = tables.methods.get(method.0 as usize)?.name.to_string();
+        let names = tables.targets_seen.get(&(name, il))?.clone();
+        let total = names.iter().map(|s| s.1).sum();
+        let seen = names
+            .iter()
+            .filter_map(|(name, n)| Some((tables.method_named(name).ok()?, *n)));
+        let seen = seen.collect();
+        Some(TargetProfile { seen, total })
+    }
+
+    fn method_on_class(&self, class: TypeId, method: MethodId) -> Option<Arc<MethodInfo>> {
+        let mut tables = self.tables.lock();
+        let name = tables.overrides.get(&(class, method))?.clone();
+        let target = tables.method_named(&name).ok()?;
+        tables.methods.get(target.0 as usize).cloned()
     }
 
     fn helper_address(&self, helper: Helper) -> u64 {

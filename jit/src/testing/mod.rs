@@ -10,7 +10,9 @@
 //! .threadstatic Shape int counter 7
 //! .method [static] int Shape::Area(int) [as NAME] [vtable 80|interface|gvirtual] [intrinsic] [inst T,U]
 //!         [delegate_invoke] [delegate_ctor] [factory NAME] [vararg]
-//! .test Name [instance Shape] [synchronized] int (int, object)
+//! .override Shape Base::Area Name::test
+//! .seen Name 12 Shape=60,Circle=40            (receivers of the call at IL offset 12, or targets of a delegate)
+//! .test Name [instance Shape] [synchronized] [noinlining] [aggressive] int (int, object)
 //! .locals init (int, pinned object)
 //! label: ldarg.0
 //!        br label
@@ -20,7 +22,7 @@
 //! .end
 //! ```
 //!
-//! Types are C# keywords, declared names (with `<...>` instantiation), `T[]`, `T[,]`, `T&`, `T*`. An operand
+//! A test method can be called as `Name::test`. Types are C# keywords, declared names (with `<...>` instantiation), `T[]`, `T[,]`, `T&`, `T*`. An operand
 //! `deferred:anything` fails to resolve with a deferred error.
 
 mod asm;

@@ -116,6 +116,8 @@ fn declaration(tables: &mut Tables, line: &str) -> Result<(), String> {
         ".struct" => structure(tables, &words),
         ".field" | ".static" | ".threadstatic" => field(tables, &words),
         ".method" => method(tables, &words),
+        ".seen" => seen(tables, &words),
+        ".override" => implementation(tables, &words),
         other => Err(format!("unknown directive {other}")),
     }
 }
@@ -260,6 +262,38 @@ fn method(tables: &mut Tables, words: &[String]) -> Result<(), String> {
     Ok(())
 }
 
+/// What profiles say.
+fn seen(tables: &mut Tables, words: &[String]) -> Result<(), String> {
+    let site = (at(words, 1)?.to_string(), number(at(words, 2)?)? as u32);
+    for item in list(at(words, 3)?) {
+        let (name, count) = item.split_once('=').ok_or("name=count expected")?;
+        let count = number(count)? as u32;
+        if let Ok(class) = tables.type_named(name) {
+            tables
+                .classes_seen
+                .entry(site.clone())
+                .or_default()
+                .push((class, count));
+        } else {
+            let target = name.to_string();
+            tables
+                .targets_seen
+                .entry(site.clone())
+                .or_default()
+                .push((target, count));
+        }
+    }
+    Ok(())
+}
+
+fn implementation(tables: &mut Tables, words: &[String]) -> Result<(), String> {
+    let class = tables.type_named(at(words, 1)?)?;
+    let method = tables.method_named(at(words, 2)?)?;
+    let target = at(words, 3)?.to_string();
+    tables.overrides.insert((class, method), target);
+    Ok(())
+}
+
 fn test(host: &mut MockHost, header: &str, lines: &[(usize, &str)]) -> Result<(), String> {
     let words = words(header);
     let mut tables = host.tables.lock();
@@ -277,9 +311,13 @@ fn test(host: &mut MockHost, header: &str, lines: &[(usize, &str)]) -> Result<()
         params: params.into(),
         convention: Convention::Managed,
     };
-    let synchronized = words.iter().any(|w| w == "synchronized");
+    let has = |flag: &str| words.iter().any(|w| w == flag);
     let key = format!("{name}::test");
-    let id = tables.add_method(&key, owner, &name, sig, |m| m.synchronized = synchronized);
+    let id = tables.add_method(&key, owner, &name, sig, |m| {
+        m.synchronized = has("synchronized");
+        m.no_inlining = has("noinlining");
+        m.aggressive_inlining = has("aggressive");
+    });
     let mut body = BodyDecl::default();
     Assembler::new(&mut tables).assemble(lines, &mut body)?;
     drop(tables);

@@ -91,6 +91,7 @@ fn install() {
         (H::StackProbe, Transition(throwing::stack_probe as *const ())),
         (H::CallCounted, Direct(crate::tiering::call_counted_stub as *const ())),
         (H::ProfileClass, Direct(crate::tiering::profile_class as *const ())),
+        (H::ProfileTarget, Direct(crate::tiering::profile_target as *const ())),
         (H::Patchpoint, Transition(crate::tiering::patchpoint as *const ())),
         (H::Poll, Direct(crate::stubs::gc_transitions::poll as *const ())),
         (H::MonitorEnter, Direct(fast::monitor_enter as *const ())),

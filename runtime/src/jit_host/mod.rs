@@ -12,7 +12,7 @@ use crate::error::Raise;
 use corten_jit::host_api::*;
 use corten_jit::ids::{FieldId, MethodId, TypeId};
 use corten_jit::ir::Helper;
-use corten_jit::profile::ClassProfile;
+use corten_jit::profile::{ClassProfile, TargetProfile};
 use corten_loader::{FieldDesc, LoadError, MethodDesc, TypeHandle};
 use corten_metadata::{MethodBody, Token};
 use parking_lot::{Mutex, RwLock};
@@ -270,7 +270,10 @@ impl CompilerHost for EngineHost {
         Some(std::ptr::from_ref(crate::tiering::profile::record(method_desc(method), il)) as u64)
     }
     fn class_profile(&self, method: MethodId, il: u32) -> Option<ClassProfile> {
-        crate::tiering::profile::profile(method_desc(method), il)
+        crate::tiering::profile::classes(method_desc(method), il)
+    }
+    fn target_profile(&self, method: MethodId, il: u32) -> Option<TargetProfile> {
+        crate::tiering::profile::targets(method_desc(method), il)
     }
     fn method_on_class(&self, class: TypeId, method: MethodId) -> Option<Arc<MethodInfo>> {
         let (mt, method) = (type_handle(class).as_method_table()?, method_desc(method));

@@ -11,7 +11,7 @@ mod stub;
 mod worker;
 
 pub use osr::{patchpoint, transitions};
-pub use profile::profile_class;
+pub use profile::{profile_class, profile_target};
 pub use stub::call_counted_stub;
 pub use worker::{abandon, on_worker};
 

@@ -1,21 +1,20 @@
-//! Class profiles of calls, filled by instrumented code.
+//! Profiles of calls, filled by instrumented code: classes of receivers, code addresses in delegates.
 
 use corten_gc_hooks::object::ObjPtr;
-use corten_jit::ids::TypeId;
-use corten_jit::profile::ClassProfile;
-use corten_loader::{MethodDesc, MethodTable};
+use corten_jit::profile::{ClassProfile, Profile, TargetProfile};
+use corten_loader::{MethodDesc, MethodKind, MethodTable};
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
-/// Classes that a record tells apart; receivers of others are only counted.
-const CLASSES: usize = 4;
+/// Classes or code addresses that a record tells apart; others are only counted.
+const KEYS: usize = 4;
 
 /// What was seen at one call. Threads update it without locks: a lost count does no harm.
 #[derive(Debug, Default)]
 pub struct Record {
-    classes: [(AtomicUsize, AtomicU32); CLASSES],
+    keys: [(AtomicUsize, AtomicU32); KEYS],
     others: AtomicU32,
 }
 
@@ -34,47 +33,71 @@ pub fn record(method: &'static MethodDesc, il: u32) -> &'static Record {
         .or_insert_with(|| Box::leak(Box::default()))
 }
 
-/// What was seen at a call.
-pub fn profile(method: &'static MethodDesc, il: u32) -> Option<ClassProfile> {
+fn seen(method: &'static MethodDesc, il: u32) -> Option<Profile<usize>> {
     Some(table().read().get(&(method.address(), il))?.read())
 }
 
+fn map<T>(profile: Profile<usize>, what: impl Fn(usize) -> Option<T>) -> Profile<T> {
+    let seen = profile.seen.into_iter().filter_map(|(key, n)| Some((what(key)?, n)));
+    Profile {
+        seen: seen.collect(),
+        total: profile.total,
+    }
+}
+
+/// Classes of the receivers of a virtual or interface call.
+pub fn classes(method: &'static MethodDesc, il: u32) -> Option<ClassProfile> {
+    let class = |key| {
+        // SAFETY: only MethodTables of receivers are stored at such calls, and not those of collectible classes.
+        let class = unsafe { &*(key as *const MethodTable) };
+        Some(crate::jit_host::type_id(class.handle()))
+    };
+    Some(map(seen(method, il)?, class))
+}
+
+/// Methods that a delegate call reached.
+pub fn targets(method: &'static MethodDesc, il: u32) -> Option<TargetProfile> {
+    let target = |code| {
+        let target = crate::stubs::delegate::method_of_entry(code)?;
+        let plain = target.kind() == MethodKind::Il
+            && target.collectible().is_none()
+            && !target.is_value_type_instance_method()
+            && target.stable_entry() == code;
+        plain.then(|| crate::jit_host::method_id(target))
+    };
+    Some(map(seen(method, il)?, target))
+}
+
 impl Record {
-    fn count(&self, class: usize) {
+    fn count(&self, key: usize) {
         let bump = |n: &AtomicU32| n.store(n.load(Ordering::Relaxed).saturating_add(1), Ordering::Relaxed);
-        for (known, count) in &self.classes {
+        for (known, count) in &self.keys {
             let mut seen = known.load(Ordering::Relaxed);
             if seen == 0 {
-                // Two threads may want the place at once: the second sees the first's class.
-                seen = match known.compare_exchange(0, class, Ordering::Relaxed, Ordering::Relaxed) {
-                    Ok(_) => class,
+                // Two threads may want the place at once: the second sees the first's key.
+                seen = match known.compare_exchange(0, key, Ordering::Relaxed, Ordering::Relaxed) {
+                    Ok(_) => key,
                     Err(other) => other,
                 };
             }
-            if seen == class {
+            if seen == key {
                 return bump(count);
             }
         }
         bump(&self.others);
     }
 
-    fn read(&self) -> ClassProfile {
-        let mut classes: Vec<(TypeId, u32)> = self
-            .classes
-            .iter()
-            .filter_map(|(class, count)| {
-                let class = class.load(Ordering::Relaxed);
-                // SAFETY: only MethodTables of receivers are stored; those of methods that are tiered live for ever, and
-                // collectible ones are not stored.
-                let class = (class != 0).then(|| unsafe { &*(class as *const MethodTable) })?;
-                Some((crate::jit_host::type_id(class.handle()), count.load(Ordering::Relaxed)))
-            })
+    fn read(&self) -> Profile<usize> {
+        let keys = self.keys.iter();
+        let mut seen: Vec<(usize, u32)> = keys
+            .map(|(key, count)| (key.load(Ordering::Relaxed), count.load(Ordering::Relaxed)))
+            .filter(|&(key, _)| key != 0)
             .collect();
-        classes.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
-        let known: u32 = classes.iter().map(|c| c.1).fold(0, u32::saturating_add);
-        ClassProfile {
+        seen.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
+        let known: u32 = seen.iter().map(|c| c.1).fold(0, u32::saturating_add);
+        Profile {
             total: known.saturating_add(self.others.load(Ordering::Relaxed)),
-            classes,
+            seen,
         }
     }
 }
@@ -99,17 +122,32 @@ pub unsafe extern "C" fn profile_class(record: *const Record, object: ObjPtr) {
     }
 }
 
+/// `Helper::ProfileTarget`.
+///
+/// # Safety
+/// `record` is the address of a [`Record`], `delegate` null or a live delegate. Only from generated code, in cooperative mode.
+pub unsafe extern "C" fn profile_target(record: *const Record, delegate: ObjPtr) {
+    use crate::stubs::delegate::offsets::{METHOD_PTR, METHOD_PTR_AUX};
+    if delegate.is_null() {
+        return;
+    }
+    let word = |offset: usize| (delegate as *const u8).wrapping_add(offset).cast::<usize>();
+    // SAFETY: the caller's promise, and the layout of delegates.
+    let (record, code, of_static) = unsafe { (&*record, *word(METHOD_PTR), *word(METHOD_PTR_AUX)) };
+    record.count(if of_static == 0 { code } else { of_static });
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_first_classes_are_told_apart() {
+    fn the_first_keys_are_told_apart() {
         let record = Record::default();
         for class in [8, 16, 8, 24, 32, 40, 8] {
             record.count(class);
         }
-        let counts = record.classes.each_ref().map(|(_, n)| n.load(Ordering::Relaxed));
+        let counts = record.keys.each_ref().map(|(_, n)| n.load(Ordering::Relaxed));
         assert_eq!(counts, [3, 1, 1, 1]);
         assert_eq!(record.others.load(Ordering::Relaxed), 1);
     }
