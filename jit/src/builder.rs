@@ -133,6 +133,7 @@ impl FuncBuilder {
             fixed_locals: 0,
             patchpoints: None,
             osr: false,
+            exact: FxHashMap::default(),
             init_locals: false,
             sites: Vec::new(),
         };

@@ -230,6 +230,15 @@ pub struct FieldInfo {
     pub name: Arc<str>,
 }
 
+/// What a static read-only field holds for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StaticValue {
+    /// A number: its bytes, zero-extended.
+    Bits(u64),
+    /// An object of exactly this class, which may move.
+    Object(TypeId),
+}
+
 /// What must happen before a static member of a type is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClassInit {
@@ -359,6 +368,11 @@ pub trait CompilerHost: Sync {
     fn compare_types_for_cast(&self, from: TypeId, to: TypeId) -> Option<bool>;
     /// What a use of a static member of `ty` in the method `from` must do first.
     fn class_init(&self, ty: TypeId, from: MethodId) -> HostResult<ClassInit>;
+    /// The value of a static `initonly` field whose class is initialised; `None` if it is not known or is null.
+    fn static_value(&self, field: FieldId) -> Option<StaticValue> {
+        let _ = field;
+        None
+    }
     /// Initialiser that a call of `method` runs before its body (precise static constructors, ECMA-335 II.10.5.3): what
     /// inlined code must do instead. The type is the method's owner.
     fn class_init_before(&self, method: MethodId) -> HostResult<ClassInit> {

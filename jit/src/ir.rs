@@ -23,6 +23,7 @@ pub use x86::{Permutation, X86Op};
 use crate::host_api::Signature;
 use crate::ids::{MethodId, TypeId};
 use cranelift_entity::{PrimaryMap, entity_impl};
+use rustc_hash::FxHashMap;
 
 macro_rules! entity {
     ($name:ident, $prefix:literal, $doc:literal) => {
@@ -795,6 +796,8 @@ pub struct Func {
     /// Goes on where a Tier-0 frame is ([`crate::osr`]): its only argument is the address of that frame's area, and the return
     /// buffer if there is one. `sig` still tells the result.
     pub osr: bool,
+    /// Values that are never null and whose object has exactly that class.
+    pub exact: FxHashMap<Value, TypeId>,
 }
 
 /// How often a frame's patchpoints ask for a replacement.

@@ -3,7 +3,7 @@
 use super::stack::Entry;
 use super::{Importer, Step, invalid};
 use crate::builder::loaded_ty;
-use crate::host_api::{ClassInit, FieldInfo, FieldPlace};
+use crate::host_api::{ClassInit, FieldInfo, FieldPlace, StaticValue};
 use crate::ids::TypeId;
 use crate::ir::*;
 use corten_metadata::Token;
@@ -49,6 +49,16 @@ impl Importer<'_, '_> {
         let (_, mem) = self.value_type(field.ty)?;
         let (addr, _) = self.static_address(field)?;
         let flags = self.prefixes.flags;
+        let known = if field.is_init_only && flags == MemFlags::default() {
+            self.host.static_value(field.id)
+        } else {
+            None
+        };
+        if let Some(StaticValue::Bits(bits)) = known
+            && self.push_constant(mem, bits)
+        {
+            return Ok(());
+        }
         let value = self.b.emit(
             Op::Load {
                 ty: mem,
@@ -58,8 +68,31 @@ impl Importer<'_, '_> {
             },
             loaded_ty(mem),
         );
-        self.push_typed(value, field.ty);
+        match known {
+            Some(StaticValue::Object(class)) if mem == MemTy::Ref => self.push(Entry::new(value, Ty::Ref).exact(class)),
+            _ => self.push_typed(value, field.ty),
+        }
         Ok(())
+    }
+
+    /// Pushes what a load of these bytes gives, if it is a number.
+    fn push_constant(&mut self, mem: MemTy, bits: u64) -> bool {
+        let number = match mem {
+            MemTy::I8 => i64::from(bits as i8),
+            MemTy::U8 => i64::from(bits as u8),
+            MemTy::I16 => i64::from(bits as i16),
+            MemTy::U16 => i64::from(bits as u16),
+            MemTy::I32 => i64::from(bits as i32),
+            MemTy::I64 => bits as i64,
+            MemTy::F32 | MemTy::F64 => {
+                let value = self.b.emit(Op::FConst(bits), loaded_ty(mem));
+                self.push_value(value);
+                return true;
+            }
+            MemTy::Ref | MemTy::ByRef | MemTy::Struct(_) => return false,
+        };
+        self.push(Entry::int(loaded_ty(mem), number));
+        true
     }
 
     /// `ldsflda`

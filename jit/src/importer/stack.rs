@@ -105,6 +105,9 @@ impl Entry {
 
 impl Importer<'_, '_> {
     pub fn push(&mut self, entry: Entry) {
+        if let (Some(value), Some(class), true, true) = (entry.value, entry.class, entry.exact, entry.non_null) {
+            self.b.func.exact.insert(value, class);
+        }
         self.stack.push(entry);
     }
 

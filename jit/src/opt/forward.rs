@@ -91,7 +91,8 @@ fn change(func: &Func, inst: &Inst, state: &State<'_>) -> Option<Change> {
         | Op::Conv(..)
         | Op::Cmp(..)
         | Op::Select { .. }
-        | Op::PtrAdd(..) => {}
+        | Op::PtrAdd(..)
+        | Op::Load { .. } => {}
         _ => return None,
     }
     let ty = func.values[inst.result?];
@@ -102,6 +103,7 @@ fn change(func: &Func, inst: &Inst, state: &State<'_>) -> Option<Change> {
         (Fact::Null, Ty::Ref) => Op::Null,
         (Fact::Null, Ty::ByRef) => Op::IConst(0),
         (Fact::Address(a), Ty::I64 | Ty::Ref | Ty::ByRef) if is_get => Op::Address(a),
+        (Fact::Address(a), Ty::I64) if matches!(inst.op, Op::Load { .. }) => Op::Address(a),
         (Fact::Local(l, offset), Ty::I64 | Ty::ByRef) if is_get => return Some(Change::LocalPlus(l, offset)),
         (Fact::Copy(from), _) if is_get && inst.op != Op::LocalGet(from) && func.locals[from].ty == ty => {
             Op::LocalGet(from)

@@ -88,15 +88,13 @@ fn guess(func: &Func, host: &dyn CompilerHost, block: Block, at: usize) -> Vec<G
             let guess = |class| {
                 let class = host.type_info(class).ok().filter(|c| c.method_table != 0)?;
                 let target = host.method_on_class(class.id, *method)?;
+                // Methods that a value type inherits take the box.
+                let of_value = host.type_info(target.owner).ok()?.is_value_type;
                 let usable = usable(host, &target, small_only);
-                usable.then(|| Guess {
+                usable.then_some(Guess {
                     offset: 0,
                     expected: class.method_table,
-                    receiver: if class.is_value_type {
-                        Receiver::Payload
-                    } else {
-                        Receiver::Object
-                    },
+                    receiver: if of_value { Receiver::Payload } else { Receiver::Object },
                     target,
                 })
             };

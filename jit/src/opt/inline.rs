@@ -6,21 +6,32 @@
 //! traces stay as they were: pasted blocks get the protection of the call's block, and pasted instructions name the call
 //! they replace ([`InlineSite`]).
 
+use super::devirt;
 use super::inline_policy::{self as policy, Candidate};
 use crate::host_api::{ClassInit, CompilerHost, Convention, MethodInfo, TypeKind};
 use crate::ids::{MethodId, TypeId};
 use crate::importer::{ImportOptions, import};
 use crate::ir::*;
 use cranelift_entity::EntityRef;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
 /// The pass.
 pub(super) fn run(func: &mut Func, host: &dyn CompilerHost) {
+    inline(func, host, None);
+}
+
+/// Looks again at calls of these methods only, and at the calls in what replaces them.
+pub(super) fn again(func: &mut Func, host: &dyn CompilerHost, only: &FxHashSet<MethodId>) {
+    inline(func, host, Some(only));
+}
+
+fn inline(func: &mut Func, host: &dyn CompilerHost, only: Option<&FxHashSet<MethodId>>) {
     let in_loop = policy::blocks_in_loops(func);
     let size = policy::size(func);
     let work = func.blocks.keys().rev().collect();
+    let old_sites = func.sites.len();
     let mut inliner = Inliner {
         func,
         host,
@@ -29,6 +40,8 @@ pub(super) fn run(func: &mut Func, host: &dyn CompilerHost) {
         size,
         first_size: size,
         work,
+        old_sites,
+        only,
     };
     while let Some(block) = inliner.work.pop() {
         inliner.block(block);
@@ -55,6 +68,10 @@ struct Inliner<'a> {
     size: usize,
     first_size: usize,
     work: Vec<Block>,
+    /// Calls that were inlined before this run.
+    old_sites: usize,
+    /// Of the calls that were there before this run, only those of these methods are looked at.
+    only: Option<&'a FxHashSet<MethodId>>,
 }
 
 /// What becomes of a call.
@@ -70,6 +87,9 @@ impl Inliner<'_> {
     fn block(&mut self, block: Block) {
         let mut at = 0;
         while at < self.func.blocks[block].insts.len() {
+            if !self.func.blocks[block].cold {
+                devirt::by_definition(self.func, self.host, block, &mut at);
+            }
             let inst = &self.func.blocks[block].insts[at];
             let Op::Call {
                 callee: crate::ir::Callee::Direct { method, .. },
@@ -111,6 +131,10 @@ impl Inliner<'_> {
     fn plan(&mut self, block: Block, at: usize, method: MethodId, tail: bool) -> Result<Plan, &'static str> {
         if tail {
             return Err("a tail. call");
+        }
+        let old = self.func.blocks[block].insts[at].site.index() <= self.old_sites;
+        if old && self.only.is_some_and(|only| !only.contains(&method)) {
+            return Err("it was looked at before");
         }
         let data = &self.func.blocks[block];
         if data.cold || matches!(data.term, Term::Unreachable) {
@@ -593,6 +617,9 @@ impl<'a> Paste<'a> {
         let result = inst.result.map(|r| {
             let new = self.func.values.push(self.callee.values[r]);
             self.values.insert(r, new);
+            if let Some(&class) = self.callee.exact.get(&r) {
+                self.func.exact.insert(new, class);
+            }
             new
         });
         self.out.push(Inst {

@@ -6,6 +6,7 @@
 mod cfg;
 mod checks;
 mod dead;
+mod devirt;
 mod escape;
 mod fold;
 mod forward;
@@ -25,10 +26,11 @@ use crate::host_api::CompilerHost;
 use crate::ir::Func;
 
 /// The passes, in the order they run.
-const PASSES: [(&str, Pass); 4] = [
+const PASSES: [(&str, Pass); 5] = [
     ("guess", guess::run),
     ("inline", inline::run),
     ("scalars", scalars::run),
+    ("devirt", devirt::run),
     ("checks", checks::run),
 ];
 

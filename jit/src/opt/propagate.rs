@@ -28,6 +28,8 @@ pub(super) enum Fact {
     Local(Local, i64),
     /// The present value of another local.
     Copy(Local),
+    /// Some object of exactly this class.
+    Exact(TypeId),
     /// The object that this allocation made last, or a pointer into it: bytes from its start.
     Object(u32, i64),
 }
@@ -43,7 +45,7 @@ impl Fact {
             Fact::Int(n) => Some(n != 0),
             Fact::Null => Some(false),
             Fact::Address(a) => Some(a != 0),
-            Fact::Local(..) | Fact::Object(..) => Some(true),
+            Fact::Local(..) | Fact::Object(..) | Fact::Exact(_) => Some(true),
             _ => None,
         }
     }
@@ -178,6 +180,15 @@ impl State<'_> {
                 _ => Fact::Any,
             },
             Op::CallHelper { helper, ref args } => self.cast(helper, args),
+            Op::Load {
+                ty: MemTy::I64,
+                addr,
+                offset: 0,
+                ..
+            } => match self.value(addr) {
+                Fact::Exact(class) => self.facts.method_table(class).map_or(Fact::Any, Fact::Address),
+                _ => Fact::Any,
+            },
             Op::Conv(op, a) => int(self.int(a).and_then(|a| fold::conv(op, a))),
             Op::Cmp(cond, a, b) => int(self.compare(cond, a, b).map(i64::from)),
             Op::Select {
@@ -214,7 +225,11 @@ impl State<'_> {
     fn compare(&self, cond: Cond, a: Value, b: Value) -> Option<bool> {
         let ty = self.func.values[a];
         let (x, y) = (self.value(a), self.value(b));
-        if let (Fact::Int(x), Fact::Int(y)) = (x, y) {
+        let number = |fact| match fact {
+            Fact::Address(a) if ty == Ty::I64 => Fact::Int(a as i64),
+            fact => fact,
+        };
+        if let (Fact::Int(x), Fact::Int(y)) = (number(x), number(y)) {
             return fold::cmp(cond, ty, x, y);
         }
         if !matches!(ty, Ty::Ref | Ty::ByRef) {
@@ -268,7 +283,10 @@ impl State<'_> {
         if let Some(result) = inst.result {
             let fact = match site {
                 Some(site) => Fact::Object(site, 0),
-                None => self.eval(&inst.op, self.func.values[result]),
+                None => match self.eval(&inst.op, self.func.values[result]) {
+                    Fact::Any => self.func.exact.get(&result).map_or(Fact::Any, |&c| Fact::Exact(c)),
+                    fact => fact,
+                },
             };
             self.define(result, fact);
         }
@@ -340,6 +358,12 @@ impl<'h> Facts<'h> {
         };
         facts.solve(func);
         Some(facts)
+    }
+
+    /// Address of a class's MethodTable.
+    fn method_table(&self, class: TypeId) -> Option<u64> {
+        let info = self.host.type_info(class).ok()?;
+        (info.method_table != 0).then_some(info.method_table)
     }
 
     /// Is the local one whose values are followed?

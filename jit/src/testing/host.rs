@@ -47,6 +47,7 @@ pub(super) struct Tables {
     pub fields: Vec<Arc<FieldInfo>>,
     pub field_names: FxHashMap<String, FieldId>,
     pub class_init: FxHashMap<TypeId, u64>,
+    pub static_values: FxHashMap<FieldId, StaticValue>,
     pub tokens: Vec<Target>,
     /// By class and the method called, the name of the method reached.
     pub overrides: FxHashMap<(TypeId, MethodId), String>,
@@ -409,6 +410,10 @@ impl CompilerHost for MockHost {
             Some(&flag_address) => ClassInit::Check { flag_address },
             None => ClassInit::NotNeeded,
         })
+    }
+
+    fn static_value(&self, field: FieldId) -> Option<StaticValue> {
+        self.tables.lock().static_values.get(&field).copied()
     }
 
     fn resolve_type(&self, _scope: MethodId, token: Token) -> HostResult<TypeId> {

@@ -6,7 +6,7 @@
 //! .class Shape [: Base,Interface] [sealed] [interface] [delegate]
 //! .struct Point 8 { int 0, int 4 } [nullable int 4] [gc]
 //! .field Shape int x 8
-//! .static Shape object root 0x1000 [init 0x2000]
+//! .static Shape object root 0x1000 [init 0x2000] [readonly 7|Circle]    (its number, or the class of its object)
 //! .threadstatic Shape int counter 7
 //! .method [static] int Shape::Area(int) [as NAME] [vtable 80|interface|gvirtual] [intrinsic] [inst T,U]
 //!         [delegate_invoke] [delegate_ctor] [factory NAME] [vararg]

@@ -198,13 +198,21 @@ fn field(tables: &mut Tables, words: &[String]) -> Result<(), String> {
         tables.class_init.insert(owner, number(at(words, i + 1)?)?);
     }
     let id = FieldId(tables.fields.len() as u64);
+    let readonly = words.iter().position(|w| w == "readonly");
+    if let Some(i) = readonly {
+        let value = match tables.type_named(at(words, i + 1)?) {
+            Ok(class) => StaticValue::Object(class),
+            Err(_) => StaticValue::Bits(number(at(words, i + 1)?)?),
+        };
+        tables.static_values.insert(id, value);
+    }
     tables.fields.push(Arc::new(FieldInfo {
         id,
         owner,
         ty,
         place,
         is_static: !matches!(place, FieldPlace::Instance { .. }),
-        is_init_only: false,
+        is_init_only: readonly.is_some(),
         name: name.into(),
     }));
     tables.field_names.insert(format!("{}::{name}", at(words, 1)?), id);

@@ -4,6 +4,7 @@
 
 mod access;
 mod methods;
+mod statics;
 mod synthetic;
 mod tokens;
 pub mod types;
@@ -180,6 +181,9 @@ impl CompilerHost for EngineHost {
     }
     fn class_init(&self, ty: TypeId, from: MethodId) -> HostResult<ClassInit> {
         self.class_init_answer(type_handle(ty), method_desc(from))
+    }
+    fn static_value(&self, field: FieldId) -> Option<StaticValue> {
+        statics::value(field_desc(field))
     }
     fn class_init_before(&self, method: MethodId) -> HostResult<ClassInit> {
         let md = method_desc(method);
