@@ -208,7 +208,19 @@ pub enum FieldPlace {
     ThreadStatic {
         /// Names the field to the helper.
         key: u64,
+        /// Where the field is once the thread has used the class ([`ThreadStaticTable`]): index of the class's block, and
+        /// bytes in the block.
+        place: Option<(u32, u32)>,
     },
+}
+
+/// Where a thread keeps the addresses of its blocks of thread statics: offsets from the thread register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ThreadStaticTable {
+    /// Address of the table; an entry is null as long as the thread has not used the class.
+    pub base: i32,
+    /// Size of the table, in bytes.
+    pub bytes: i32,
 }
 
 /// What the compiler knows of a field.
@@ -435,6 +447,10 @@ pub trait CompilerHost: Sync {
     /// Offsets from the thread register of the two words that [`Helper::TailCall`] reads: target address, and bytes of stack
     /// arguments (low half: of the callee; high half: of the caller). `None`: `tail.` calls are ordinary calls.
     fn tail_call_fields(&self) -> Option<(i32, i32)> {
+        None
+    }
+    /// Where code finds thread statics without the helper.
+    fn thread_static_table(&self) -> Option<ThreadStaticTable> {
         None
     }
     /// Instruction sets that code may assume.

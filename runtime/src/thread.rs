@@ -90,6 +90,8 @@ pub mod offsets {
     pub const ENTRY_FRAME: usize = offset_of!(Thread, header) + offset_of!(ThreadHeader, entry_frame);
     pub const TAIL_TARGET: usize = offset_of!(Thread, tail_target);
     pub const TAIL_STACK_BYTES: usize = offset_of!(Thread, tail_stack_bytes);
+    pub const THREAD_STATICS_BASE: usize = offset_of!(Thread, thread_statics) + crate::thread_statics::BASE_OFFSET;
+    pub const THREAD_STATICS_BYTES: usize = offset_of!(Thread, thread_statics) + crate::thread_statics::BYTES_OFFSET;
     pub const TRANSITION_SP: usize = offset_of!(Thread, transition_sp);
     pub const HIJACKED_PC: usize = offset_of!(Thread, hijacked_pc);
     pub const ICALL_PC: usize = offset_of!(Thread, icall_pc);

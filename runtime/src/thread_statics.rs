@@ -10,9 +10,32 @@ use corten_loader::statics::{ThreadStaticsLayout, ensure_thread_statics};
 use corten_loader::{FieldDesc, MethodTable};
 
 /// The blocks of one thread, indexed by `ThreadStaticsLayout::index`.
-#[derive(Default, Debug)]
+#[repr(C)]
+#[derive(Debug)]
 pub struct ThreadStatics {
+    /// The data of `addresses`, for generated code.
+    base: *const *mut u8,
+    /// Size of `addresses`.
+    bytes: usize,
+    /// Address of each block whose class is initialised, else null.
+    addresses: Vec<*mut u8>,
     blocks: Vec<Option<Block>>,
+}
+
+/// Offset of the address of the table of blocks.
+pub const BASE_OFFSET: usize = std::mem::offset_of!(ThreadStatics, base);
+/// Offset of the size of that table in bytes.
+pub const BYTES_OFFSET: usize = std::mem::offset_of!(ThreadStatics, bytes);
+
+impl Default for ThreadStatics {
+    fn default() -> ThreadStatics {
+        ThreadStatics {
+            base: std::ptr::null(),
+            bytes: 0,
+            addresses: Vec::new(),
+            blocks: Vec::new(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -64,6 +87,17 @@ impl ThreadStatics {
         block.words.as_mut_ptr().cast()
     }
 
+    /// Lets generated code find a block without asking.
+    fn publish(&mut self, layout: &'static ThreadStaticsLayout, block: *mut u8) {
+        let i = layout.index as usize;
+        if self.addresses.len() <= i {
+            self.addresses.resize(i + 1, std::ptr::null_mut());
+            self.base = self.addresses.as_ptr();
+            self.bytes = self.addresses.len() * size_of::<*mut u8>();
+        }
+        self.addresses[i] = block;
+    }
+
     /// Reports every reference.
     pub fn visit(&mut self, v: &mut dyn RootVisitor) {
         for block in self.blocks.iter_mut().flatten().filter(|b| b.group.is_none()) {
@@ -80,8 +114,11 @@ pub fn address(thread: &mut Thread, field: &'static FieldDesc) -> VmResult<*mut 
     let owner: &'static MethodTable = field.owner();
     crate::class_init::ensure(owner)?;
     let layout = ensure_thread_statics(owner)?;
-    Ok(thread
-        .thread_statics
-        .block(layout, owner.class().collectible())
-        .wrapping_add(field.offset() as usize))
+    let class = owner.class();
+    let block = thread.thread_statics.block(layout, class.collectible());
+    // While this thread runs the initialiser it may still fail.
+    if !class.has_cctor() || class.is_initialized() {
+        thread.thread_statics.publish(layout, block);
+    }
+    Ok(block.wrapping_add(field.offset() as usize))
 }

@@ -31,9 +31,13 @@ impl Importer<'_, '_> {
         self.class_init(field.owner)?;
         match field.place {
             FieldPlace::Static { address } => Ok((self.b.emit(Op::Address(address), Ty::ByRef), true)),
-            FieldPlace::ThreadStatic { key } => {
-                let key = self.b.iconst64(key as i64);
-                Ok((self.b.helper(Helper::ThreadStaticAddress, vec![key], Ty::ByRef), false))
+            FieldPlace::ThreadStatic { key, place } => {
+                let mut args = vec![self.b.iconst64(key as i64)];
+                if let Some((index, offset)) = place {
+                    args.push(self.b.iconst64(8 * i64::from(index)));
+                    args.push(self.b.iconst64(i64::from(offset)));
+                }
+                Ok((self.b.helper(Helper::ThreadStaticAddress, args, Ty::ByRef), false))
             }
             FieldPlace::Instance { .. } => invalid(format!("static access to instance field {}", field.name)),
         }

@@ -26,7 +26,8 @@ pub enum Helper {
     LdElemaRef,
     /// (type handle): run the class initialiser if needed. GC, raises.
     ClassInit,
-    /// (key) -> address of a thread static; allocates. GC.
+    /// (key) -> address of a thread static; allocates. GC. If its place is known, (key, bytes into the thread's table, bytes
+    /// into the block): code looks there first.
     ThreadStaticAddress,
     /// (obj, method id) -> code address for generic virtual methods and ldvirtftn. GC.
     ResolveVirtual,

@@ -2,10 +2,11 @@
 
 use super::{Addr, CallSig, LowerError, Lowerer, Result, plain, temp_key, uses};
 use crate::abi::{AbiSignature, ArgLoc, RetLoc};
-use crate::host_api::{Convention, Signature, TypeInfo, TypeKind};
+use crate::host_api::{Convention, Signature, ThreadStaticTable, TypeInfo, TypeKind};
 use crate::ids::TypeId;
 use crate::ir::{Callee, Helper, Inst, Ty, Value};
 use cranelift_codegen::cursor::Cursor;
+use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
     self, AbiParam, BlockArg, BlockCall, ExceptionTableData, ExceptionTableItem, ExceptionTag, ExtFuncData,
     ExternalName, InstBuilder, UserExternalName, types,
@@ -180,9 +181,42 @@ impl Lowerer<'_> {
         Ok(params)
     }
 
+    /// Address of a thread static: in the thread's table, or asked for.
+    fn lower_thread_static(&mut self, inst: &Inst, args: [Value; 3], table: ThreadStaticTable) -> Result<()> {
+        let [key, entry, offset] = [self.get(args[0])?, self.get(args[1])?, self.get(args[2])?];
+        let (there, ready) = (self.new_block(), self.new_block());
+        let (cold, cont) = (self.cold_block(), self.new_block());
+        let address = self.cur.func.dfg.append_block_param(cont, types::I64);
+        let thread = self.cur.ins().get_pinned_reg(types::I64);
+        let bytes = self.cur.ins().load(types::I64, plain(), thread, table.bytes);
+        let inside = self.cur.ins().icmp(IntCC::UnsignedLessThan, entry, bytes);
+        self.cur.ins().brif(inside, there, &[], cold, &[]);
+        self.cur.goto_bottom(there);
+        let base = self.cur.ins().load(types::I64, plain(), thread, table.base);
+        let entry = self.cur.ins().iadd(base, entry);
+        let block = self.cur.ins().load(types::I64, plain(), entry, 0);
+        self.cur.ins().brif(block, ready, &[], cold, &[]);
+        self.cur.goto_bottom(ready);
+        let found = self.cur.ins().iadd(block, offset);
+        self.cur.ins().jump(cont, &[BlockArg::Value(found)]);
+        self.cur.goto_bottom(cold);
+        let (f, sig) = self.helper_func(Helper::ThreadStaticAddress, &[key], Some(types::I64));
+        let made = self.call_raw(Target::Func(f), sig, &[key])?;
+        let made = made.first().copied().map(BlockArg::Value);
+        self.cur.ins().jump(cont, made.as_slice());
+        self.cur.goto_bottom(cont);
+        self.set(self.result(inst)?, address);
+        Ok(())
+    }
+
     pub(super) fn lower_call_helper(&mut self, inst: &Inst, helper: Helper, args: &[Value]) -> Result<()> {
         if uses::is_cast(helper) {
             return self.lower_cast(inst, helper, args);
+        }
+        if let (Helper::ThreadStaticAddress, &[key, entry, offset]) = (helper, args)
+            && let Some(table) = self.host.thread_static_table()
+        {
+            return self.lower_thread_static(inst, [key, entry, offset], table);
         }
         let mut values: SmallVec<[ir::Value; 4]> = SmallVec::new();
         for &a in args {

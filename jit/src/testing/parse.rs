@@ -192,7 +192,10 @@ fn field(tables: &mut Tables, words: &[String]) -> Result<(), String> {
     let place = match at(words, 0)? {
         ".field" => FieldPlace::Instance { offset: place as u32 },
         ".static" => FieldPlace::Static { address: place },
-        _ => FieldPlace::ThreadStatic { key: place },
+        _ => FieldPlace::ThreadStatic {
+            key: place,
+            place: None,
+        },
     };
     if let Some(i) = words.iter().position(|w| w == "init") {
         tables.class_init.insert(owner, number(at(words, i + 1)?)?);

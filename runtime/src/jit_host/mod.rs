@@ -296,6 +296,13 @@ impl CompilerHost for EngineHost {
         use crate::thread::offsets::{TAIL_STACK_BYTES, TAIL_TARGET};
         Some((TAIL_TARGET as i32, TAIL_STACK_BYTES as i32))
     }
+    fn thread_static_table(&self) -> Option<ThreadStaticTable> {
+        use crate::thread::offsets::{THREAD_STATICS_BASE, THREAD_STATICS_BYTES};
+        Some(ThreadStaticTable {
+            base: THREAD_STATICS_BASE as i32,
+            bytes: THREAD_STATICS_BYTES as i32,
+        })
+    }
     fn cpu(&self) -> CpuFeatures {
         crate::engine::cpu_features()
     }

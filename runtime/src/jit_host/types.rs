@@ -198,6 +198,9 @@ impl EngineHost {
             }
             FieldKind::ThreadStatic => FieldPlace::ThreadStatic {
                 key: f as *const FieldDesc as u64,
+                place: corten_loader::statics::ensure_thread_statics(owner)
+                    .ok()
+                    .map(|layout| (layout.index, f.offset())),
             },
             FieldKind::Static | FieldKind::Rva(_) => FieldPlace::Static {
                 address: self.load(corten_loader::statics::static_field_address(f))? as u64,
