@@ -93,7 +93,7 @@ impl Importer<'_, '_> {
                 self.push_value(value);
                 return true;
             }
-            MemTy::Ref | MemTy::ByRef | MemTy::Struct(_) => return false,
+            MemTy::Ref | MemTy::ByRef | MemTy::Struct(_) | MemTy::V128 => return false,
         };
         self.push(Entry::int(loaded_ty(mem), number));
         true
