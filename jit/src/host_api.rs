@@ -434,7 +434,8 @@ pub trait CompilerHost: Sync {
         let _ = (method, il);
         None
     }
-    /// The method that a virtual or interface call of `method` reaches on a receiver of exactly that class.
+    /// The method that a virtual or interface call of `method` reaches on a receiver of exactly that class; `None` if such an
+    /// object cannot be one.
     fn method_on_class(&self, class: TypeId, method: MethodId) -> Option<Arc<MethodInfo>> {
         let _ = (class, method);
         None

@@ -281,6 +281,10 @@ impl CompilerHost for EngineHost {
     }
     fn method_on_class(&self, class: TypeId, method: MethodId) -> Option<Arc<MethodInfo>> {
         let (mt, method) = (type_handle(class).as_method_table()?, method_desc(method));
+        // Code that is never reached may call methods of another class (`Unsafe.As` after a test of the type).
+        if self.static_cast_answer(type_handle(class), method.owner().handle()) != Some(true) {
+            return None;
+        }
         let target = if method.is_interface_method() {
             corten_loader::dispatch::resolve_interface(mt, method)
         } else {
