@@ -374,6 +374,7 @@ mod tests {
                 .collect(),
             has_gc_pointers: false,
             vector_size: None,
+            vectors: Arc::from([]),
             nullable_of: None,
             is_delegate: false,
             is_interface: false,

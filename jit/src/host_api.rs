@@ -74,6 +74,8 @@ pub struct TypeInfo {
     pub has_gc_pointers: bool,
     /// `Some(n)` for Vector64/128/256/512&lt;T&gt; and Vector&lt;T&gt;: bytes.
     pub vector_size: Option<u32>,
+    /// Offsets of the fields of such a type of 16 bytes, at any depth, ascending.
+    pub vectors: Arc<[u32]>,
     /// `Nullable<T>`: the T and the offset of its value; `hasValue` is at 0.
     pub nullable_of: Option<(TypeId, u32)>,
     /// Derives from `System.MulticastDelegate`.

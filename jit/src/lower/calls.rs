@@ -34,6 +34,7 @@ pub(super) fn filter_abi() -> AbiSignature {
         fields: Arc::from([]),
         has_gc_pointers: false,
         vector_size: None,
+        vectors: Arc::from([]),
         nullable_of: None,
         is_delegate: false,
         is_interface: false,

@@ -181,7 +181,7 @@ impl Lowerer<'_> {
 
     /// Copies a value field by field where it has few: a wider load than the store before it would stall.
     pub(super) fn copy_struct(&mut self, dst: Addr, src: Addr, info: &TypeInfo) {
-        if info.vector_size.is_some() {
+        if info.vector_size.is_some() || !info.vectors.is_empty() && !info.has_gc_pointers {
             return self.copy_memory(dst, src, info.size, false);
         }
         if info.fields.len() > FIELDWISE || info.size > INLINE_BYTES {

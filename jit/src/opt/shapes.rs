@@ -108,13 +108,9 @@ fn make(info: &TypeInfo) -> Option<Shape> {
     if info.kind != TypeKind::Struct {
         return None;
     }
-    if let Some(size) = info.vector_size {
-        // One scalar: the whole register, or the integer of its bits.
-        let mem = match size {
-            8 => MemTy::I64,
-            16 => MemTy::V128,
-            _ => return None,
-        };
+    if let Some(size @ (8 | 16)) = info.vector_size {
+        // One scalar: the whole register, or the integer of its bits. (Larger ones are pairs of 16-byte vectors.)
+        let mem = if size == 16 { MemTy::V128 } else { MemTy::I64 };
         return Some(Shape {
             fields: vec![Field { offset: 0, mem }],
             size,
@@ -125,7 +121,24 @@ fn make(info: &TypeInfo) -> Option<Shape> {
     }
     let mut fields = Vec::with_capacity(info.fields.len());
     let mut end = 0;
+    let mut vectors = info.vectors.iter().copied().peekable();
+    let mut vector_end = 0;
     for field in info.fields.iter() {
+        if vectors.next_if_eq(&field.offset).is_some() {
+            if field.offset < end {
+                return None;
+            }
+            (end, vector_end) = (field.offset + 16, field.offset + 16);
+            fields.push(Field {
+                offset: field.offset,
+                mem: MemTy::V128,
+            });
+            continue;
+        }
+        if field.offset < vector_end {
+            // A piece of that vector.
+            continue;
+        }
         let mem = mem_ty(field.kind, TypeId(0)).filter(|m| !matches!(m, MemTy::Struct(_)))?;
         if field.offset < end {
             return None;

@@ -110,6 +110,7 @@ impl Tables {
                 fields: Arc::new([]),
                 has_gc_pointers: is_ref,
                 vector_size: None,
+                vectors: Arc::from([]),
                 nullable_of: None,
                 is_delegate: false,
                 is_interface: false,

@@ -48,6 +48,7 @@ fn describe(id: TypeId, kind: TypeKind, size: u32, fields: &[(u32, TypeKind)]) -
             .collect(),
         has_gc_pointers: fields.iter().any(|f| matches!(f.1, TypeKind::Ref | TypeKind::ByRef)),
         vector_size: None,
+        vectors: Arc::from([]),
         nullable_of: None,
         is_delegate: false,
         is_interface: false,

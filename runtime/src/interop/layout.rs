@@ -62,6 +62,7 @@ impl NativeLayout {
                 .collect(),
             has_gc_pointers: false,
             vector_size: None,
+            vectors: [].into(),
             nullable_of: None,
             is_delegate: false,
             is_interface: false,

@@ -56,6 +56,17 @@ pub fn is_exact(t: TypeHandle) -> bool {
             && !mt.has_variance())
 }
 
+/// Bytes of the vector types that code generation knows.
+fn vector_bytes(name: &str) -> Option<u32> {
+    Some(match name {
+        "System.Runtime.Intrinsics.Vector64`1" => 8,
+        "System.Runtime.Intrinsics.Vector128`1" | "System.Numerics.Vector`1" => 16,
+        "System.Runtime.Intrinsics.Vector256`1" => 32,
+        "System.Runtime.Intrinsics.Vector512`1" => 64,
+        _ => return None,
+    })
+}
+
 fn primitive_size(k: TypeKind) -> u32 {
     match k {
         TypeKind::Void => 0,
@@ -73,11 +84,13 @@ impl EngineHost {
         let is_value_type = t.is_value_type();
         let name: Arc<str> = definition_name(t).into();
         let instantiation: Arc<[TypeId]> = t.instantiation().iter().map(|a| type_id(*a)).collect();
+        let mut vectors = Vec::new();
         let (size, align, fields) = if kind == TypeKind::Struct {
             let mt = mt.ok_or_else(|| HostError::InvalidProgram(format!("{} has no layout", t.display_name())))?;
             self.load(type_loader::ensure(mt, LoadLevel::Layout))?;
             let mut fields = Vec::new();
-            self.flatten(mt, 0, &mut fields)?;
+            self.flatten(mt, 0, &mut fields, &mut vectors)?;
+            vectors.sort_unstable();
             fields.sort_by_key(|f| f.offset);
             (mt.value_size(), t.align(), fields)
         } else {
@@ -95,13 +108,7 @@ impl EngineHost {
             }
             None => None,
         };
-        let vector_size = match &*name {
-            "System.Runtime.Intrinsics.Vector64`1" => Some(8),
-            "System.Runtime.Intrinsics.Vector128`1" | "System.Numerics.Vector`1" => Some(16),
-            "System.Runtime.Intrinsics.Vector256`1" => Some(32),
-            "System.Runtime.Intrinsics.Vector512`1" => Some(64),
-            _ => None,
-        };
+        let vector_size = vector_bytes(&name);
         Ok(TypeInfo {
             id: type_id(t),
             kind,
@@ -114,6 +121,7 @@ impl EngineHost {
                 || matches!(kind, TypeKind::Ref | TypeKind::ByRef),
             fields: fields.into(),
             vector_size,
+            vectors: vectors.into(),
             nullable_of,
             is_delegate: t.is_delegate(),
             is_interface: t.is_interface(),
@@ -124,9 +132,15 @@ impl EngineHost {
         })
     }
 
-    fn flatten(&self, mt: &'static MethodTable, base: u32, out: &mut Vec<FlatField>) -> HostResult<()> {
+    fn flatten(
+        &self,
+        mt: &'static MethodTable,
+        base: u32,
+        out: &mut Vec<FlatField>,
+        vectors: &mut Vec<u32>,
+    ) -> HostResult<()> {
         let repeat = mt.class().inline_array_length();
-        let start = out.len();
+        let (start, first_vector) = (out.len(), vectors.len());
         for f in mt.class().fields().iter().filter(|f| !f.is_static()) {
             let offset = base + f.offset();
             // References are all alike: their classes need not exist.
@@ -142,7 +156,12 @@ impl EngineHost {
                 TypeKind::Struct => match ty.as_method_table() {
                     Some(inner) => {
                         self.load(type_loader::ensure(inner, LoadLevel::Layout))?;
-                        self.flatten(inner, offset, out)?;
+                        let nested = vectors.len();
+                        self.flatten(inner, offset, out, vectors)?;
+                        if inner.value_size() == 16 && vector_bytes(&definition_name(ty)) == Some(16) {
+                            vectors.truncate(nested);
+                            vectors.push(offset);
+                        }
                     }
                     None => return Err(HostError::InvalidProgram(format!("field type {}", ty.display_name()))),
                 },
@@ -150,6 +169,7 @@ impl EngineHost {
             }
         }
         if let Some(n) = repeat {
+            vectors.truncate(first_vector);
             let one: Vec<FlatField> = out[start..].to_vec();
             let stride = mt.value_size() / n.max(1);
             for i in 1..n {
