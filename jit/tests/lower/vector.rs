@@ -429,3 +429,43 @@ fn locals_of_vectors() {
     run(data.as_ptr(), out.as_mut_ptr(), 10);
     assert_eq!(out, [180, 190, 200, 210]);
 }
+
+/// Operations that the machine has are one instruction, without calls.
+#[test]
+fn instructions() {
+    let cases = [
+        (VecOp::Add, Lane::U8, "paddb"),
+        (VecOp::Sub, Lane::I64, "psubq"),
+        (VecOp::Mul, Lane::I32, "pmulld"),
+        (VecOp::Mul, Lane::F32, "mulps"),
+        (VecOp::Min, Lane::U16, "pminuw"),
+        (VecOp::Max, Lane::I8, "pmaxsb"),
+        (VecOp::Eq, Lane::U16, "pcmpeqw"),
+        (VecOp::Gt, Lane::I64, "pcmpgtq"),
+        (VecOp::Lt, Lane::F64, "cmpltpd"),
+        (VecOp::AndNot, Lane::U8, "pandn"),
+        (VecOp::SubSat, Lane::U8, "psubusb"),
+        (VecOp::NarrowUnsigned, Lane::I16, "packuswb"),
+        (VecOp::MulAddPairs, Lane::I16, "pmaddwd"),
+        (VecOp::ShuffleBytes, Lane::U8, "pshufb"),
+    ];
+    for (op, lane, wanted) in cases {
+        let host = Host::new();
+        let func = build(&host, sig(VOID, &[I8]), |b| {
+            let p = b.arg(0);
+            let p = b.get(p);
+            let x = b.load(MemTy::V128, p, 0);
+            let y = b.load(MemTy::V128, p, 16);
+            let r = b.vector(op, lane, vec![x, y]);
+            b.store(MemTy::V128, p, 0, r, Barrier::None);
+            b.ret(None);
+        });
+        let (_, info) = compile_optimised(&host, &func);
+        let code = corten_jit::disasm::disassemble(info);
+        let found = code.lines().any(|l| l.split_whitespace().any(|word| word == wanted));
+        assert!(
+            found && !code.contains("call"),
+            "{op:?} of {lane:?} is not {wanted}:\n{code}"
+        );
+    }
+}

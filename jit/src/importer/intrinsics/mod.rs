@@ -59,6 +59,16 @@ impl Importer<'_, '_> {
                 self.push_bool(accelerated);
                 true
             }
+            "System.Runtime.Intrinsics.Vector64`1"
+            | "System.Runtime.Intrinsics.Vector128`1"
+            | "System.Runtime.Intrinsics.Vector256`1"
+            | "System.Runtime.Intrinsics.Vector512`1"
+            | "System.Numerics.Vector`1"
+                if matches!(&*info.name, "get_Count" | "get_IsSupported") =>
+            {
+                self.vector_type_property(info)?
+            }
+            "System.ThrowHelper" if info.name.starts_with("ThrowForUnsupported") => self.element_type_check(info)?,
             _ if is_accelerated(owner) && self.host.cpu().x64_v2 && self.options.optional_intrinsics => {
                 self.vector_intrinsic(info)?
             }

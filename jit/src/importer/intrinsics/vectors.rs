@@ -105,6 +105,31 @@ impl Importer<'_, '_> {
         }
     }
 
+    /// `Count` and `IsSupported` of a vector type of any size with supported elements.
+    pub fn vector_type_property(&mut self, info: &MethodInfo) -> Step<bool> {
+        let owner = self.type_info(info.owner)?;
+        let (Some(bytes), Some(&element)) = (owner.vector_size, owner.instantiation.first()) else {
+            return Ok(false);
+        };
+        let Some(lane) = self.element_lane(element)? else {
+            return Ok(false);
+        };
+        if &*info.name == "get_Count" {
+            self.push_int((bytes / lane.bytes()) as i32);
+        } else {
+            self.push_bool(true);
+        }
+        Ok(true)
+    }
+
+    /// The checks of element types, which supported ones pass.
+    pub fn element_type_check(&mut self, info: &MethodInfo) -> Step<bool> {
+        let Some(element) = Self::type_argument(info, 0) else {
+            return Ok(false);
+        };
+        Ok(info.sig.params.is_empty() && self.element_lane(element)?.is_some())
+    }
+
     fn vector_property(&mut self, info: &MethodInfo, name: &str, lane: Lane) -> Step<bool> {
         let one = match lane {
             Lane::F32 => u64::from(1f32.to_bits()),

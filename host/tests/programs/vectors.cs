@@ -206,7 +206,7 @@ unsafe class Program
         }
     }
 
-    static void Main(string[] args)
+    static int Main(string[] args)
     {
         verbose = args.Contains("-v");
         string only = args.FirstOrDefault(a => a != "-v") ?? "";
@@ -231,5 +231,6 @@ unsafe class Program
         if (!verbose)
             foreach (var (key, sum) in sums) Console.WriteLine($"{key}: {sum:x8}");
         Console.WriteLine($"{count} callers");
+        return 100;
     }
 }
