@@ -68,7 +68,7 @@ pub fn conformance(project: &Project, all: &[String]) -> Outcome {
     steps.step("reference tools", || {
         call(Command::new(shared.join("tools").join("setup")).stdout(Stdio::null()))
     })?;
-    let mut result = steps.step("malformed images", || malformed(&shared, &corten));
+    let mut result = steps.step("malformed images", || malformed(&shared, &corten, &framework));
     for configuration in &CONFIGURATIONS {
         let name = format!("conformance, {}", configuration.name);
         let outcome = steps.step(&name, || configuration.run(project, &shared, &corten, &framework, all));

@@ -25,7 +25,7 @@ const FOUND: i32 = 1;
 const SHOWN: usize = 10;
 
 /// Generates the images and inspects all of them.
-pub fn malformed(shared: &Path, corten: &Path) -> Outcome {
+pub fn malformed(shared: &Path, corten: &Path, framework: &Path) -> Outcome {
     let source = shared.join("conformance").join("malformed");
     let work = tempfile::tempdir().map_err(Failure::io(&std::env::temp_dir()))?;
     let seed = work.path().join("seed.dll");
@@ -48,7 +48,7 @@ pub fn malformed(shared: &Path, corten: &Path) -> Outcome {
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "dll"));
     paths.sort();
 
-    let failures = inspect_all(&paths, corten)?;
+    let failures = inspect_all(&paths, corten, framework)?;
     eprintln!("    {} images, {} failures", paths.len(), failures.len());
     for failure in failures.iter().take(SHOWN) {
         eprintln!("    {failure}");
@@ -61,7 +61,7 @@ pub fn malformed(shared: &Path, corten: &Path) -> Outcome {
 }
 
 /// Spreads the images over the processors.
-fn inspect_all(paths: &[PathBuf], corten: &Path) -> Outcome<Vec<String>> {
+fn inspect_all(paths: &[PathBuf], corten: &Path, framework: &Path) -> Outcome<Vec<String>> {
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let next = AtomicUsize::new(0);
     let work = || {
@@ -74,7 +74,7 @@ fn inspect_all(paths: &[PathBuf], corten: &Path) -> Outcome<Vec<String>> {
             }
             if index.is_multiple_of(ENGINE_STEP) {
                 for command in ENGINE {
-                    failures.extend(judge(path, command, corten)?);
+                    failures.extend(judge(path, command, corten, framework)?);
                 }
             }
         }
@@ -95,9 +95,10 @@ fn inspect_all(paths: &[PathBuf], corten: &Path) -> Outcome<Vec<String>> {
 
 /// Compiles or verifies one image; `Some` says what went wrong. (The engine reserves more address space than the limit of the
 /// other runs.)
-fn judge(path: &Path, what: &str, corten: &Path) -> Outcome<Option<String>> {
+fn judge(path: &Path, what: &str, corten: &Path, framework: &Path) -> Outcome<Option<String>> {
     let mut command = Command::new("timeout");
     command.args(["-s", "KILL", TIME_LIMIT]).arg(corten).arg(what).arg(path);
+    command.env("CORTEN_FRAMEWORK", framework);
     command.stdin(Stdio::null()).stdout(Stdio::null());
     let Output { status, stderr, .. } = command.output().map_err(|source| start_failure(&command, source))?;
     let text = String::from_utf8_lossy(&stderr);
