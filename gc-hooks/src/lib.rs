@@ -7,6 +7,29 @@
 //! (allocation), `collect` and `trace` (a collection), [`barrier`] (how old-to-young references are found),
 //! [`safepoint`] and [`handshake`] (stopping threads), [`scope`] (roots of Rust code), [`handles`], [`finalize`],
 //! [`syncword`], [`syncblock`] and [`monitor`] (hash codes and locks), [`stress`] and [`verify`] (proof).
+//!
+//! # Figures
+//!
+//! `cargo bench -p corten-gc-hooks`, on two cores of an AMD EPYC virtual machine:
+//!
+//! | what | time |
+//! |---|---|
+//! | allocation of an object of 40 bytes, collections included | 1.2 ns |
+//! | allocation of `byte[16]`, `byte[1000]`, `byte[100000]` | 2.1 ns, 12 ns, 0.96 us |
+//! | barrier: young value, old value, checked with a destination outside of the heap | 1.2 ns, 1.0 ns, 1.5 ns |
+//! | 64k objects of 40 bytes are made and survive a minor collection | 3.3 ms |
+//! | full collection of 2^17 and 2^21 live objects of 40 bytes | 1.8 ms, 23 ms |
+//! | full collection of an empty heap | 58 us |
+//! | a handle is made and freed | 29 ns |
+//!
+//! In a C# program with 235 MB of live trees, lists, strings and dictionaries under churn (350 MB of heap in use) a minor
+//! collection takes 1.7 ms (median) and a full one 41 ms, when the program has the processors for itself.
+//!
+//! # Proof
+//!
+//! The models `tests/loom_*.rs` (handshake, handles, thin locks) run in `cargo xtask test`, and again with the feature
+//! `planted-bug`, where they must fail. Miri does not apply: the heap is mapped memory with addresses kept as integers, and the
+//! barriers are assembly. Runs under stress verify the heap instead (`CORTEN_GCSTRESS`, `CORTEN_HEAPVERIFY`).
 
 pub mod barrier;
 pub mod bitmap;
