@@ -11,6 +11,9 @@ type Runner = fn(&str) -> Result<String, String>;
 const RUNNERS: &[(&str, Runner)] = &[
     ("import", corten_jit::testing::import_text),
     ("devirt", |text| corten_jit::testing::optimise_text(text, "devirt")),
+    ("vectorize", |text| corten_jit::testing::pass_text(text, &["scalars", "checks", "rotate", "hoist"], "vectorize")),
+    ("rotate", |text| corten_jit::testing::pass_text(text, &["scalars", "checks"], "rotate")),
+    ("hoist", |text| corten_jit::testing::pass_text(text, &["scalars", "checks", "rotate"], "hoist")),
     ("checks", |text| {
         corten_jit::testing::pass_text(text, &["scalars"], "checks")
     }),

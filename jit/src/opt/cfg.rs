@@ -4,7 +4,7 @@ use crate::ir::{Block, BlockData, Func, NO_IL, ProtectId, SiteId, Term, successo
 use cranelift_entity::{EntityRef, PrimaryMap};
 
 /// Calls `f` with every target of a terminator, to change it.
-fn map_targets(term: &mut Term, mut f: impl FnMut(&mut Block)) {
+pub(super) fn map_targets(term: &mut Term, mut f: impl FnMut(&mut Block)) {
     match term {
         Term::Jump(b) => f(b),
         Term::Branch { then, other, .. } => {

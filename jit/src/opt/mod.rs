@@ -11,27 +11,35 @@ mod escape;
 mod fold;
 mod forward;
 mod guess;
+mod hoist;
 mod inline;
 mod inline_policy;
+mod loop_body;
 mod loops;
 mod pieces;
 mod promote_structs;
 mod propagate;
 mod prover;
+mod rotate;
 mod scalars;
 mod shapes;
 mod ssa_view;
+mod vector_code;
+mod vectorize;
 
 use crate::host_api::CompilerHost;
 use crate::ir::Func;
 
 /// The passes, in the order they run.
-const PASSES: [(&str, Pass); 5] = [
+const PASSES: [(&str, Pass); 8] = [
     ("guess", guess::run),
     ("inline", inline::run),
     ("scalars", scalars::run),
     ("devirt", devirt::run),
     ("checks", checks::run),
+    ("rotate", rotate::run),
+    ("hoist", hoist::run),
+    ("vectorize", vectorize::run),
 ];
 
 type Pass = fn(&mut Func, &dyn CompilerHost);

@@ -39,6 +39,8 @@ pub(super) enum Expr {
     ElemAddr(Num, Num, u32),
     PtrAdd(Num, Num),
     Intrinsic(IntrinsicOp, SmallVec<[Num; 3]>),
+    /// (address, offset, type, state of memory)
+    Load(Num, i32, MemTy, Num),
 }
 
 /// Functions with more blocks times locals are not analysed.
@@ -53,7 +55,7 @@ pub(super) struct View {
     index: FxHashMap<Expr, Num>,
     /// By value.
     values: Vec<Num>,
-    /// By block: what each local holds at the end.
+    /// By block: what each local holds at the end; behind the locals the state of memory.
     ends: Vec<Option<Box<[Num]>>>,
     /// By local: is it followed?
     pub tracked: Vec<bool>,
@@ -87,7 +89,7 @@ impl View {
         };
         // Number 0 stands for values of blocks that are not reached.
         view.opaque(Ty::I32, func.entry);
-        let assigned = assigned_in_loops(func, graph);
+        let assigned = assigned_in_loops(func, graph, &view.tracked);
         for &block in &graph.order {
             let mut state = view.start(func, graph, block, assigned.get(&block));
             for inst in &func.blocks[block].insts {
@@ -164,14 +166,16 @@ impl View {
     }
 
     fn start(&mut self, func: &Func, graph: &Graph, block: Block, assigned: Option<&Vec<bool>>) -> Box<[Num]> {
-        let locals = func.locals.iter();
+        let memory = (Local::new(func.locals.len()), Ty::I64);
+        let locals = func.locals.iter().map(|(l, data)| (l, data.ty)).chain([memory]);
         if block == func.entry {
+            let zero = |l: Local| func.locals.get(l).is_some_and(|data| data.zero_init);
             return locals
-                .map(|(l, data)| match data.ty {
-                    _ if l.index() < func.arg_count || !self.tracked[l.index()] => self.opaque(data.ty, block),
-                    Ty::I32 | Ty::I64 if data.zero_init => self.intern(Expr::Int(data.ty, 0), data.ty, block),
-                    Ty::Ref | Ty::ByRef => self.intern(Expr::Null(data.ty), data.ty, block),
-                    _ => self.opaque(data.ty, block),
+                .map(|(l, ty)| match ty {
+                    _ if l.index() < func.arg_count || !self.is_tracked(l) => self.opaque(ty, block),
+                    Ty::I32 | Ty::I64 if zero(l) => self.intern(Expr::Int(ty, 0), ty, block),
+                    Ty::Ref | Ty::ByRef => self.intern(Expr::Null(ty), ty, block),
+                    _ => self.opaque(ty, block),
                 })
                 .collect();
         }
@@ -183,7 +187,7 @@ impl View {
         // Of back-edges to a loop's header it is known which locals they change.
         let kept = |l: Local| assigned.is_some_and(|a| !a[l.index()]);
         locals
-            .map(|(l, data)| {
+            .map(|(l, ty)| {
                 let mut nums = preds
                     .iter()
                     .filter_map(|p| self.ends[p.index()].as_ref())
@@ -192,13 +196,22 @@ impl View {
                 let same = nums.all(|n| Some(n) == first);
                 match first {
                     Some(first) if same && !handler && (!pending || (natural && kept(l))) => first,
-                    _ => self.intern(Expr::Phi(block, l), data.ty, block),
+                    _ => self.intern(Expr::Phi(block, l), ty, block),
                 }
             })
             .collect()
     }
 
+    fn is_tracked(&self, local: Local) -> bool {
+        self.tracked.get(local.index()) == Some(&true)
+    }
+
     fn step(&mut self, func: &Func, block: Block, inst: &Inst, state: &mut [Num]) {
+        if writes_memory(&inst.op, &self.tracked)
+            && let Some(memory) = state.last_mut()
+        {
+            *memory = self.opaque(Ty::I64, block);
+        }
         if let Op::LocalSet(l, v) = inst.op {
             let num = self.num(v);
             let narrow = self.narrow[l.index()];
@@ -282,6 +295,17 @@ impl View {
             Op::Intrinsic { op, args } if !matches!(op, IntrinsicOp::SpinWait | IntrinsicOp::Fence) => {
                 Expr::Intrinsic(*op, args.iter().map(|&a| self.num(a)).collect())
             }
+            Op::Load {
+                ty: mem,
+                addr,
+                offset,
+                flags,
+            } if !flags.volatile && !matches!(mem, MemTy::Struct(_)) => {
+                let Some(&memory) = state.last() else {
+                    return self.opaque(ty, block);
+                };
+                Expr::Load(self.num(*addr), *offset, *mem, memory)
+            }
             _ => return self.opaque(ty, block),
         };
         self.intern(expr, ty, block)
@@ -351,7 +375,8 @@ pub(super) fn operands(expr: &Expr, mut f: impl FnMut(Num)) {
         | Expr::Null(_)
         | Expr::LocalAddr(..) => {}
         Expr::Un(_, a) | Expr::Conv(_, a) | Expr::ArrayLen(a) => f(*a),
-        Expr::Bin(_, _, a, b) | Expr::Cmp(_, a, b) | Expr::ElemAddr(a, b, _) | Expr::PtrAdd(a, b) => {
+        Expr::Bin(_, _, a, b) | Expr::Cmp(_, a, b) | Expr::ElemAddr(a, b, _) | Expr::PtrAdd(a, b)
+        | Expr::Load(a, _, _, b) => {
             f(*a);
             f(*b);
         }
@@ -364,15 +389,39 @@ pub(super) fn operands(expr: &Expr, mut f: impl FnMut(Num)) {
     }
 }
 
-/// By header of a natural loop: the locals that are set inside.
-fn assigned_in_loops(func: &Func, graph: &Graph) -> FxHashMap<Block, Vec<bool>> {
+/// May the operation change what a load reads, or stop loads from moving? (`tracked`: locals that no address leads to.)
+pub(super) fn writes_memory(op: &Op, tracked: &[bool]) -> bool {
+    match op {
+        Op::LocalSet(l, _) => !tracked[l.index()],
+        Op::CallHelper { helper, .. } => !matches!(helper, Helper::FmodF64 | Helper::FmodF32),
+        Op::Load { flags, .. } => flags.volatile,
+        Op::Intrinsic { op, .. } => matches!(op, IntrinsicOp::Fence | IntrinsicOp::SpinWait),
+        Op::Store { .. }
+        | Op::CopyStruct { .. }
+        | Op::ZeroStruct { .. }
+        | Op::CopyBlock { .. }
+        | Op::InitBlock { .. }
+        | Op::Call { .. }
+        | Op::ClassInit { .. }
+        | Op::LocAlloc { .. }
+        | Op::AtomicRmw { .. }
+        | Op::AtomicCas { .. }
+        | Op::Patchpoint { .. } => true,
+        _ => false,
+    }
+}
+
+/// By header of a natural loop: the locals that are set inside, and behind them whether memory is written.
+fn assigned_in_loops(func: &Func, graph: &Graph, tracked: &[bool]) -> FxHashMap<Block, Vec<bool>> {
     let mut out = FxHashMap::default();
     for l in super::loops::natural_loops(graph) {
-        let mut assigned = vec![false; func.locals.len()];
+        let memory = func.locals.len();
+        let mut assigned = vec![false; memory + 1];
         for inst in l.blocks.iter().flat_map(|&b| &func.blocks[b].insts) {
             if let Op::LocalSet(local, _) = inst.op {
                 assigned[local.index()] = true;
             }
+            assigned[memory] |= writes_memory(&inst.op, tracked);
         }
         out.insert(l.header, assigned);
     }
