@@ -15,8 +15,8 @@ use crate::ir::*;
 use cranelift_entity::EntityRef;
 use rustc_hash::FxHashMap;
 
-/// Each round changes one loop.
-const ROUNDS: usize = 16;
+/// One for each level of nested loops, about.
+const ROUNDS: usize = 4;
 /// The most loops of one function.
 const MAX_LOOPS: usize = 40;
 
@@ -125,10 +125,16 @@ fn round(func: &mut Func, host: &dyn CompilerHost) -> bool {
         return false;
     };
     let prover = Prover::new(func, &view, &graph);
+    // Positions in these blocks have changed.
+    let mut touched = vec![false; func.blocks.len()];
+    let mut changed = false;
     for l in natural_loops(&graph).iter().take(MAX_LOOPS) {
         let Some(before) = preheader(func, &graph, l) else {
             continue;
         };
+        if touched[before.index()] || l.blocks.iter().any(|b| touched[b.index()]) {
+            continue;
+        }
         let mut mover = Mover {
             func,
             view: &view,
@@ -163,10 +169,13 @@ fn round(func: &mut Func, host: &dyn CompilerHost) -> bool {
             });
         }
         func.blocks[before].insts.extend(insts);
+        for block in changes.iter().map(|c| c.0).chain([before]) {
+            touched[block.index()] = true;
+        }
         apply(func, changes);
-        return true;
+        changed = true;
     }
-    false
+    changed
 }
 
 fn apply(func: &mut Func, changes: Vec<(Block, usize, Change)>) {
