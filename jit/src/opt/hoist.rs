@@ -231,9 +231,7 @@ impl Mover<'_> {
                 }
                 Op::BoundsCheck { index, length } => {
                     let (index, length) = (self.view.num(index), self.view.num(length));
-                    if !late
-                        && let (Some(index), Some(length)) = (self.rebuild(index), self.rebuild(length))
-                    {
+                    if !late && let (Some(index), Some(length)) = (self.rebuild(index), self.rebuild(length)) {
                         self.push(Op::BoundsCheck { index, length });
                         changes.push((self.header, i, Change::Gone));
                     } else {
@@ -255,6 +253,8 @@ impl Mover<'_> {
                     let valid = match self.view.expr(num) {
                         // Its checks came before, and all of them were moved.
                         Expr::ElemAddr(array, ..) => !late && self.is_checked(*array),
+                        // A static variable.
+                        Expr::Address(..) => true,
                         _ => self.func.values[addr] == Ty::Ref && self.is_checked(num),
                     };
                     if valid
@@ -322,7 +322,9 @@ impl Mover<'_> {
         self.writes.iter().any(|w| match *w {
             Write::Anywhere => true,
             Write::Element(other) => {
-                element && super::shapes::scalar_bytes(other) as i32 == bytes && (other == MemTy::Ref) == (ty == MemTy::Ref)
+                element
+                    && super::shapes::scalar_bytes(other) as i32 == bytes
+                    && (other == MemTy::Ref) == (ty == MemTy::Ref)
             }
             Write::Field(at, size) => !element && at < offset + bytes && offset < at + size as i32,
         })
@@ -390,11 +392,10 @@ impl Mover<'_> {
         if constant.is_some() {
             return constant;
         }
-        let local = self
-            .func
-            .locals
-            .keys()
-            .find(|&l| self.func.locals[l].ty == self.view.ty(num) && self.view.at_end(self.before, l) == Some(num));
+        let local =
+            self.func.locals.keys().find(|&l| {
+                self.func.locals[l].ty == self.view.ty(num) && self.view.at_end(self.before, l) == Some(num)
+            });
         if let Some(local) = local {
             return Some(Op::LocalGet(local));
         }

@@ -23,8 +23,16 @@ pub(super) enum Node {
 pub(super) enum Effect {
     /// A load, by its node; executed under a condition?
     Load(Value, bool),
-    Store { ty: MemTy, addr: Value, offset: i32, value: Value },
-    BoundsCheck { index: Value, length: Value },
+    Store {
+        ty: MemTy,
+        addr: Value,
+        offset: i32,
+        value: Value,
+    },
+    BoundsCheck {
+        index: Value,
+        length: Value,
+    },
     NullCheck(Value),
 }
 
@@ -66,13 +74,7 @@ struct Reader<'a> {
 
 impl Body {
     /// Reads a loop; `None` if it is not simple.
-    pub fn read(
-        func: &Func,
-        graph: &Graph,
-        l: &Loop,
-        private: &[bool],
-        narrow: &[Option<ConvOp>],
-    ) -> Option<Body> {
+    pub fn read(func: &Func, graph: &Graph, l: &Loop, private: &[bool], narrow: &[Option<ConvOp>]) -> Option<Body> {
         let mut assigned = Vec::new();
         for inst in l.blocks.iter().flat_map(|&b| &func.blocks[b].insts) {
             if let Op::LocalSet(local, _) = inst.op {

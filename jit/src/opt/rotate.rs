@@ -46,7 +46,9 @@ pub(super) fn run(func: &mut Func, _host: &dyn CompilerHost) {
                 .collect();
             (!outside.is_empty()).then_some((header, first, outside))
         });
-        let Some((header, first, outside)) = candidate else { break };
+        let Some((header, first, outside)) = candidate else {
+            break;
+        };
         done.push(header);
         rotate(func, header, first, &outside);
     }

@@ -375,7 +375,10 @@ pub(super) fn operands(expr: &Expr, mut f: impl FnMut(Num)) {
         | Expr::Null(_)
         | Expr::LocalAddr(..) => {}
         Expr::Un(_, a) | Expr::Conv(_, a) | Expr::ArrayLen(a) => f(*a),
-        Expr::Bin(_, _, a, b) | Expr::Cmp(_, a, b) | Expr::ElemAddr(a, b, _) | Expr::PtrAdd(a, b)
+        Expr::Bin(_, _, a, b)
+        | Expr::Cmp(_, a, b)
+        | Expr::ElemAddr(a, b, _)
+        | Expr::PtrAdd(a, b)
         | Expr::Load(a, _, _, b) => {
             f(*a);
             f(*b);

@@ -394,7 +394,15 @@ impl<'a> Emitter<'a> {
             self.operations += 1;
             let flags = MemFlags::default();
             let ty = MemTy::V128;
-            parts.push(self.emit(Op::Load { ty, addr, offset, flags }, Ty::V128));
+            parts.push(self.emit(
+                Op::Load {
+                    ty,
+                    addr,
+                    offset,
+                    flags,
+                },
+                Ty::V128,
+            ));
         }
         self.vectors.insert(key, parts.clone());
         Some((parts, bits, signed))

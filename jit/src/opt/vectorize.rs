@@ -162,7 +162,11 @@ fn plan(func: &Func, body: &mut Body) -> Option<Plan> {
         return None;
     }
     // Sums with wide numbers might wrap around.
-    if plan.limits.iter().any(|&(n, minus)| minus != 0 && body.ty(n) == Ty::I64) {
+    if plan
+        .limits
+        .iter()
+        .any(|&(n, minus)| minus != 0 && body.ty(n) == Ty::I64)
+    {
         return None;
     }
     for place in loads.iter().map(|l| &l.0).chain(plan.stores.iter().map(|s| &s.1)) {
