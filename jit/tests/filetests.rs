@@ -10,12 +10,7 @@ type Runner = fn(&str) -> Result<String, String>;
 /// Runners by directive. Add yours here.
 const RUNNERS: &[(&str, Runner)] = &[
     ("import", corten_jit::testing::import_text),
-<<<<<<< HEAD
     ("devirt", |text| corten_jit::testing::optimise_text(text, "devirt")),
-    ("vectorize", |text| corten_jit::testing::pass_text(text, &["scalars", "checks", "rotate", "hoist"], "vectorize")),
-    ("rotate", |text| corten_jit::testing::pass_text(text, &["scalars", "checks"], "rotate")),
-    ("hoist", |text| corten_jit::testing::pass_text(text, &["scalars", "checks", "rotate"], "hoist")),
-=======
     ("vectorize", |text| {
         corten_jit::testing::pass_text(text, &["scalars", "checks", "rotate", "hoist"], "vectorize")
     }),
@@ -25,7 +20,6 @@ const RUNNERS: &[(&str, Runner)] = &[
     ("hoist", |text| {
         corten_jit::testing::pass_text(text, &["scalars", "checks", "rotate"], "hoist")
     }),
->>>>>>> 357af37 (Hoist loads of statics)
     ("checks", |text| {
         corten_jit::testing::pass_text(text, &["scalars"], "checks")
     }),
