@@ -129,7 +129,7 @@ impl View {
     /// What a followed local holds at the end of a block.
     pub fn at_end(&self, block: Block, local: Local) -> Option<Num> {
         let state = self.ends[block.index()].as_ref()?;
-        self.tracked[local.index()].then(|| state[local.index()])
+        self.is_tracked(local).then(|| state[local.index()])
     }
 
     /// The length that the array was made with, if it was made here.
