@@ -150,7 +150,8 @@ pub fn compile_il(md: &'static MethodDesc, tier: tiering::Tier) -> VmResult<Code
     if counts {
         let sites = config().profiles && profile::has_sites(&func);
         // A loop may be replaced before the method is called often: it needs its profile at once.
-        if sites && (kind == CodeKind::Instrumented || has_patchpoints(&func)) {
+        let at_once = || !config().instrument_only_hot_code || has_patchpoints(&func);
+        if sites && (kind == CodeKind::Instrumented || at_once()) {
             profile::instrument(&mut func, &e.host);
         } else {
             wants_profile = sites;

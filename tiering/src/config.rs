@@ -21,6 +21,9 @@ pub struct Config {
     pub worker_timeout: Duration,
     /// `DOTNET_TieredPGO`: does Tier-0 code collect profiles?
     pub profiles: bool,
+    /// `DOTNET_TieredPGO_InstrumentOnlyHotCode`: is a profile collected only from methods that were called often (and from
+    /// those with loops)? Otherwise all Tier-0 code collects one.
+    pub instrument_only_hot_code: bool,
     /// `DOTNET_TC_OnStackReplacement`: are long loops replaced while they run?
     pub on_stack_replacement: bool,
     /// `DOTNET_TC_OnStackReplacement_InitialCounter`: loop iterations of a frame before its patchpoint first asks the engine.
@@ -42,6 +45,7 @@ impl Default for Config {
             quiet_period: Duration::from_millis(100),
             worker_timeout: Duration::from_millis(4000),
             profiles: true,
+            instrument_only_hot_code: true,
             on_stack_replacement: true,
             patchpoint_counter: 1000,
             patchpoint_bump: 1000,
@@ -95,6 +99,7 @@ impl Config {
             quiet_period: millis("TC_CallCountingDelayMs", d.quiet_period),
             worker_timeout: millis("TC_BackgroundWorkerTimeoutMs", d.worker_timeout),
             profiles: switch("TieredPGO", "TieredPGO", d.profiles),
+            instrument_only_hot_code: number("TieredPGO_InstrumentOnlyHotCode", 1) != 0,
             on_stack_replacement: number("TC_OnStackReplacement", 1) != 0,
             patchpoint_counter: number("TC_OnStackReplacement_InitialCounter", d.patchpoint_counter).max(1),
             patchpoint_bump: number("OSR_CounterBump", d.patchpoint_bump).max(1),

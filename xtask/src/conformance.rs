@@ -23,7 +23,7 @@ struct Configuration {
 /// More failures than this are not a matter of luck.
 const MAX_SECOND_TRIES: usize = 3;
 
-const CONFIGURATIONS: [Configuration; 4] = [
+const CONFIGURATIONS: [Configuration; 5] = [
     Configuration {
         name: "default",
         list: "must-pass.txt",
@@ -45,6 +45,20 @@ const CONFIGURATIONS: [Configuration; 4] = [
             ("DOTNET_TC_OnStackReplacement_InitialCounter", "1"),
             ("DOTNET_OSR_CounterBump", "1"),
             ("DOTNET_OSR_HitLimit", "1"),
+        ],
+        timeout: 60,
+    },
+    Configuration {
+        name: "everything instrumented, loops replaced at random",
+        list: "must-pass.txt",
+        environment: &[
+            ("DOTNET_TieredPGO_InstrumentOnlyHotCode", "0"),
+            ("DOTNET_TC_CallCountThreshold", "2"),
+            ("DOTNET_TC_CallCountingDelayMs", "0"),
+            ("DOTNET_TC_OnStackReplacement_InitialCounter", "1"),
+            ("DOTNET_OSR_CounterBump", "1"),
+            ("DOTNET_OSR_HitLimit", "1"),
+            ("CORTEN_OSRRANDOM", "1"),
         ],
         timeout: 60,
     },

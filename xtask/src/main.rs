@@ -11,6 +11,7 @@ mod run;
 mod samples;
 mod steps;
 mod test;
+mod tiers;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -50,6 +51,15 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Run generated programs at all tiers and compare
+    Tiers {
+        /// How many
+        #[arg(long, default_value_t = 10_000)]
+        programs: u32,
+        /// The first seed
+        #[arg(long, default_value_t = 1)]
+        seed: u32,
+    },
     /// Run the benchmarks
     Bench,
     /// Run the shared conformance programs that are listed as passing
@@ -73,6 +83,10 @@ fn main() -> ExitCode {
             .build_release()
             .and_then(|corten| compilers::compilers(&project, &corten)),
         Task::Fixtures { check } => fixtures::fixtures(&project, check),
+        Task::Tiers { programs, seed } => project.build_release().and_then(|corten| {
+            project.ensure_framework(&corten)?;
+            tiers::tiers(&project, &corten, programs, seed)
+        }),
         Task::Bench => bench::bench(&project),
         Task::Conformance { all } => conformance::conformance(&project, &all.unwrap_or_default()),
     };

@@ -77,7 +77,8 @@ impl Sample {
     }
 }
 
-fn first_difference(expected: &[u8], actual: &[u8]) -> String {
+/// Where two outputs begin to differ.
+pub fn first_difference(expected: &[u8], actual: &[u8]) -> String {
     let (expected, actual) = (String::from_utf8_lossy(expected), String::from_utf8_lossy(actual));
     let (mut left, mut right) = (expected.lines(), actual.lines());
     for line in 1_u32.. {

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use crate::project::Project;
 use crate::steps::{Failure, Outcome, Steps, call};
-use crate::{compilers, fixtures, fuzz, samples};
+use crate::{compilers, fixtures, fuzz, samples, tiers};
 
 /// Runs all checks; the cheap ones first.
 pub fn test(project: &Project) -> Outcome {
@@ -48,6 +48,7 @@ fn all(project: &Project, steps: &mut Steps) -> Outcome {
                 .env("CORTEN_FRAMEWORK", &framework),
         )
     })?;
+    steps.step("generated programs", || tiers::tiers(project, &corten, 200, 1))?;
     steps.step("samples", || samples::check(project, &corten))?;
     // Sets the C# compiler up where that is possible, which the last step runs.
     steps.step("fixtures", || fixtures::fixtures(project, true))?;

@@ -37,7 +37,9 @@ impl EngineHost {
             is_abstract: m.is_abstract(),
             is_intrinsic: is_intrinsic(m),
             is_constructor,
-            no_inlining: impl_flags.contains(MethodImplAttributes::NO_INLINING),
+            // What must not be optimised would be as a part of its caller.
+            no_inlining: impl_flags
+                .intersects(MethodImplAttributes::NO_INLINING.union(MethodImplAttributes::NO_OPTIMIZATION)),
             aggressive_inlining: impl_flags.contains(MethodImplAttributes::AGGRESSIVE_INLINING),
             synchronized: impl_flags.contains(MethodImplAttributes::SYNCHRONIZED),
             dispatch: self.dispatch_of(m),
