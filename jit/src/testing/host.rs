@@ -304,6 +304,11 @@ impl MockHost {
         self.helpers = Some(address);
     }
 
+    /// Bytes of IL of a method with a body.
+    pub fn body_size(&self, method: MethodId) -> usize {
+        self.bodies.get(&method).map_or(0, |body| body.code.len())
+    }
+
     /// The `.test` methods in order.
     pub fn tests(&self) -> Vec<MethodId> {
         self.tests.clone()

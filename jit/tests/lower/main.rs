@@ -11,6 +11,7 @@
 
 mod abi;
 mod arith;
+mod budget;
 mod calls;
 mod casts;
 mod exceptions;

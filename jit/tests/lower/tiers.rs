@@ -414,14 +414,14 @@ extern "C" fn patchpoint(_method: u64, il: u64) -> usize {
     })
 }
 
-fn helpers(helper: Helper) -> u64 {
+pub fn helpers(helper: Helper) -> u64 {
     match helper {
         Helper::Patchpoint => patchpoint as *const () as u64,
         other => harness::helper(other),
     }
 }
 
-fn compile(host: &MockHost, method: MethodId, options: &ImportOptions, tier: Tier) -> &'static CodeInfo {
+pub fn compile(host: &MockHost, method: MethodId, options: &ImportOptions, tier: Tier) -> &'static CodeInfo {
     let mut func = import(host, method, options).unwrap_or_else(|e| panic!("{e}"));
     ir_check::check(&func).unwrap();
     if tier == Tier::Tier1 {
