@@ -26,6 +26,9 @@ const DEFAULT_CODE_BYTES: usize = 512 << 20;
 /// Larger functions are refused (they would take seconds and gigabytes).
 const MAX_INSTRUCTIONS: usize = 400_000;
 
+/// The most IR instructions and bytes of frame that a method may have; larger ones are refused.
+pub const LIMITS: (usize, u32) = (MAX_INSTRUCTIONS, lower::MAX_AREA);
+
 /// Why a method has no code.
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {

@@ -113,5 +113,10 @@ pub fn print() {
         crate::tiering::transitions(),
         crate::tiering::queue_length()
     );
+    let (instructions, frame) = corten_jit::compile::LIMITS;
+    eprintln!(
+        "jit: a method may have {instructions} IR instructions and {} KB of frame",
+        frame >> 10
+    );
     eprintln!("gc: {:?}", corten_gc_hooks::heap::Heap::get().stats());
 }

@@ -60,8 +60,8 @@ enum Task {
         #[arg(long, default_value_t = 1)]
         seed: u32,
     },
-    /// Run the benchmarks
-    Bench,
+    /// Run the benchmarks and write a report
+    Bench(bench::Options),
     /// Run the shared conformance programs that are listed as passing
     Conformance {
         /// Run every program of these sets (core if none is named), and print the unlisted ones that pass
@@ -87,7 +87,7 @@ fn main() -> ExitCode {
             project.ensure_framework(&corten)?;
             tiers::tiers(&project, &corten, programs, seed)
         }),
-        Task::Bench => bench::bench(&project),
+        Task::Bench(options) => bench::bench(&project, &options),
         Task::Conformance { all } => conformance::conformance(&project, &all.unwrap_or_default()),
     };
     result.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)

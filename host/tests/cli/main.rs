@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, reason = "in tests a broken expectation is the report")]
 
 mod bad_input;
+mod flags;
 mod framework;
 mod inspect;
 mod support;

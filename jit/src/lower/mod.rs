@@ -88,7 +88,7 @@ pub(crate) enum Promote {
 }
 
 /// Largest area that is accepted.
-const MAX_AREA: u32 = 1 << 20;
+pub(crate) const MAX_AREA: u32 = 1 << 20;
 const NONE: u32 = u32::MAX;
 
 /// A place in memory.
