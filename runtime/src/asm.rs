@@ -14,7 +14,9 @@ pub struct CallArgs {
     pub int: [u64; 6],
     /// xmm0..xmm7 (low 64 bits).
     pub sse: [u64; 8],
+    /// First stack argument.
     pub stack: *const u64,
+    /// Stack arguments, in words of 8 bytes.
     pub stack_words: usize,
 }
 
@@ -22,9 +24,13 @@ pub struct CallArgs {
 #[repr(C)]
 #[derive(Debug, Default, Clone, Copy)]
 pub struct CallResult {
+    /// First integer eightbyte.
     pub rax: u64,
+    /// Second integer eightbyte.
     pub rdx: u64,
+    /// First floating-point eightbyte.
     pub xmm0: u64,
+    /// Second floating-point eightbyte.
     pub xmm1: u64,
 }
 
@@ -126,11 +132,17 @@ pub unsafe extern "C" fn prestub_thunk() {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct ThrowContext {
+    /// Keeps the stack aligned to 16 bytes.
     pub pad: usize,
+    /// Callee-saved: the `Thread` in managed code.
     pub r15: usize,
+    /// Callee-saved.
     pub r14: usize,
+    /// Callee-saved.
     pub r13: usize,
+    /// Callee-saved.
     pub r12: usize,
+    /// Callee-saved.
     pub rbx: usize,
     /// Frame pointer of the throwing managed frame.
     pub rbp: usize,

@@ -10,9 +10,11 @@ use std::fmt;
 pub enum Raise {
     /// The object is in `Thread.pending_exception`.
     Pending,
-    /// To be created: class by kind, message (`None`: the class's default message).
+    /// To be created.
     New {
+        /// Its class.
         kind: ExceptionKind,
+        /// `Message`, or `None` for the class's default.
         message: Option<String>,
         /// The type or file that the exception is about, if the message does not begin with it.
         subject: Option<String>,
@@ -26,7 +28,13 @@ macro_rules! kinds {
     ($($(#[$doc:meta])* $variant:ident => $ns:literal . $name:literal,)*) => {
         /// Exception classes that the engine itself creates.
         #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-        pub enum ExceptionKind { $($(#[$doc])* $variant,)* }
+        pub enum ExceptionKind {
+            $(
+                #[doc = concat!("`", $ns, ".", $name, "`.")]
+                $(#[$doc])*
+                $variant,
+            )*
+        }
         impl ExceptionKind {
             /// Namespace and name of the class in CoreLib.
             pub fn class_name(self) -> (&'static str, &'static str) {
@@ -36,7 +44,6 @@ macro_rules! kinds {
     };
 }
 kinds! {
-    /// (self-explanatory: the .NET class of the same name)
     Exception => "System"."Exception",
     SystemException => "System"."SystemException",
     NullReference => "System"."NullReferenceException",

@@ -10,10 +10,6 @@
     reason = "the documentation is read with private items: this crate is the engine, not a library"
 )]
 #![allow(
-    missing_docs,
-    reason = "fields of structures shared with managed or assembly code are named after their managed or machine counterpart"
-)]
-#![allow(
     clippy::not_unsafe_ptr_arg_deref,
     reason = "an ObjPtr argument is a live object by the managed ABI: internal calls and helpers are entered by generated code only"
 )]

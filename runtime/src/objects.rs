@@ -3,8 +3,7 @@
 //! Offsets are those of the class library's fields (contract/layouts.md) and of CoreCLR's auto layout; tests pin them. A view
 //! is a raw pointer cast: it is good only until the next safepoint. References are stored with [`store`], never directly.
 
-// Fields are named after the class library's.
-#![allow(missing_docs)]
+#![allow(missing_docs, reason = "the names are those of the class library's fields")]
 
 use crate::error::{ExceptionKind, Raise, VmResult};
 use crate::thread::Thread;

@@ -19,6 +19,7 @@ pub struct RuntimeConfig {
     pub tpa: Vec<(String, PathBuf)>,
     /// Runtime properties (`configProperties` and the host's own).
     pub properties: Vec<(String, String)>,
+    /// Where P/Invoke looks for libraries (`NATIVE_DLL_SEARCH_DIRECTORIES`).
     pub native_search_dirs: Vec<PathBuf>,
     /// The application assembly.
     pub app: PathBuf,

@@ -16,10 +16,13 @@ pub struct EntryFrame {
     pub prev: *mut EntryFrame,
     /// Transition that was current when managed code was entered (where the outer managed segment ends); 0 = none.
     pub saved_pc: usize,
+    /// Frame pointer (rbp) of the caller.
     pub saved_fp: usize,
+    /// Stack pointer of the caller.
     pub saved_sp: usize,
-    /// Stack pointer and code address at which the exceptional exit resumes.
+    /// Stack pointer at which the exceptional exit resumes.
     pub resume_sp: usize,
+    /// Code address of the exceptional exit.
     pub resume_pc: usize,
     /// What happens to an exception that reaches this frame.
     pub boundary: Boundary,
@@ -40,7 +43,9 @@ pub enum Boundary {
 #[repr(C)]
 #[derive(Debug)]
 pub struct PrestubFrame {
+    /// The next frame outwards, or null.
     pub prev: *mut PrestubFrame,
+    /// The method that is called; its signature says which arguments hold references.
     pub method: *const corten_loader::MethodDesc,
     /// rdi, rsi, rdx, rcx, r8, r9.
     pub int_registers: *mut u64,
@@ -51,6 +56,7 @@ pub struct PrestubFrame {
 /// One managed thread.
 #[repr(C)]
 pub struct Thread {
+    /// What the collector knows of the thread; must stay first.
     pub header: ThreadHeader,
     /// Address that the tail call stub jumps to.
     pub tail_target: usize,
@@ -63,7 +69,9 @@ pub struct Thread {
     /// Return address of the last call of an internal call, and its MethodDesc: an exception raised at that address gets a
     /// frame for it.
     pub icall_pc: usize,
+    /// MethodDesc of the internal call that is running (see `icall_pc`).
     pub icall_method: usize,
+    /// Prestub calls in progress, innermost first.
     pub prestub_frames: *mut PrestubFrame,
     /// Exceptions in their second pass, innermost last.
     pub dispatch_records: Vec<Box<DispatchRecord>>,
@@ -71,30 +79,46 @@ pub struct Thread {
     pub managed_thread: *mut ObjPtr,
     /// Managed thread id (small, from 1).
     pub managed_id: u32,
+    /// `Thread.IsBackground`: the process does not wait for it.
     pub is_background: bool,
+    /// `Thread.IsThreadPoolThread`.
     pub is_thread_pool: bool,
     /// `Marshal.GetLastPInvokeError`.
     pub last_pinvoke_error: i32,
     /// Thread static storage: blocks by type index, allocated on demand, in native memory.
     pub thread_statics: crate::thread_statics::ThreadStatics,
+    /// Lowest usable address and end of the stack.
     pub stack_limits: (usize, usize),
+    /// `Thread.Interrupt` requests and what the thread waits for.
     pub interrupt: crate::icalls::threading::InterruptState,
 }
 
 /// Offsets from r15 used by the assembly stubs.
 pub mod offsets {
     use super::*;
+    /// The exception that a native helper asked to raise.
     pub const PENDING_EXCEPTION: usize = offset_of!(Thread, header) + offset_of!(ThreadHeader, pending_exception);
+    /// Return address into managed code of the innermost transition.
     pub const TRANSITION_PC: usize = offset_of!(Thread, header) + offset_of!(ThreadHeader, transition_pc);
+    /// Frame pointer of the managed caller of the innermost transition.
     pub const TRANSITION_FP: usize = offset_of!(Thread, header) + offset_of!(ThreadHeader, transition_fp);
+    /// Innermost [`EntryFrame`].
     pub const ENTRY_FRAME: usize = offset_of!(Thread, header) + offset_of!(ThreadHeader, entry_frame);
+    /// See [`Thread::tail_target`].
     pub const TAIL_TARGET: usize = offset_of!(Thread, tail_target);
+    /// See [`Thread::tail_stack_bytes`].
     pub const TAIL_STACK_BYTES: usize = offset_of!(Thread, tail_stack_bytes);
+    /// First word of the table of thread static blocks.
     pub const THREAD_STATICS_BASE: usize = offset_of!(Thread, thread_statics) + crate::thread_statics::BASE_OFFSET;
+    /// Size of that table in bytes.
     pub const THREAD_STATICS_BYTES: usize = offset_of!(Thread, thread_statics) + crate::thread_statics::BYTES_OFFSET;
+    /// See [`Thread::transition_sp`].
     pub const TRANSITION_SP: usize = offset_of!(Thread, transition_sp);
+    /// See [`Thread::hijacked_pc`].
     pub const HIJACKED_PC: usize = offset_of!(Thread, hijacked_pc);
+    /// See [`Thread::icall_pc`].
     pub const ICALL_PC: usize = offset_of!(Thread, icall_pc);
+    /// See [`Thread::icall_method`].
     pub const ICALL_METHOD: usize = offset_of!(Thread, icall_method);
 }
 

@@ -25,6 +25,7 @@ pub struct ICall {
     pub class: &'static str,
     /// Method name; overloads add the parameter list as `Name(int,ref byte)` (then the exact form wins over the bare name).
     pub method: &'static str,
+    /// Code address; the signature is that of the managed declaration.
     pub function: *const (),
 }
 // SAFETY: a code address.

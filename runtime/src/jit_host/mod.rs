@@ -32,7 +32,9 @@ pub struct EngineHost {
 /// An error met while compiling, to be raised when the instruction executes.
 #[derive(Clone, Debug)]
 pub struct DeferredError {
+    /// Class of the exception.
     pub kind: crate::error::ExceptionKind,
+    /// `Message`, or `None` for the class's default.
     pub message: Option<String>,
     /// As in [`Raise::New`].
     pub subject: Option<String>,

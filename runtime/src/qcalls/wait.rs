@@ -18,7 +18,7 @@ pub const WAIT_TIMEOUT: i32 = 0x102;
 pub const WAIT_FAILED: i32 = -1;
 
 /// Win32 error numbers that the class library looks at, by their names in winerror.h.
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "the names are those of winerror.h")]
 pub mod errors {
     pub const ERROR_SUCCESS: i32 = 0;
     pub const ERROR_FILE_NOT_FOUND: i32 = 2;

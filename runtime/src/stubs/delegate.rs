@@ -22,11 +22,17 @@ use std::sync::OnceLock;
 
 /// Field offsets of Delegate and MulticastDelegate.
 pub mod offsets {
+    /// `_target`.
     pub const TARGET: usize = 8;
+    /// `_methodBase`.
     pub const METHOD_BASE: usize = 16;
+    /// `_methodPtr`.
     pub const METHOD_PTR: usize = 24;
+    /// `_methodPtrAux`.
     pub const METHOD_PTR_AUX: usize = 32;
+    /// `_invocationList`.
     pub const INVOCATION_LIST: usize = 40;
+    /// `_invocationCount`.
     pub const INVOCATION_COUNT: usize = 48;
 }
 use offsets::*;
