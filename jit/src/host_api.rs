@@ -403,6 +403,12 @@ pub trait CompilerHost: Sync {
     fn resolve_field(&self, scope: MethodId, token: Token) -> HostResult<Arc<FieldInfo>>;
     /// The StandAloneSig of a `calli`.
     fn resolve_signature(&self, scope: MethodId, token: Token) -> HostResult<Signature>;
+    /// Managed code that a `calli` of a native function with this signature goes through because values must be converted; it
+    /// takes the function after the arguments. `None`: the call is direct.
+    fn native_call_stub(&self, scope: MethodId, sig: &Signature) -> HostResult<Option<u64>> {
+        let _ = (scope, sig);
+        Ok(None)
+    }
     /// Operand of `ldtoken`.
     fn resolve_handle(&self, scope: MethodId, token: Token) -> HostResult<TokenHandle>;
     /// Type of the exception that a catch clause catches.

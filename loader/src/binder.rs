@@ -180,6 +180,10 @@ impl Binder {
             return Ok(a);
         }
         let is_core = name.name.eq_ignore_ascii_case(CORE_LIBRARY);
+        // There is one core library, and it has any version.
+        if is_core && let Some(a) = self.find_key(0, &key) {
+            return Ok(a);
+        }
         if context != 0
             && !is_core
             && let Some(hook) = self.hook.get()

@@ -150,12 +150,14 @@ impl fmt::Display for TypeLoadMessage<'_> {
         if let Some(whole) = self.reason.strip_prefix('=') {
             return f.write_str(whole);
         }
-        write!(
-            f,
-            "Could not load type '{}' from assembly '{}'",
-            self.type_name, self.assembly
-        )?;
+        // Of a nested type under construction the reference knows the last name only.
+        let name = match self.reason {
+            NOT_CREATED => self.type_name.rsplit('+').next().unwrap_or_default(),
+            _ => self.type_name,
+        };
+        write!(f, "Could not load type '{name}' from assembly '{}'", self.assembly)?;
         match self.reason {
+            NOT_CREATED => f.write_str("."),
             "" => f.write_str("."),
             r if r.starts_with("because ") => write!(f, " {r}."),
             r => write!(f, ": {r}."),

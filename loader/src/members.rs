@@ -252,7 +252,7 @@ pub(crate) fn blank_method(
 fn array_methods(mt: &'static MethodTable, a: ArrayInfo) -> Vec<MethodDesc> {
     let rank = a.rank as u16;
     let accessor = MethodAttributes::PUBLIC;
-    let ctor = MethodAttributes::PUBLIC | MethodAttributes::SPECIAL_NAME | MethodAttributes::RT_SPECIAL_NAME;
+    let ctor = MethodAttributes::PUBLIC | MethodAttributes::RT_SPECIAL_NAME;
     let mut list = vec![
         (MethodKind::ArrayGet, "Get", rank, accessor),
         (MethodKind::ArraySet, "Set", rank + 1, accessor),

@@ -112,6 +112,10 @@ pub(crate) fn make_code(md: &'static MethodDesc, tier: Tier) -> VmResult<Code> {
         wants_profile: false,
     };
     match md.kind() {
+        MethodKind::Il if md.is_abstract() && md.is_static() => Err(Raise::new(
+            ExceptionKind::BadImageFormat,
+            "An attempt was made to load a program with an incorrect format.\n (0x8007000B)",
+        )),
         MethodKind::Il if md.is_abstract() => Err(Raise::new(
             ExceptionKind::EntryPointNotFound,
             format!("{} is abstract.", md.display_name()),

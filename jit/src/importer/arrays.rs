@@ -6,7 +6,7 @@
 use super::stack::Entry;
 use super::{Importer, Step, invalid};
 use crate::builder::{loaded_ty, mem_ty};
-use crate::host_api::{ArrayAccessor, MethodInfo, WellKnownType};
+use crate::host_api::{ArrayAccessor, MethodInfo, TypeKind, WellKnownType};
 use crate::ids::TypeId;
 use crate::ir::*;
 use corten_metadata::Token;
@@ -18,6 +18,9 @@ impl Importer<'_, '_> {
     /// `newarr`
     pub fn newarr(&mut self, token: Token) -> Step<()> {
         let element = self.host.resolve_type(self.method, token)?;
+        if matches!(self.type_info(element)?.kind, TypeKind::Void | TypeKind::ByRef) {
+            return invalid("array of void or of managed pointers");
+        }
         let array = self.host.szarray_of(element)?;
         self.new_vector(array)
     }

@@ -135,11 +135,29 @@ impl Layout {
                 if !check(filter_offset) || filter_offset >= clause.handler_offset {
                     return Err((filter_offset, "misplaced filter".to_string()));
                 }
+                self.check_filter(body, filter_offset, clause.handler_offset)?;
                 leaders.insert(filter_offset);
             }
         }
         self.leaders = leaders;
         Ok(())
+    }
+
+    /// A filter ends with its only `endfilter` (ECMA-335 III.3.34), and nothing is protected inside of it (CoreCLR's rule).
+    fn check_filter(&self, body: &MethodBody, start: u32, end: u32) -> Result<(), (u32, String)> {
+        let inside = |offset: u32| (start..end).contains(&offset);
+        if let Some(c) = body.clauses.iter().find(|c| inside(c.try_offset)) {
+            return Err((c.try_offset, "protected region inside of a filter".to_string()));
+        }
+        let first = self
+            .instructions
+            .iter()
+            .find(|i| inside(i.offset) && i.opcode == Opcode::Endfilter);
+        match first {
+            Some(i) if i.offset + i.len == end => Ok(()),
+            Some(i) => Err((i.offset, "endfilter is not the end of its filter".to_string())),
+            None => Err((start, "filter without endfilter".to_string())),
+        }
     }
 
     /// Index of the instruction at an offset.

@@ -4,7 +4,7 @@ use super::stack::{Entry, Known};
 use super::step::Flow;
 use super::{Importer, Region, Step, invalid};
 use crate::builder::stack_ty;
-use crate::host_api::{Constrained, Convention, Dispatch, MethodInfo, Misuse, Signature};
+use crate::host_api::{Constrained, Convention, Dispatch, MethodInfo, Misuse, Signature, WellKnownType};
 use crate::ids::TypeId;
 use crate::ir::*;
 use corten_metadata::Token;
@@ -197,7 +197,22 @@ impl Importer<'_, '_> {
         match sig.convention {
             Convention::VarArg => Err(self.host.misuse(Misuse::Arglist).into()),
             Convention::Managed => self.emit_call(Callee::Pointer { target }, &sig, args, tail),
-            Convention::Unmanaged | Convention::UnmanagedSuppressGc => self.call_native(target, &sig, args),
+            Convention::Unmanaged | Convention::UnmanagedSuppressGc => {
+                match self.host.native_call_stub(self.method, &sig)? {
+                    None => self.call_native(target, &sig, args),
+                    Some(stub) => {
+                        let word = self.host.well_known(WellKnownType::IntPtr);
+                        args.push(target);
+                        let sig = Signature {
+                            params: sig.params.iter().copied().chain([word]).collect(),
+                            convention: Convention::Managed,
+                            ..sig
+                        };
+                        let target = self.b.address(stub);
+                        self.emit_call(Callee::Pointer { target }, &sig, args, false)
+                    }
+                }
+            }
         }
     }
 

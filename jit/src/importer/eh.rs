@@ -6,7 +6,7 @@
 
 use super::blocks::Slot;
 use super::stack::Entry;
-use super::{Importer, Region, Step, Stop, invalid};
+use super::{Importer, Region, Step, invalid};
 use crate::builder::FuncBuilder;
 use crate::host_api::{Convention, Signature, WellKnownType};
 use crate::ir::*;
@@ -185,14 +185,6 @@ impl Importer<'_, '_> {
             };
             if offset < filter_offset || offset >= clause.handler_offset {
                 return invalid("branch out of a filter");
-            }
-            if self
-                .body
-                .clauses
-                .iter()
-                .any(|c| contains(c.try_offset, c.try_length, offset) && c.try_offset >= filter_offset)
-            {
-                return Err(Stop::Unsupported("protected region inside of a filter".to_string()));
             }
         }
         Ok(())

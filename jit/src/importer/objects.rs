@@ -26,6 +26,9 @@ impl Importer<'_, '_> {
     pub fn box_token(&mut self, token: Token, index: usize) -> Step<Flow> {
         let ty = self.host.resolve_type(self.method, token)?;
         let info = self.type_info(ty)?;
+        if info.kind == TypeKind::ByRef {
+            return invalid("box of a managed pointer");
+        }
         if !info.is_value_type {
             return Ok(Flow::Next);
         }
@@ -290,7 +293,11 @@ impl Importer<'_, '_> {
             self.push(entry);
             return Ok(());
         }
-        let boxed = self.type_info(ty)?.nullable_of.map_or(ty, |(inner, _)| inner);
+        let info = self.type_info(ty)?;
+        if info.kind == TypeKind::ByRef {
+            return invalid("isinst to a managed pointer");
+        }
+        let boxed = info.nullable_of.map_or(ty, |(inner, _)| inner);
         match self.static_cast(&entry, boxed) {
             Some(true) => self.push(entry),
             Some(false) => self.push(Entry::lazy(Ty::Ref, Known::Null)),

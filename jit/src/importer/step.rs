@@ -447,8 +447,11 @@ impl Importer<'_, '_> {
             O::Ldtoken => self.ldtoken(token(ins)?)?,
             O::Sizeof => {
                 let ty = self.host.resolve_type(self.method, token(ins)?)?;
-                let size = self.type_info(ty)?.size;
-                self.push_int(size as i32);
+                let info = self.type_info(ty)?;
+                if info.kind == TypeKind::Void {
+                    return invalid("sizeof void");
+                }
+                self.push_int(info.size as i32);
             }
             O::Mkrefany => self.mkrefany(token(ins)?)?,
             O::Refanytype => self.refanytype()?,

@@ -3,7 +3,7 @@
 use super::layout::NativeLayout;
 use super::marshaler::{ArrayMarshaler, Marshaler};
 use super::text::{self, TextKind};
-use super::{delegates, handles};
+use super::{currency, delegates, handles};
 use crate::error::{ExceptionKind, Raise, VmResult};
 use crate::thread::Thread;
 use corten_gc_hooks::HandleScope;
@@ -49,7 +49,7 @@ impl Place {
         // SAFETY: `base` is a live slot by construction.
         unsafe { (*self.base).wrapping_add(self.offset) }
     }
-    fn read<T: Copy>(self) -> T {
+    pub(super) fn read<T: Copy>(self) -> T {
         // SAFETY: a place holds a value of the type its marshaler was chosen for.
         unsafe { self.address().cast::<T>().read_unaligned() }
     }
@@ -178,6 +178,8 @@ impl Conversion<'_> {
             Marshaler::CriticalHandle(_) => save(native, handles::critical_value(managed)?),
             Marshaler::HandleRef { offset } => save(native, managed.at(*offset as usize).read::<usize>()),
             Marshaler::Date => save(native, ole_date(managed.read::<u64>())),
+            Marshaler::Currency => save(native, currency::from_decimal(managed)?),
+            Marshaler::Illegal(why) => return Err(Raise::new(ExceptionKind::TypeLoad, why.to_string())),
             Marshaler::Custom(c) => {
                 let scope = HandleScope::new(&mut self.thread.header);
                 let object = scope.root(managed.reference());
@@ -280,6 +282,8 @@ impl Conversion<'_> {
                 return Err(super::marshal_error("HandleRef cannot be marshaled from native code."));
             }
             Marshaler::Date => managed.write(from_ole_date(load(native))?),
+            Marshaler::Currency => managed.write(currency::to_decimal(load(native))),
+            Marshaler::Illegal(why) => return Err(Raise::new(ExceptionKind::TypeLoad, why.to_string())),
             Marshaler::Custom(c) => {
                 let o = c.to_managed(self.thread, load(native))?;
                 managed.set_reference(o);
@@ -340,6 +344,7 @@ impl Conversion<'_> {
             Marshaler::LayoutClass(layout) => {
                 self.fields_to_native(layout, Place::through(object.slot().cast(), 8), block)
             }
+            Marshaler::StringBuilder { wide } => handles::string_builder_contents(self.thread, object, block, *wide),
             _ => Ok(()),
         }
     }

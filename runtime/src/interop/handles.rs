@@ -231,6 +231,30 @@ pub fn string_builder_from_native(
     Ok(())
 }
 
+/// Contents of a StringBuilder that a callback got, back into the buffer of the native caller, with a terminator. Native code
+/// promises room, as for any buffer behind a pointer.
+///
+/// # Errors
+/// OutOfMemoryException.
+pub fn string_builder_contents(thread: &mut Thread, builder: Local<'_>, buffer: *mut u8, wide: bool) -> VmResult<()> {
+    let m = methods()?;
+    let scope = HandleScope::new(&mut thread.header);
+    let s = scope.root(ManagedCall::new().obj(builder.get()).invoke(m.builder_to_string)?.rax as ObjPtr);
+    // SAFETY: a live string, and no safepoint while it is copied.
+    unsafe {
+        let units = object::string_chars(s.get());
+        if wide {
+            std::ptr::copy_nonoverlapping(units.as_ptr().cast(), buffer, units.len() * 2);
+            buffer.add(units.len() * 2).cast::<u16>().write_unaligned(0);
+        } else {
+            let bytes = text::utf8(units);
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), buffer, bytes.len());
+            buffer.add(bytes.len()).write(0);
+        }
+    }
+    Ok(())
+}
+
 /// A new StringBuilder with these contents.
 ///
 /// # Errors

@@ -44,6 +44,29 @@ impl NativeLayout {
         TypeId(std::ptr::from_ref(self) as u64 | 1)
     }
 
+    /// # Errors
+    /// TypeLoadException for the first field, here or in an embedded structure, that has no native form.
+    pub fn check(&self) -> VmResult<()> {
+        for f in &self.fields {
+            match &f.marshaler {
+                Marshaler::Illegal(why) => return Err(Raise::new(ExceptionKind::TypeLoad, why.to_string())),
+                Marshaler::Struct(l) | Marshaler::EmbeddedClass(l) => l.check()?,
+                Marshaler::FixedArray { element, .. } => {
+                    if let Marshaler::Struct(l) = &**element {
+                        l.check()?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A field of the type itself has no native form: nothing is known of its size.
+    pub fn is_illegal(&self) -> bool {
+        self.fields.iter().any(|f| matches!(f.marshaler, Marshaler::Illegal(_)))
+    }
+
     fn type_info(&'static self) -> VmResult<TypeInfo> {
         let mut flat = Vec::new();
         for f in &self.fields {
@@ -116,7 +139,7 @@ pub fn cannot_marshal(t: TypeHandle) -> Raise {
 /// Native layout of a value type or class with layout.
 ///
 /// # Errors
-/// ArgumentException for types without layout, MarshalDirectiveException for fields without native form, load errors.
+/// ArgumentException for types without layout, load errors. Fields without native form are reported by [`NativeLayout::check`].
 pub fn of(mt: &'static MethodTable) -> VmResult<&'static NativeLayout> {
     if let Some(l) = LAYOUTS.lock().get_or_insert_default().get(&mt.address()) {
         return Ok(l);
@@ -141,26 +164,14 @@ pub fn of(mt: &'static MethodTable) -> VmResult<&'static NativeLayout> {
     Ok(layout)
 }
 
-fn field_error(f: &'static FieldDesc, e: Raise) -> Raise {
-    match e {
-        Raise::New {
-            kind: ExceptionKind::MarshalDirective,
-            message,
-            ..
-        } => Raise::new(
-            ExceptionKind::TypeLoad,
-            format!(
-                "Cannot marshal field '{}' of type '{}': {}",
-                f.name(),
-                f.owner()
-                    .class()
-                    .definition()
-                    .map_or_else(String::new, |d| d.plain_name()),
-                message.unwrap_or_default()
-            ),
-        ),
-        other => other,
-    }
+fn field_error(f: &'static FieldDesc, why: &str) -> Box<str> {
+    let owner = f.owner().class().definition();
+    format!(
+        "Cannot marshal field '{}' of type '{}': {why}",
+        f.name(),
+        owner.map_or_else(String::new, |d| d.plain_name()),
+    )
+    .into()
 }
 
 /// Position and size of one field before placement.
@@ -226,7 +237,7 @@ fn compute(mt: &'static MethodTable) -> VmResult<NativeLayout> {
     let mut own = Vec::new();
     let mut forms = Vec::new();
     for f in mt.fields().iter().filter(|f| f.kind() == FieldKind::Instance) {
-        let marshaler = field_marshaler(f, charset).map_err(|e| field_error(f, e))?;
+        let marshaler = field_marshaler(f, charset)?;
         forms.push(FieldForm {
             size: marshaler.native_size(),
             align: marshaler.native_align(),
@@ -268,7 +279,7 @@ fn fields_of(mt: &'static MethodTable, l: &'static NativeLayout) -> VmResult<Vec
     let mut out = Vec::with_capacity(l.fields.len());
     for f in &l.fields {
         let charset = charset_of(f.field.owner());
-        let marshaler = field_marshaler(f.field, charset).map_err(|e| field_error(f.field, e))?;
+        let marshaler = field_marshaler(f.field, charset)?;
         out.push(NativeField {
             field: f.field,
             managed_offset: f.managed_offset,
@@ -286,7 +297,14 @@ fn field_marshaler(f: &'static FieldDesc, charset: CharSet) -> VmResult<Marshale
         Some(blob) => Some(native_type::parse(blob)?),
         None => None,
     };
-    choose(ty, spec.as_ref(), charset, Position::Field)
+    match choose(ty, spec.as_ref(), charset, Position::Field) {
+        Err(Raise::New {
+            kind: ExceptionKind::MarshalDirective,
+            message,
+            ..
+        }) => Ok(Marshaler::Illegal(field_error(f, &message.unwrap_or_default()))),
+        other => other,
+    }
 }
 
 /// Native size of any type that `Marshal.SizeOf` accepts.
@@ -308,9 +326,10 @@ pub fn size_of(t: TypeHandle) -> VmResult<u32> {
         return Ok(choose(t, None, CharSet::Ansi, Position::Field)?.native_size());
     }
     match of(mt) {
-        Ok(l) => Ok(l.size),
+        Ok(l) if !l.is_illegal() => Ok(l.size),
+        Ok(_) => Err(cannot_marshal(t)),
         Err(Raise::New {
-            kind: ExceptionKind::MarshalDirective | ExceptionKind::TypeLoad | ExceptionKind::Argument,
+            kind: ExceptionKind::TypeLoad | ExceptionKind::Argument,
             ..
         }) => Err(cannot_marshal(t)),
         Err(e) => Err(e),

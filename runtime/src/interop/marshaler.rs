@@ -83,6 +83,10 @@ pub enum Marshaler {
     },
     /// DateTime as an OLE automation date.
     Date,
+    /// Decimal as an integer of ten-thousandths (`Currency`).
+    Currency,
+    /// A field without a native form: it takes one byte, and a structure with it cannot be converted. The text is the error's.
+    Illegal(Box<str>),
     Custom(&'static CustomMarshaler),
 }
 
@@ -294,6 +298,7 @@ fn value_type(ty: TypeHandle, spec: Option<&NativeType>, position: Position) -> 
         };
         return match spec {
             None | Some(NativeType::Struct) => Ok(value),
+            Some(NativeType::Currency) if mt == k.decimal => Ok(Marshaler::Currency),
             Some(NativeType::LpStruct) => Ok(Marshaler::PointerTo {
                 layout: Box::new(value),
             }),
@@ -305,6 +310,9 @@ fn value_type(ty: TypeHandle, spec: Option<&NativeType>, position: Position) -> 
         s => return bad_combination(ty, s),
     }
     let native = layout::of(mt)?;
+    if position != Position::Field {
+        native.check()?;
+    }
     if native.blittable {
         return Ok(Marshaler::Copy {
             ty,
@@ -448,7 +456,9 @@ fn class(ty: TypeHandle, spec: Option<&NativeType>, charset: CharSet, position: 
     if layout::has_layout(mt) {
         match (position, spec) {
             (Position::Parameter, None | Some(NativeType::LpStruct | NativeType::Struct)) => {
-                return Ok(Marshaler::LayoutClass(layout::of(mt)?));
+                let native = layout::of(mt)?;
+                native.check()?;
+                return Ok(Marshaler::LayoutClass(native));
             }
             (Position::Field, None | Some(NativeType::Struct)) => return Ok(Marshaler::EmbeddedClass(layout::of(mt)?)),
             _ => {}
@@ -467,7 +477,7 @@ impl Marshaler {
         match self {
             Marshaler::Copy { size, .. } => *size,
             Marshaler::Bool { width, .. } => *width,
-            Marshaler::AnsiChar => 1,
+            Marshaler::AnsiChar | Marshaler::Illegal(_) => 1,
             Marshaler::FixedText { wide, count } => count * if *wide { 2 } else { 1 },
             Marshaler::FixedArray { element, count, .. } => element.native_size().saturating_mul(*count),
             Marshaler::Struct(l) | Marshaler::EmbeddedClass(l) => l.size,
@@ -480,7 +490,7 @@ impl Marshaler {
         match self {
             Marshaler::Copy { align, .. } => *align,
             Marshaler::Bool { width, .. } => *width,
-            Marshaler::AnsiChar => 1,
+            Marshaler::AnsiChar | Marshaler::Illegal(_) => 1,
             Marshaler::FixedText { wide, .. } => {
                 if *wide {
                     2
@@ -502,6 +512,7 @@ impl Marshaler {
             Marshaler::Bool { .. } => well_known(WellKnownType::Int32),
             Marshaler::Struct(l) | Marshaler::EmbeddedClass(l) => l.type_id(),
             Marshaler::Date => well_known(WellKnownType::Double),
+            Marshaler::Currency => well_known(WellKnownType::Int64),
             _ => well_known(WellKnownType::IntPtr),
         }
     }
@@ -524,7 +535,7 @@ impl Marshaler {
                 }
                 info.kind
             }
-            Marshaler::Bool { width: 1 } | Marshaler::AnsiChar => TypeKind::U1,
+            Marshaler::Bool { width: 1 } | Marshaler::AnsiChar | Marshaler::Illegal(_) => TypeKind::U1,
             Marshaler::Bool { .. } => TypeKind::I4,
             Marshaler::FixedText { wide, count } => {
                 let (kind, size) = if *wide { (TypeKind::U2, 2) } else { (TypeKind::U1, 1) };
@@ -544,6 +555,7 @@ impl Marshaler {
                 return Ok(());
             }
             Marshaler::Date => TypeKind::R8,
+            Marshaler::Currency => TypeKind::I8,
             _ => TypeKind::NInt,
         };
         out.push((offset, kind));

@@ -5,6 +5,7 @@
 //! `stubs::marshal` and `stubs::marshal_reverse`.
 
 pub(crate) mod convert;
+pub(crate) mod currency;
 pub(crate) mod custom;
 pub(crate) mod delegates;
 pub(crate) mod handles;

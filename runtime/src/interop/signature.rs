@@ -8,7 +8,7 @@ use crate::error::{ExceptionKind, Raise, VmResult};
 use crate::jit_host::type_id;
 use corten_jit::host_api::WellKnownType;
 use corten_jit::ids::TypeId;
-use corten_loader::{MethodDesc, TypeHandle};
+use corten_loader::{ElementType, MethodDesc, TypeHandle};
 use corten_metadata::attribute::{AttributeValue, EnumRef, Primitive};
 use corten_metadata::{CallingConvention, MethodImplAttributes, PInvokeAttributes, ParamAttributes, TableId, Token};
 
@@ -223,7 +223,7 @@ pub fn plan(md: &'static MethodDesc, direction: Direction) -> VmResult<Plan> {
     for (i, ty) in sig.params.iter().enumerate() {
         params.push(make(i + 1, *ty, &declared[i + 1])?);
     }
-    let mut ret = if sig.ret.is_void() {
+    let ret = if sig.ret.is_void() {
         None
     } else if sig.ret.is_byref() {
         let why = super::marshal_error("Invalid managed/unmanaged type combination.");
@@ -231,6 +231,46 @@ pub fn plan(md: &'static MethodDesc, direction: Direction) -> VmResult<Plan> {
     } else {
         Some(make(0, sig.ret, &declared[0])?)
     };
+    Ok(lay_out(params, ret, settings.preserve_sig, settings.set_last_error))
+}
+
+/// Makes the plan of a `calli` of a native function from code of `md`; `None` if the arguments and the result travel as they
+/// are.
+///
+/// # Errors
+/// MarshalDirectiveException naming the parameter that has no native form; load errors.
+pub fn plan_call(md: &'static MethodDesc, params: &[TypeHandle], ret: TypeHandle) -> VmResult<Option<Plan>> {
+    let is_plain = |t: &TypeHandle| {
+        use ElementType as E;
+        let kind = t.internal_element_type();
+        t.is_void()
+            || !matches!(kind, E::Boolean | E::Char)
+                && (kind.primitive_size().is_some() || matches!(kind, E::Ptr | E::FnPtr))
+    };
+    if (params.iter().all(is_plain) && is_plain(&ret)) || marshalling_disabled(md) {
+        return Ok(None);
+    }
+    handles::prepare()?;
+    let declared = Declared {
+        flags: ParamAttributes::empty(),
+        spec: None,
+    };
+    let make = |i: usize, ty: TypeHandle| {
+        param(ty, &declared, CharSet::Ansi, i == 0, Direction::Forward, false).map_err(|e| name_parameter(i, e))
+    };
+    let mut plans = Vec::with_capacity(params.len());
+    for (i, ty) in params.iter().enumerate() {
+        plans.push(make(i + 1, *ty)?);
+    }
+    let ret = if ret.is_void() { None } else { Some(make(0, ret)?) };
+    if plans.iter().chain(ret.as_ref()).all(|p| matches!(p.pass, Pass::Direct)) {
+        return Ok(None);
+    }
+    Ok(Some(lay_out(plans, ret, true, false)))
+}
+
+/// Gives every native value its place in the area.
+fn lay_out(mut params: Vec<ParamPlan>, mut ret: Option<ParamPlan>, preserve_sig: bool, set_last_error: bool) -> Plan {
     let mut next = area::VALUES + 8 * (2 * params.len() as u32 + 2);
     let mut take = |size: u32| {
         let at = next;
@@ -239,7 +279,7 @@ pub fn plan(md: &'static MethodDesc, direction: Direction) -> VmResult<Plan> {
     };
     for p in params.iter_mut().chain(ret.as_mut()) {
         p.slot = take(if p.byref { 8 } else { p.marshaler.native_size() });
-        p.storage = if p.byref || !settings.preserve_sig {
+        p.storage = if p.byref || !preserve_sig {
             take(p.marshaler.native_size())
         } else {
             0
@@ -249,15 +289,15 @@ pub fn plan(md: &'static MethodDesc, direction: Direction) -> VmResult<Plan> {
         .iter()
         .chain(ret.as_ref())
         .any(|p| matches!(p.pass, Pass::Convert))
-        || !settings.preserve_sig;
-    Ok(Plan {
+        || !preserve_sig;
+    Plan {
         params,
         ret,
-        preserve_sig: settings.preserve_sig,
-        set_last_error: settings.set_last_error,
+        preserve_sig,
+        set_last_error,
         area: next.next_multiple_of(16),
         converts,
-    })
+    }
 }
 
 fn param(
@@ -304,7 +344,6 @@ fn param(
         return Err(marshal_error("Invalid managed/unmanaged type combination."));
     }
     let unsupported = match &marshaler {
-        Marshaler::StringBuilder { .. } => direction == Direction::Reverse,
         Marshaler::HandleRef { .. } => byref || is_ret || direction == Direction::Reverse,
         Marshaler::LayoutClass(_) => byref && !is_in,
         Marshaler::SafeHandle(_) | Marshaler::CriticalHandle(_) => direction == Direction::Reverse,

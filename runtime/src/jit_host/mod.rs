@@ -235,6 +235,11 @@ impl CompilerHost for EngineHost {
     fn resolve_signature(&self, scope: MethodId, token: Token) -> HostResult<Signature> {
         self.token_signature(method_desc(scope), token)
     }
+    fn native_call_stub(&self, scope: MethodId, sig: &Signature) -> HostResult<Option<u64>> {
+        crate::stubs::marshal::native_call_stub(method_desc(scope), sig)
+            .map(|stub| stub.map(|address| address as u64))
+            .map_err(|e| self.at_use(e))
+    }
     fn resolve_handle(&self, scope: MethodId, token: Token) -> HostResult<TokenHandle> {
         self.token_handle(method_desc(scope), token)
     }

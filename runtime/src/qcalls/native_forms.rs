@@ -32,7 +32,8 @@ extern "C" fn offset_of(field: *const FieldDesc) -> isize {
         // SAFETY: the handle of a RtFieldInfo: a leaked FieldDesc.
         let field = unsafe { &*field };
         let native = layout::of(field.owner())?;
-        match native.fields.iter().find(|f| std::ptr::eq(f.field, field)) {
+        let own = native.fields.iter().find(|f| std::ptr::eq(f.field, field));
+        match own.filter(|_| !native.is_illegal()) {
             Some(f) => Ok(f.native_offset as isize),
             None => Err(layout::cannot_marshal(field.owner().handle())),
         }
@@ -51,6 +52,7 @@ extern "C" fn try_get_struct_marshal_stub(handle: usize, stub: *mut usize, size:
                 return Ok(0);
             };
             let native = layout::of(mt)?;
+            native.check()?;
             let code = if native.blittable {
                 0
             } else {

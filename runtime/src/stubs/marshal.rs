@@ -8,12 +8,12 @@ use super::marshal_calls as calls;
 use super::{host_error, result_ty};
 use crate::error::VmResult;
 use crate::interop::signature::{self, Direction, ParamPlan, Pass, Plan};
-use crate::jit_host::{method_id, type_id};
+use crate::jit_host::{method_id, type_handle, type_id};
 use corten_jit::builder::{FuncBuilder, mem_ty, stack_ty};
 use corten_jit::host_api::{Convention, Signature, WellKnownType};
 use corten_jit::ids::TypeId;
 use corten_jit::ir::{Barrier, Callee, Cond, ConvOp, Helper, Local, LocalData, MemTy, Op, Ty, Value};
-use corten_loader::MethodDesc;
+use corten_loader::{MethodDesc, TypeHandle};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 
@@ -22,6 +22,8 @@ enum Target {
     Address(usize),
     /// In the delegate that is the stub's first argument.
     Delegate,
+    /// In the stub's last argument.
+    LastArgument,
 }
 
 fn well_known(w: WellKnownType) -> TypeId {
@@ -192,6 +194,10 @@ fn build(mut b: FuncBuilder, plan: Plan, first: usize, target: Target, transitio
             let this = b.get(this);
             b.load(MemTy::I64, this, super::delegate::offsets::METHOD_PTR_AUX as i32)
         }
+        Target::LastArgument => {
+            let pointer = b.arg(first + plan.params.len());
+            b.get(pointer)
+        }
     };
     if transition {
         b.helper_void(Helper::EnterPreemptive, vec![]);
@@ -303,6 +309,40 @@ pub fn delegate_stub(invoke: &'static MethodDesc) -> VmResult<usize> {
         .get_or_insert_default()
         .entry(invoke.address())
         .or_insert(code))
+}
+
+type CallStubs = Mutex<Option<FxHashMap<(bool, Vec<TypeId>), usize>>>;
+static CALL_STUBS: CallStubs = Mutex::new(None);
+
+/// Managed code behind a `calli` of a native function whose arguments or result need conversion: takes the arguments, then the
+/// function. `None` if they travel as they are.
+///
+/// # Errors
+/// MarshalDirectiveException, compilation failures.
+pub fn native_call_stub(md: &'static MethodDesc, sig: &Signature) -> VmResult<Option<usize>> {
+    let handles: Vec<TypeHandle> = sig.params.iter().map(|t| type_handle(*t)).collect();
+    let Some(plan) = signature::plan_call(md, &handles, type_handle(sig.ret))? else {
+        return Ok(None);
+    };
+    let transition = sig.convention == Convention::Unmanaged;
+    let mut params = sig.params.to_vec();
+    params.push(well_known(WellKnownType::IntPtr));
+    let key = (transition, params.iter().copied().chain([sig.ret]).collect::<Vec<_>>());
+    if let Some(&a) = CALL_STUBS.lock().get_or_insert_default().get(&key) {
+        return Ok(Some(a));
+    }
+    let host = crate::engine::compiler_host();
+    let stub = Signature {
+        has_this: false,
+        ret: sig.ret,
+        params: params.into(),
+        convention: Convention::Managed,
+    };
+    let b = FuncBuilder::new(host, "NativeCall".to_string(), None, stub, None).map_err(host_error)?;
+    let code = build(b, plan, 0, Target::LastArgument, transition)?;
+    Ok(Some(
+        *CALL_STUBS.lock().get_or_insert_default().entry(key).or_insert(code),
+    ))
 }
 
 static STRUCT_STUBS: StubTable = Mutex::new(None);

@@ -122,8 +122,15 @@ extern "C" fn get_token(ty: ObjPtr) -> u32 {
 extern "C" fn get_method_at(ty: ObjPtr, slot: i32) -> usize {
     icall_body(|_| {
         let mt = table_of(type_arg(ty)?)?;
-        if slot < 0 || slot as usize >= num_virtuals(mt) {
+        let virtuals = num_virtuals(mt);
+        if slot < 0 {
             return Err(Raise::of(ExceptionKind::Argument));
+        }
+        if slot as usize >= virtuals {
+            // Static virtual methods follow.
+            let mut statics = mt.methods().iter().filter(|m| m.is_static() && m.is_virtual());
+            let found = statics.nth(slot as usize - virtuals);
+            return found.map_or(Err(Raise::of(ExceptionKind::Argument)), |m| Ok(m.address()));
         }
         Ok(virtual_method_at(mt, slot as u16).map_or(0, |m| m.address()))
     })

@@ -147,6 +147,9 @@ extern "C" fn get_create_uninitialized_info(ty: QCallType, allocate: *mut usize,
     qcall_body(|_| {
         let mut mt = instantiable(ty.ty()?, ExceptionKind::MemberAccess)?;
         reject_string(mt)?;
+        if mt.handle().is_delegate() {
+            return Err(Raise::new(ExceptionKind::Argument, "Type is not supported."));
+        }
         if let Some(inner) = mt.nullable_argument() {
             mt = table_of(inner)?;
         }
