@@ -46,15 +46,19 @@ pub fn enter_at(func: &mut Func, target: Block, host: &dyn CompilerHost) -> Resu
         cold: false,
     });
     func.entry = entry;
-    clear_unreachable(func);
 
+    // An address may have been taken where only the old frame has been.
     let mut exposed = vec![false; func.locals.len()];
+    for inst in func.blocks.values().flat_map(|b| &b.insts) {
+        if let Op::LocalAddr(l) = inst.op {
+            exposed[l.index()] = true;
+        }
+    }
+    clear_unreachable(func);
     let mut used = vec![false; func.locals.len()];
     for inst in func.blocks.values().flat_map(|b| &b.insts) {
-        match inst.op {
-            Op::LocalAddr(l) => exposed[l.index()] = true,
-            Op::LocalGet(l) => used[l.index()] = true,
-            _ => {}
+        if let Op::LocalGet(l) = inst.op {
+            used[l.index()] = true;
         }
     }
     for clause in func.clauses.values() {

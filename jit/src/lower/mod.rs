@@ -753,7 +753,7 @@ fn plain() -> MemFlagsData {
 ///
 /// One region for everything excludes no alias. It is named all the same because Cranelift 0.135 eliminates dead stores wrongly
 /// without: there, a store that follows another one on some path does not count as its observer, and a store is lost whose
-/// value a load sees on that path (`jit/tests/lower/tiers.rs`, seed 732).
+/// value a load sees on that path (found by `jit/tests/lower/tiers.rs`).
 fn memory_region() -> ir::AliasRegion {
     ir::AliasRegion::from_u32(0)
 }

@@ -36,9 +36,12 @@ enum T {
 }
 
 // Locals: 0-3 int, 4-5 long, 6 double, 7 byte, 8 short, 9-10 struct, 11-13 loop counters, 14 result.
-const LOCALS: &str = "int, int, int, int, long, long, double, byte, short, Pair, Pair, int, int, int, int";
+const LOCALS: &str = "int, int, int, int, long, long, double, byte, short, Pair, Pair, int, int, int, int, int&";
 const COUNTERS: usize = 11;
 const RESULT: usize = 14;
+/// Points to [`POINTED`] from the first instruction on.
+const POINTER: usize = 15;
+const POINTED: usize = 3;
 const INTS: [&str; 9] = ["0", "1", "-1", "7", "31", "255", "65536", "2147483647", "-2147483648"];
 
 struct Gen {
@@ -230,12 +233,17 @@ impl Gen {
                     self.line("stfld Pair::y");
                 }
             }
-            5 => match self.rng.below(3) {
+            5 => match self.rng.below(4) {
                 0 => {
+                    self.line(&format!("ldloc.s {POINTER}"));
+                    self.int(size);
+                    self.line("stind.i4");
+                }
+                1 => {
                     self.line("ldloc.s 9");
                     self.line("stloc.s 10");
                 }
-                1 => {
+                2 => {
                     self.line("ldloca.s 1");
                     self.int(size);
                     self.line("stind.i4");
@@ -364,6 +372,8 @@ fn program(seed: u64) -> String {
         loops: 0,
         exit: None,
     };
+    g.line(&format!("ldloca.s {POINTED}"));
+    g.line(&format!("stloc.s {POINTER}"));
     for _ in 0..3 {
         g.statements(3);
         // A label at an end needs an instruction to stand at.
