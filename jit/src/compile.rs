@@ -279,7 +279,13 @@ impl Jit {
                 let registers = &mut scratch.registers;
                 isa.compile_function(&context.func, &context.domtree, registers, false, &mut scratch.control)
             }),
-            Tier::Tier1 => context.compile_stencil(isa, &mut scratch.control),
+            Tier::Tier1 => optimise(context, isa, &mut scratch.control).and_then(|()| {
+                if std::env::var_os("CORTEN_DUMPCLIF").is_some_and(|v| func.name.contains(&*v.to_string_lossy())) {
+                    eprintln!("{}", context.func.display());
+                }
+                let registers = &mut scratch.registers;
+                isa.compile_function(&context.func, &context.domtree, registers, false, &mut scratch.control)
+            }),
         };
         let compiled = match compiled {
             Ok(stencil) => stencil.apply_params(&context.func.params),
@@ -610,6 +616,13 @@ fn prepare_quickly(context: &mut Context, isa: &dyn TargetIsa) -> CodegenResult<
     context.compute_cfg();
     context.compute_domtree();
     context.eliminate_unreachable_code(isa)
+}
+
+/// [`Context::optimize`], and what it leaves in loops.
+fn optimise(context: &mut Context, isa: &dyn TargetIsa, control: &mut ControlPlane) -> CodegenResult<()> {
+    context.optimize(isa, control)?;
+    crate::licm::run(context);
+    context.verify_if(isa)
 }
 
 fn libcall_address(call: LibCall) -> Option<u64> {

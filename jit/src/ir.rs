@@ -268,6 +268,8 @@ pub struct MemFlags {
     pub volatile: bool,
     /// Known alignment if smaller than natural (`unaligned.` prefix): 1, 2, 4.
     pub unaligned: Option<u8>,
+    /// The address may be null, and the access raises NullReferenceException then (Tier 1, outside of protected regions).
+    pub faults: bool,
 }
 
 /// Write barrier of a reference store.

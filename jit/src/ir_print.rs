@@ -43,6 +43,9 @@ impl Display for Flags {
         if self.0.volatile {
             f.write_str(" volatile")?;
         }
+        if self.0.faults {
+            f.write_str(" faults")?;
+        }
         match self.0.unaligned {
             Some(n) => write!(f, " unaligned({n})"),
             None => Ok(()),

@@ -31,6 +31,7 @@ pub mod ir_check;
 pub mod ir_print;
 pub mod isa;
 pub mod layout;
+mod licm;
 pub mod localloc;
 mod lower;
 pub mod opt;

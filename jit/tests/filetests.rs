@@ -10,6 +10,7 @@ type Runner = fn(&str) -> Result<String, String>;
 /// Runners by directive. Add yours here.
 const RUNNERS: &[(&str, Runner)] = &[
     ("import", corten_jit::testing::import_text),
+    ("tier1", corten_jit::testing::tier1_text),
     ("devirt", |text| corten_jit::testing::optimise_text(text, "devirt")),
     ("vectorize", |text| {
         corten_jit::testing::pass_text(text, &["scalars", "checks", "rotate", "hoist"], "vectorize")

@@ -8,12 +8,15 @@ use crate::ids::TypeId;
 use crate::ir::{AtomicOp, Barrier, Helper, Inst, Local, MemFlags, MemTy, Op, Ty, Value};
 use cranelift_codegen::cursor::Cursor;
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{self, AtomicRmwOp, InstBuilder, MemFlagsData, types};
+use cranelift_codegen::ir::{self, AtomicRmwOp, InstBuilder, MemFlagsData, TrapCode, types};
 use cranelift_entity::EntityRef;
 
 /// Offset of an array's length and of its first element (contract: object layout).
 const ARRAY_LENGTH: i32 = 8;
 const ARRAY_DATA: i32 = 16;
+
+/// Trap of accesses that stand for null checks.
+const NULL_REFERENCE: TrapCode = TrapCode::unwrap_user(2);
 
 impl Lowerer<'_> {
     pub(super) fn load_mem(&mut self, ty: MemTy, addr: Addr, flags: MemFlagsData) -> Result<ir::Value> {
@@ -407,7 +410,10 @@ impl Lowerer<'_> {
     }
 }
 
-fn access(_flags: MemFlags) -> MemFlagsData {
+fn access(flags: MemFlags) -> MemFlagsData {
     // x86-64 orders plain loads and stores as volatile needs (CoreCLR emits no fence either); any alignment is allowed.
+    if flags.faults {
+        return MemFlagsData::new().with_trap_code(Some(NULL_REFERENCE));
+    }
     plain()
 }

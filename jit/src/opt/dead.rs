@@ -90,7 +90,7 @@ pub(super) fn is_removable(op: &Op) -> bool {
         | Op::Vector { .. }
         | Op::CurrentThread => true,
         // What was checked for null cannot fault.
-        Op::Load { flags, .. } => !flags.volatile,
+        Op::Load { flags, .. } => !flags.volatile && !flags.faults,
         Op::X86 { op, .. } => *op != X86Op::MaskMove,
         Op::Intrinsic { op, .. } => !matches!(op, IntrinsicOp::SpinWait | IntrinsicOp::Fence),
         _ => false,

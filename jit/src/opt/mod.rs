@@ -12,6 +12,7 @@ mod fold;
 mod forward;
 mod guess;
 mod hoist;
+mod implicit;
 mod inline;
 mod inline_policy;
 mod loop_body;
@@ -31,7 +32,7 @@ use crate::host_api::CompilerHost;
 use crate::ir::Func;
 
 /// The passes, in the order they run.
-const PASSES: [(&str, Pass); 8] = [
+const PASSES: [(&str, Pass); 9] = [
     ("guess", guess::run),
     ("inline", inline::run),
     ("scalars", scalars::run),
@@ -40,6 +41,7 @@ const PASSES: [(&str, Pass); 8] = [
     ("rotate", rotate::run),
     ("hoist", hoist::run),
     ("vectorize", vectorize::run),
+    ("implicit", implicit::run),
 ];
 
 type Pass = fn(&mut Func, &dyn CompilerHost);

@@ -67,6 +67,20 @@ pub fn optimise_text(text: &str, pass: &str) -> Result<String, String> {
     Ok(out)
 }
 
+/// IR as imported and after all passes of the optimiser.
+pub fn tier1_text(text: &str) -> Result<String, String> {
+    let host = MockHost::parse(text)?;
+    let mut out = String::new();
+    for method in host.tests() {
+        let mut func = import(&host, method, &ImportOptions::default()).map_err(|e| e.to_string())?;
+        out.push_str(&format!("imported:\n{}", ir_print::print(&func)));
+        crate::opt::optimise(&mut func, &host, |_| true);
+        out.push_str(&format!("optimised:\n{}", ir_print::print(&func)));
+        ir_check::check(&func).map_err(|error| format!("{error}\n{out}"))?;
+    }
+    Ok(out)
+}
+
 /// IR before and after a pass of the optimiser; `before`: the passes that run first.
 pub fn pass_text(text: &str, before: &[&str], pass: &str) -> Result<String, String> {
     let host = MockHost::parse(text)?;
