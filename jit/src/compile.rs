@@ -280,9 +280,6 @@ impl Jit {
                 isa.compile_function(&context.func, &context.domtree, registers, false, &mut scratch.control)
             }),
             Tier::Tier1 => optimise(context, isa, &mut scratch.control).and_then(|()| {
-                if std::env::var_os("CORTEN_DUMPCLIF").is_some_and(|v| func.name.contains(&*v.to_string_lossy())) {
-                    eprintln!("{}", context.func.display());
-                }
                 let registers = &mut scratch.registers;
                 isa.compile_function(&context.func, &context.domtree, registers, false, &mut scratch.control)
             }),
@@ -618,9 +615,16 @@ fn prepare_quickly(context: &mut Context, isa: &dyn TargetIsa) -> CodegenResult<
     context.eliminate_unreachable_code(isa)
 }
 
-/// [`Context::optimize`], and what it leaves in loops.
+/// [`Context::optimize`], with what it leaves of block parameters and in loops.
 fn optimise(context: &mut Context, isa: &dyn TargetIsa, control: &mut ControlPlane) -> CodegenResult<()> {
-    context.optimize(isa, control)?;
+    context.verify_if(isa)?;
+    context.compute_cfg();
+    context.compute_domtree();
+    context.eliminate_unreachable_code(isa)?;
+    context.remove_constant_phis(isa)?;
+    crate::phis::run(&mut context.func);
+    context.func.dfg.resolve_all_aliases();
+    context.egraph_pass(isa, control)?;
     crate::licm::run(context);
     context.verify_if(isa)
 }

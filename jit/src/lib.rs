@@ -37,6 +37,7 @@ mod lower;
 pub mod opt;
 pub mod osr;
 pub mod perf_map;
+mod phis;
 pub mod profile;
 #[doc(hidden)]
 pub mod testing;

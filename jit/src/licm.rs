@@ -104,3 +104,47 @@ fn is_worth_moving(func: &Function, inst: Inst) -> bool {
             | Opcode::Extractlane
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cranelift_codegen::cursor::{Cursor, FuncCursor};
+    use cranelift_codegen::ir::{AbiParam, BlockArg, InstBuilder, types};
+
+    #[test]
+    fn invariants_go_in_front_of_the_outermost_loop_they_can() {
+        // block1 and block2 are loops, one in the other; v0 and v1 are the arguments.
+        let mut func = Function::new();
+        func.signature.params.extend([AbiParam::new(types::I64); 2]);
+        let blocks: Vec<Block> = (0..4).map(|_| func.dfg.make_block()).collect();
+        let a = func.dfg.append_block_param(blocks[0], types::I64);
+        let b = func.dfg.append_block_param(blocks[0], types::I64);
+        let i = func.dfg.append_block_param(blocks[1], types::I64);
+        let mut cur = FuncCursor::new(&mut func);
+        cur.insert_block(blocks[0]);
+        cur.ins().jump(blocks[1], &[BlockArg::Value(a)]);
+        cur.insert_block(blocks[1]);
+        cur.ins().jump(blocks[2], &[]);
+        cur.insert_block(blocks[2]);
+        let outside = cur.ins().imul(a, b);
+        let between = cur.ins().imul(outside, i);
+        let cheap = cur.ins().iadd(a, b);
+        let again = cur
+            .ins()
+            .icmp(cranelift_codegen::ir::condcodes::IntCC::Equal, between, cheap);
+        cur.ins().brif(again, blocks[2], &[], blocks[3], &[]);
+        cur.insert_block(blocks[3]);
+        cur.ins().jump(blocks[1], &[BlockArg::Value(between)]);
+        let mut context = Context::for_function(func);
+        context.compute_cfg();
+        context.compute_domtree();
+        context.compute_loop_analysis();
+        run(&mut context);
+        let place = |v: Value| match context.func.dfg.value_def(v) {
+            ValueDef::Result(inst, _) => context.func.layout.inst_block(inst),
+            _ => None,
+        };
+        let places = [outside, between, cheap].map(place);
+        assert_eq!(places, [0, 1, 2].map(|i| Some(blocks[i])), "{}", context.func.display());
+    }
+}

@@ -21,6 +21,9 @@ const RUNNERS: &[(&str, Runner)] = &[
     ("hoist", |text| {
         corten_jit::testing::pass_text(text, &["scalars", "checks", "rotate"], "hoist")
     }),
+    ("implicit", |text| {
+        corten_jit::testing::pass_text(text, &["scalars", "checks"], "implicit")
+    }),
     ("checks", |text| {
         corten_jit::testing::pass_text(text, &["scalars"], "checks")
     }),

@@ -413,7 +413,7 @@ impl Lowerer<'_> {
 fn access(flags: MemFlags) -> MemFlagsData {
     // x86-64 orders plain loads and stores as volatile needs (CoreCLR emits no fence either); any alignment is allowed.
     if flags.faults {
-        return MemFlagsData::new().with_trap_code(Some(NULL_REFERENCE));
+        return plain().with_trap_code(Some(NULL_REFERENCE));
     }
     plain()
 }
