@@ -16,6 +16,7 @@ fn heap() -> &'static Heap {
         hard_limit: 0,
         stress: StressMode::Off,
         verify: false,
+        concurrent: false,
     })
 }
 

@@ -11,13 +11,13 @@ use std::cell::UnsafeCell;
 use crate::object::{ObjPtr, Object};
 use crate::space::{CARD_SHIFT, Layout};
 
-/// Numbers that the assembly and generated code read. Written once, before the first managed store.
+/// Numbers that the assembly reads. Changed only while no managed code runs.
 #[repr(C)]
 #[derive(Debug)]
 pub struct BarrierBounds {
-    /// Start of the young part of the heap.
+    /// Start of the part of the heap to which references are recorded: the young part, or all but the frozen objects.
     pub young_start: usize,
-    /// Size in bytes of the young part.
+    /// Size in bytes of that part.
     pub young_size: usize,
     /// Start of the heap.
     pub heap_start: usize,
@@ -30,7 +30,7 @@ pub struct BarrierBounds {
 #[repr(transparent)]
 struct BoundsCell(UnsafeCell<BarrierBounds>);
 
-// SAFETY: written once under initialisation, before any reader exists; read-only afterwards.
+// SAFETY: written before any reader exists, and later only while the world is stopped.
 unsafe impl Sync for BoundsCell {}
 
 static BOUNDS: BoundsCell = BoundsCell(UnsafeCell::new(BarrierBounds {
@@ -41,9 +41,18 @@ static BOUNDS: BoundsCell = BoundsCell(UnsafeCell::new(BarrierBounds {
     card_base: 0,
 }));
 
-/// Address of the [`BarrierBounds`], for code generators that inline the barrier.
+/// Address of the [`BarrierBounds`], for code generators that inline the barrier; they must read it each time.
 pub fn barrier_bounds() -> *const BarrierBounds {
     BOUNDS.0.get()
+}
+
+/// Makes the barrier record stores of references to old objects, too, or no longer.
+///
+/// The world is stopped.
+pub(crate) fn widen(layout: &Layout, all: bool) {
+    let end = if all { layout.old.end } else { layout.large.end };
+    // SAFETY: no thread is in a barrier while the world is stopped, and nothing keeps what it read before.
+    unsafe { (&raw mut (*BOUNDS.0.get()).young_size).write_volatile(end - layout.nursery.start) };
 }
 
 pub(crate) fn publish_bounds(layout: &Layout) {
@@ -60,9 +69,9 @@ pub(crate) fn publish_bounds(layout: &Layout) {
 }
 
 #[inline(always)]
-fn bounds() -> &'static BarrierBounds {
-    // SAFETY: immutable after initialisation.
-    unsafe { &*BOUNDS.0.get() }
+fn bounds() -> BarrierBounds {
+    // SAFETY: it changes only while the world is stopped, and its reader is a mutator or the stopper.
+    unsafe { BOUNDS.0.get().read_volatile() }
 }
 
 /// Stores `value` to `destination`, which is in the heap. C ABI; clobbers rax, rdi and flags only.

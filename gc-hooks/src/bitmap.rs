@@ -52,8 +52,8 @@ impl Bitmap {
     #[inline(always)]
     pub fn test(&self, address: usize) -> bool {
         let (word, bit) = self.locate(address);
-        // SAFETY: as in `set`.
-        unsafe { *word >> bit & 1 != 0 }
+        // SAFETY: as in `set`; bits of others in the word may be set meanwhile by `insert_shared`.
+        unsafe { AtomicU64::from_ptr(word) }.load(Ordering::Relaxed) >> bit & 1 != 0
     }
 
     /// Sets the bit and tells whether it was clear.

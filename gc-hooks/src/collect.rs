@@ -6,6 +6,8 @@
 
 use std::time::Instant;
 
+use crate::concurrent::Cycle;
+use crate::cycle::Plan;
 use crate::finalize::Lists;
 use crate::handles::HandleKind;
 use crate::heap::{CollectionReason, Heap, Spaces, retire_context};
@@ -14,12 +16,14 @@ use crate::roots::RootVisitor;
 use crate::safepoint::World;
 use crate::space::{CARD_SIZE, Layout};
 use crate::stats::CollectionRecord;
-use crate::trace::{FullTrace, MinorTrace, Trace};
+use crate::trace::{MinorTrace, Trace, prefetch};
 
 /// The old space may grow at least this much between full collections.
 pub(crate) const FULL_BUDGET_MIN: usize = 16 << 20;
 /// Large objects may always grow this much between collections.
 pub(crate) const LARGE_BUDGET_MIN: usize = 8 << 20;
+/// Most bytes of each space that a pause gives back to the system.
+const RELEASED_IN_PAUSE: usize = 4 << 20;
 
 /// A byref root: the slot, the object it points into and the distance from that object's start.
 #[derive(Debug, Clone, Copy)]
@@ -106,6 +110,8 @@ impl Collector {
     /// Collects `generation`. The world is stopped.
     pub fn collect(&mut self, heap: &Heap, world: &World<'_>, generation: i32, reason: CollectionReason) {
         let started = Instant::now();
+        let mut cycle = heap.marker.hold();
+        let cycle = &mut *cycle;
         let mut spaces = heap.spaces.lock();
         let spaces = &mut *spaces;
         let mut record = CollectionRecord {
@@ -124,16 +130,32 @@ impl Collector {
         }
         self.gather(heap, world, spaces);
         record.pinned_objects = self.pins.len();
-        if reason == CollectionReason::Allocation && generation < 2 && self.wants_full(heap, spaces) {
+        let plan = Self::plan(heap, spaces, cycle, generation, reason);
+        if matches!(plan, Plan::Finish | Plan::Full) {
             record.generation = 2;
         }
         heap.stats.begin(record.generation, reason == CollectionReason::Induced);
+        if plan == Plan::Full && cycle.is_active() {
+            Self::abandon_cycle(heap, spaces, cycle);
+            heap.stats.cycle_abandoned();
+        }
         let mut lists = heap.finalizers().lists.lock();
-        record.promoted = self.minor(heap, spaces, &mut lists);
-        if record.generation >= 2 {
-            record.compacted = self.full(heap, spaces, &mut lists, reason);
+        record.promoted = self.minor(heap, spaces, &mut lists, cycle);
+        match plan {
+            Plan::Minor => {}
+            Plan::Assist => cycle.assist(heap.layout, crate::cycle::ASSIST),
+            Plan::Start => self.start_cycle(heap, spaces, &mut lists, cycle, reason),
+            Plan::Finish => {
+                record.concurrent = true;
+                heap.stats.cycle_finished(cycle.busy);
+                record.compacted = self.finish_cycle(heap, spaces, &mut lists, cycle);
+            }
+            Plan::Full => record.compacted = self.full(heap, spaces, &mut lists, reason),
+        }
+        if record.generation == 2 {
             Self::set_budgets(heap, spaces);
         }
+        Self::release_memory(heap, spaces, reason);
         record.finalization_pending = lists.ready.len() + lists.ready_critical.len();
         drop(lists);
         if record.finalization_pending != 0 {
@@ -142,22 +164,13 @@ impl Collector {
         if heap.config.verify {
             crate::verify::check_or_abort(heap, spaces, "after a collection");
         }
-        if spaces.large.free_dirty_bytes() > LARGE_BUDGET_MIN * 2 + spaces.large.used_bytes() / 2 {
-            spaces.large.decommit(LARGE_BUDGET_MIN);
-        }
         record.bytes_after = heap.used_bytes(spaces);
         record.fragmented = spaces.old.used_bytes().saturating_sub(spaces.old.object_bytes());
         record.pause = world.stop_time + started.elapsed();
         heap.stats.finish(record);
-    }
-
-    fn wants_full(&self, heap: &Heap, spaces: &Spaces) -> bool {
-        let growth = spaces.old.allocated_since_full + spaces.large.promoted_since_full;
-        if growth > spaces.full_budget {
-            return true;
+        if cycle.is_active() {
+            heap.marker.wake(cycle);
         }
-        let limit = heap.config.hard_limit;
-        limit != 0 && heap.used_bytes(spaces) + spaces.nursery.budget_bytes() > limit && growth > limit / 16
     }
 
     fn set_budgets(heap: &Heap, spaces: &mut Spaces) {
@@ -168,9 +181,22 @@ impl Collector {
         if heap.config.hard_limit != 0 {
             spaces.large_budget = spaces.large_budget.min(heap.config.hard_limit / 4);
         }
-        let keep = nursery / 2 + live / 8;
-        spaces.old.decommit(heap.layout, keep);
-        spaces.large.decommit(keep);
+        spaces.keep = nursery / 2 + live / 8;
+    }
+
+    /// Gives free memory back to the system. It takes time in proportion, so a pause that the program did not ask for gives back a
+    /// part only.
+    fn release_memory(heap: &Heap, spaces: &mut Spaces, reason: CollectionReason) {
+        let most = if reason == CollectionReason::Induced {
+            usize::MAX
+        } else {
+            RELEASED_IN_PAUSE
+        };
+        spaces.old.decommit(heap.layout, spaces.keep, most);
+        let keep = spaces.keep.max(LARGE_BUDGET_MIN);
+        if spaces.large.free_dirty_bytes() > keep + LARGE_BUDGET_MIN {
+            spaces.large.decommit(keep, most);
+        }
     }
 
     fn gather(&mut self, heap: &Heap, world: &World<'_>, spaces: &mut Spaces) {
@@ -208,7 +234,7 @@ impl Collector {
     }
 
     /// Visits all strong roots with `trace`; the caller drains it.
-    fn trace_roots(&mut self, heap: &Heap, lists: &mut Lists, trace: &mut impl Trace) {
+    pub(crate) fn trace_roots(&mut self, heap: &Heap, lists: &mut Lists, trace: &mut impl Trace) {
         for &slot in &self.slots {
             trace.visit(slot);
         }
@@ -252,7 +278,7 @@ impl Collector {
     }
 
     /// Everything that depends on what is reachable.
-    fn finish_tracing(&mut self, heap: &Heap, lists: &mut Lists, trace: &mut impl Trace, full: bool) {
+    pub(crate) fn finish_tracing(&mut self, heap: &Heap, lists: &mut Lists, trace: &mut impl Trace, full: bool) {
         Self::trace_dependents(heap, trace);
         Self::clear_weak(heap, HandleKind::WeakShort, trace);
         if lists.scan(full, |obj| trace.locate(obj)) {
@@ -282,7 +308,7 @@ impl Collector {
     }
 
     /// Empties the nursery. Returns the bytes that survived.
-    fn minor(&mut self, heap: &Heap, spaces: &mut Spaces, lists: &mut Lists) -> usize {
+    fn minor(&mut self, heap: &Heap, spaces: &mut Spaces, lists: &mut Lists, cycle: &mut Cycle) -> usize {
         let layout = heap.layout;
         // Cards first: they are taken from the table before anything marks new ones.
         let mut dirty = std::mem::take(&mut self.dirty);
@@ -308,11 +334,21 @@ impl Collector {
             ..
         } = spaces;
         let stamp = heap.stats.promotion_stamp();
-        let mut trace = MinorTrace::new(layout, old, large, std::mem::take(&mut self.stack), stamp);
+        let marking = cycle.is_active();
+        if marking {
+            // Also what is not young is recorded then.
+            dirty.iter().for_each(|&card| layout.note_changed(card));
+            large_dirty.iter().for_each(|&(_, card)| layout.note_changed(card));
+        }
+        let mut trace = MinorTrace::new(layout, old, large, std::mem::take(&mut self.stack), stamp, marking);
         for &pin in &self.pins {
             trace.pin(pin);
         }
-        for &card in &dirty {
+        for (i, &card) in dirty.iter().enumerate() {
+            if let Some(&soon) = dirty.get(i + 3) {
+                // Changed cards are far from each other: the processor does not foresee them.
+                (soon..soon + CARD_SIZE).step_by(64).for_each(prefetch);
+            }
             let first = if layout.frozen.contains(card) {
                 frozen.object_at_or_below(layout, card)
             } else {
@@ -328,45 +364,31 @@ impl Collector {
         self.finish_tracing(heap, lists, &mut trace, false);
         let promoted = trace.promoted;
         let has_pins = trace.has_pins;
+        let mut fresh = std::mem::take(&mut trace.fresh);
         self.stack = trace.into_stack();
         self.dirty = dirty;
         nursery.finish_minor(layout, has_pins, crate::stress::poison());
-        promoted + large.finish_minor(layout, stamp)
+        let large_promoted = large.finish_minor(layout, stamp, |obj| {
+            if marking {
+                fresh.push(obj);
+            }
+        });
+        cycle.add(&fresh);
+        promoted + large_promoted
     }
 
-    /// Marks and sweeps everything, on top of a minor collection. Returns whether blocks were evacuated.
-    fn full(&mut self, heap: &Heap, spaces: &mut Spaces, lists: &mut Lists, reason: CollectionReason) -> bool {
-        let bytes = heap.used_bytes(spaces);
-        let layout = heap.layout;
-        let Spaces {
-            nursery,
-            old,
-            large,
-            frozen,
-            ..
-        } = spaces;
-        // The minor collection has drained the pending roots; slots now hold the new addresses.
-        let evacuates = old.prepare_full(reason == CollectionReason::Stress);
-        for &pin in &self.pins {
-            if layout.old.contains(pin) {
-                old.pin_block(layout, pin);
-            }
-        }
-        let mut trace = FullTrace::new(layout, old, evacuates, std::mem::take(&mut self.stack));
-        for &pin in &self.pins {
-            trace.keep(pin);
-        }
-        frozen.for_each_object(layout, |obj| trace.scan(obj));
-        self.trace_roots(heap, lists, &mut trace);
-        // Where the heap is verified, the parallel code is on trial, too: now and then, because starting threads takes time.
-        let trial = heap.config.verify && heap.stats.collections().is_multiple_of(8);
-        trace.drain_parallel(bytes, trial);
-        self.finish_tracing(heap, lists, &mut trace, true);
-        self.stack = trace.into_stack();
-        let poison = crate::stress::poison();
-        old.finish_full(layout, poison);
-        large.finish_full(layout);
-        nursery.finish_full(layout);
-        evacuates
+    /// Pinned objects, found by the last stack walk.
+    pub(crate) fn pins(&self) -> &[usize] {
+        &self.pins
+    }
+
+    /// The empty stack of the last trace, for the next one.
+    pub(crate) fn take_stack(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.stack)
+    }
+
+    /// Keeps an empty stack.
+    pub(crate) fn return_stack(&mut self, stack: Vec<usize>) {
+        self.stack = stack;
     }
 }

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use crate::collect::{Collector, FULL_BUDGET_MIN, LARGE_BUDGET_MIN};
 use crate::collectible::Groups;
+use crate::concurrent::Marker;
 use crate::finalize::FinalizerQueue;
 use crate::frozen::FrozenSpace;
 use crate::handles::HandleTable;
@@ -36,6 +37,9 @@ pub struct OutOfMemory {
     pub requested: usize,
 }
 
+/// An allocation that fails as often, each time after a collection, has no chance.
+const MAX_ATTEMPTS: u32 = 1000;
+
 /// Why the heap cannot be set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InitError {
@@ -58,6 +62,8 @@ pub struct HeapConfig {
     pub stress: StressMode,
     /// Check the whole heap before and after every collection.
     pub verify: bool,
+    /// Mark old objects beside the program (`gcConcurrent`).
+    pub concurrent: bool,
 }
 
 impl Default for HeapConfig {
@@ -67,13 +73,14 @@ impl Default for HeapConfig {
             hard_limit: 0,
             stress: StressMode::Off,
             verify: false,
+            concurrent: true,
         }
     }
 }
 
 impl HeapConfig {
     /// The settings of the environment: `DOTNET_GCgen0size` and `DOTNET_GCHeapHardLimit` (hexadecimal bytes),
-    /// `CORTEN_GCSTRESS` and `CORTEN_HEAPVERIFY`.
+    /// `DOTNET_gcConcurrent`, `CORTEN_GCSTRESS` and `CORTEN_HEAPVERIFY`.
     pub fn from_environment() -> Self {
         let hex = |name: &str| {
             let text = std::env::var(name).ok()?;
@@ -84,6 +91,7 @@ impl HeapConfig {
             hard_limit: hex("DOTNET_GCHeapHardLimit").unwrap_or(0),
             stress: StressMode::from_environment(),
             verify: std::env::var("CORTEN_HEAPVERIFY").is_ok_and(|value| value != "0" && !value.is_empty()),
+            concurrent: hex("DOTNET_gcConcurrent").is_none_or(|value| value != 0),
         }
     }
 }
@@ -112,6 +120,8 @@ pub(crate) struct Spaces {
     pub large_budget: usize,
     /// The old space may grow by this many bytes before a full collection.
     pub full_budget: usize,
+    /// Free bytes of a space that are not given back to the system.
+    pub keep: usize,
 }
 
 /// The managed heap of the process.
@@ -119,6 +129,7 @@ pub struct Heap {
     pub(crate) layout: &'static Layout,
     pub(crate) config: HeapConfig,
     pub(crate) spaces: Mutex<Spaces>,
+    pub(crate) marker: Marker,
     pub(crate) collector: Mutex<Collector>,
     pub(crate) provider: OnceLock<&'static dyn RootProvider>,
     pub(crate) statics: StaticRefs,
@@ -142,6 +153,8 @@ pub enum CollectionReason {
     Induced,
     /// Stress mode.
     Stress,
+    /// A concurrent marking is to start.
+    Concurrent,
 }
 
 impl Heap {
@@ -197,7 +210,9 @@ impl Heap {
                 medium: (0, 0),
                 large_budget: LARGE_BUDGET_MIN,
                 full_budget: FULL_BUDGET_MIN * 2,
+                keep: LARGE_BUDGET_MIN,
             }),
+            marker: Marker::new(),
             collector: Mutex::new(Collector::new()),
             provider: OnceLock::new(),
             statics: StaticRefs::default(),
@@ -490,7 +505,7 @@ impl Heap {
         if size > self.limit() {
             return Err(OutOfMemory { requested: size });
         }
-        let mut attempts = 0;
+        let (mut attempts, mut full_attempts) = (0, 0);
         loop {
             let request = if size > LARGE_THRESHOLD || flags.contains(AllocFlags::PINNED) {
                 self.try_large(mt, size, length, flags)
@@ -502,11 +517,13 @@ impl Heap {
                 Ok(obj) => return Ok(obj),
                 Err(generation) => generation,
             };
+            // Other threads may have taken all that a collection gave: that is no lack of memory.
             attempts += 1;
-            if attempts > 3 {
+            let generation = if attempts % 16 == 0 { 2 } else { wanted };
+            full_attempts += u32::from(wanted == 2);
+            if full_attempts > 2 || attempts > MAX_ATTEMPTS {
                 return Err(OutOfMemory { requested: size });
             }
-            let generation = if attempts > 1 { 2 } else { wanted };
             self.collect_for_allocation(thread, generation, size)?;
         }
     }
@@ -601,8 +618,7 @@ impl Heap {
             return Ok(unsafe { initialise(address, mt, length) });
         }
         if spaces.large.young_bytes != 0 && spaces.large.young_bytes + bytes > spaces.large_budget {
-            let old_growth = spaces.old.allocated_since_full + spaces.large.promoted_since_full;
-            return Err(if old_growth > spaces.full_budget { 2 } else { 0 });
+            return Err(0);
         }
         let (address, dirty) = spaces.large.allocate(self.layout, size).ok_or(2)?;
         drop(spaces);
@@ -678,6 +694,12 @@ impl Heap {
     /// mode; raw references it holds are stale afterwards.
     pub fn collect(&self, thread: &mut ThreadHeader, generation: i32) {
         self.run_collection(thread, generation, CollectionReason::Induced);
+    }
+
+    /// Collects young objects and starts to mark the others beside the program, unless that is under way; a later collection ends
+    /// it. `thread` as for [`Self::collect`].
+    pub fn collect_concurrently(&self, thread: &mut ThreadHeader) {
+        self.run_collection(thread, 0, CollectionReason::Concurrent);
     }
 
     pub(crate) fn run_collection(&self, thread: &mut ThreadHeader, generation: i32, reason: CollectionReason) {

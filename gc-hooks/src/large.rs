@@ -7,6 +7,7 @@ use rustc_hash::FxHashSet;
 use crate::memory::{self, PAGE_SIZE};
 use crate::object::{ObjPtr, size_of_object};
 use crate::space::Layout;
+use crate::trace::young_mark;
 
 #[derive(Debug, Clone, Copy)]
 struct LargeObject {
@@ -37,6 +38,8 @@ pub struct LargeSpace {
     pub young_bytes: usize,
     /// Bytes that became old since the last full collection.
     pub promoted_since_full: usize,
+    /// A concurrent marking is under way: new objects are marked.
+    pub marking: bool,
 }
 
 impl LargeSpace {
@@ -51,7 +54,19 @@ impl LargeSpace {
             dirty_free: 0,
             young_bytes: 0,
             promoted_since_full: 0,
+            marking: false,
         }
+    }
+
+    /// First page never used.
+    pub fn top(&self) -> usize {
+        self.top
+    }
+
+    /// The object whose page run contains `address`.
+    pub fn object_of_page(&self, address: usize) -> Option<usize> {
+        let (&start, object) = self.objects.range(..=address).next_back()?;
+        (address < start + object.bytes).then_some(start + 8)
     }
 
     /// Bytes of page runs that hold objects.
@@ -114,6 +129,9 @@ impl LargeSpace {
         self.young.insert(start);
         self.used += bytes;
         self.young_bytes += bytes;
+        if self.marking {
+            layout.marks.insert_shared(start + 8);
+        }
         Some((start + 8, dirty))
     }
 
@@ -163,6 +181,7 @@ impl LargeSpace {
         let end = start + object.bytes;
         self.used -= object.bytes;
         layout.starts.clear(start + 8);
+        layout.marks.clear(start + 8);
         layout.clear_cards(start, end);
         let mut run = FreeRun {
             bytes: object.bytes,
@@ -187,12 +206,13 @@ impl LargeSpace {
     }
 
     /// After a minor mark: unmarked young objects are freed, marked ones become old and get the promotion stamp. Clears
-    /// their mark bits. Returns the bytes that became old.
-    pub fn finish_minor(&mut self, layout: &Layout, stamp: u32) -> usize {
+    /// their mark bits and calls `survived` for them. Returns the bytes that became old.
+    pub fn finish_minor(&mut self, layout: &Layout, stamp: u32, mut survived: impl FnMut(usize)) -> usize {
         let mut promoted = 0;
         for start in std::mem::take(&mut self.young) {
-            if layout.marks.test(start + 8) {
-                layout.marks.clear(start + 8);
+            if layout.marks.test(young_mark(start + 8)) {
+                layout.marks.clear(young_mark(start + 8));
+                survived(start + 8);
                 // SAFETY: the low half of a live object's header word is free for the stamp.
                 unsafe { *(start as *mut u32) = stamp };
                 if let Some(object) = self.objects.get_mut(&start) {
@@ -206,6 +226,11 @@ impl LargeSpace {
         self.young_bytes = 0;
         self.promoted_since_full += promoted;
         promoted
+    }
+
+    /// Clears the mark bits of a marking that is given up.
+    pub fn clear_marks(&self, layout: &Layout) {
+        self.objects.keys().for_each(|&start| layout.marks.clear(start + 8));
     }
 
     /// After a full mark: frees unmarked objects, clears mark bits. Returns the bytes that stay.
@@ -226,12 +251,13 @@ impl LargeSpace {
         self.used
     }
 
-    /// Gives the free page runs beyond `keep` bytes back to the system and merges neighbours; returns the bytes released.
-    pub fn decommit(&mut self, keep: usize) -> usize {
+    /// Gives free page runs beyond `keep` bytes back to the system, until it is `most` bytes, and merges neighbours; returns the
+    /// bytes released.
+    pub fn decommit(&mut self, keep: usize, most: usize) -> usize {
         let mut released = 0;
         let mut merged: BTreeMap<usize, FreeRun> = BTreeMap::new();
         for (start, mut run) in std::mem::take(&mut self.free) {
-            if run.dirty && self.dirty_free > keep {
+            if run.dirty && self.dirty_free > keep && released < most {
                 // SAFETY: the run is free and page aligned.
                 unsafe { memory::decommit(start, run.bytes) };
                 released += run.bytes;

@@ -63,6 +63,10 @@ pub struct OldSpace {
     pub allocated_since_full: usize,
     /// Live bytes found by the last full collection.
     pub live_after_full: usize,
+    /// A concurrent marking is under way: what is allocated by the program is marked and noted in `fresh`.
+    pub marking: bool,
+    /// See [`Self::marking`].
+    pub fresh: Vec<usize>,
 }
 
 impl OldSpace {
@@ -80,7 +84,19 @@ impl OldSpace {
             committed_blocks: 0,
             allocated_since_full: 0,
             live_after_full: 0,
+            marking: false,
+            fresh: Vec::new(),
         }
+    }
+
+    /// Address behind the last block that was ever used.
+    pub fn top(&self, layout: &Layout) -> usize {
+        Self::start_of(layout, self.blocks.len())
+    }
+
+    /// Bytes of free blocks that are backed by memory.
+    pub fn free_committed_bytes(&self) -> usize {
+        (self.committed_blocks - self.used_blocks) * BLOCK_SIZE
     }
 
     /// Bytes of blocks that hold objects.
@@ -210,6 +226,10 @@ impl OldSpace {
         self.pinned.cursor += size;
         // SAFETY: the run is ours and holds no object.
         unsafe { crate::memory::zero(obj - 8, size) };
+        if self.marking {
+            layout.marks.insert_shared(obj);
+            self.fresh.push(obj);
+        }
         Some(self.place(layout, obj, size, self.pinned.block))
     }
 
@@ -331,6 +351,55 @@ impl OldSpace {
         any
     }
 
+    /// Chooses blocks that a concurrent marking evacuates at its end: the emptiest ones, with at most `copied` live bytes
+    /// together (as far as known), if a quarter of the used bytes is holes, or `force`. Nothing is placed in them any more.
+    pub fn choose_candidates(&mut self, copied: usize, force: bool) -> Vec<bool> {
+        let used = self.used_bytes();
+        let mut sparse: Vec<(u32, u32)> = Vec::new();
+        let mut live = 0;
+        let busy = [&self.run, &self.overflow, &self.pinned].map(|run| (run.limit != 0).then_some(run.block));
+        for (index, block) in self.blocks.iter().enumerate() {
+            if block.state == BlockState::Used {
+                live += block.live_bytes as usize;
+                if !block.keep && block.live_bytes <= EVACUATE_BELOW && !busy.contains(&Some(index)) {
+                    sparse.push((block.live_bytes, index as u32));
+                }
+            }
+        }
+        if !force && (used <= 64 * BLOCK_SIZE || live >= used / 4 * 3) {
+            return Vec::new();
+        }
+        sparse.sort_unstable();
+        let mut chosen = vec![false; self.blocks.len()];
+        let mut left = copied;
+        for (bytes, index) in sparse {
+            let Some(rest) = left.checked_sub(bytes as usize) else {
+                break;
+            };
+            left = rest;
+            chosen[index as usize] = true;
+        }
+        self.recyclable.retain(|&block| !chosen[block as usize]);
+        chosen
+    }
+
+    /// The last part of a concurrent marking begins: live bytes by block so far, and the blocks to evacuate.
+    pub fn begin_last_part(&mut self, live: &[u32], evacuating: &[bool]) -> bool {
+        let mut any = false;
+        for (index, block) in self.blocks.iter_mut().enumerate() {
+            block.live_bytes = live.get(index).copied().unwrap_or(0);
+            block.evacuating =
+                block.state == BlockState::Used && !block.keep && evacuating.get(index).copied().unwrap_or(false);
+            any |= block.evacuating;
+        }
+        any
+    }
+
+    /// Clears the mark bits of a marking that is given up.
+    pub fn clear_marks(&self, layout: &Layout) {
+        self.for_each_used_range(layout, |low, high| layout.marks.clear_range(low, high));
+    }
+
     /// By block: is it being evacuated?
     pub fn evacuating_blocks(&self) -> Vec<bool> {
         self.blocks.iter().map(|block| block.evacuating).collect()
@@ -419,30 +488,42 @@ impl OldSpace {
         live
     }
 
-    /// Gives free blocks beyond `keep` bytes back to the system; returns the bytes released.
-    pub fn decommit(&mut self, layout: &Layout, keep: usize) -> usize {
+    /// Gives free blocks beyond `keep` bytes back to the system, at most `most` bytes of them; returns the bytes released.
+    pub fn decommit(&mut self, layout: &Layout, keep: usize, most: usize) -> usize {
+        let mut excess = self.free_committed_bytes().saturating_sub(keep).min(most) / BLOCK_SIZE;
+        if excess == 0 {
+            return 0;
+        }
         // Low addresses are kept: they are at the end of the list.
         self.free.sort_unstable_by(|a, b| b.cmp(a));
-        let committed = self
-            .free
-            .iter()
-            .filter(|&&b| self.blocks[b as usize].state == BlockState::Free)
-            .count();
-        let mut excess = committed.saturating_sub(keep / BLOCK_SIZE);
         let mut released = 0;
+        // Neighbours go together: a system call costs more than the pages.
+        let mut range = (0, 0);
+        // SAFETY: blocks that are free hold nothing.
+        let release = |(low, high): (usize, usize)| unsafe { crate::memory::decommit(low, high - low) };
         for &index in &self.free {
             if excess == 0 {
                 break;
             }
             let block = &mut self.blocks[index as usize];
             if block.state == BlockState::Free {
-                // SAFETY: the block is free.
-                unsafe { crate::memory::decommit(layout.old.start + index as usize * BLOCK_SIZE, BLOCK_SIZE) };
+                let start = Self::start_of(layout, index as usize);
+                if start + BLOCK_SIZE == range.0 {
+                    range.0 = start;
+                } else {
+                    if range.1 != 0 {
+                        release(range);
+                    }
+                    range = (start, start + BLOCK_SIZE);
+                }
                 block.state = BlockState::Uncommitted;
                 self.committed_blocks -= 1;
                 released += BLOCK_SIZE;
                 excess -= 1;
             }
+        }
+        if range.1 != 0 {
+            release(range);
         }
         released
     }

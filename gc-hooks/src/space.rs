@@ -62,6 +62,8 @@ pub struct Layout {
     pub marks: Bitmap,
     /// Card table, biased: the card of `address` is at `cards + (address >> CARD_SHIFT)`.
     cards: usize,
+    /// As the card table: cards that were dirty at a minor collection while a concurrent marking is under way.
+    changed: usize,
 }
 
 static LAYOUT: OnceLock<Layout> = OnceLock::new();
@@ -99,6 +101,7 @@ impl Layout {
         let starts = Bitmap::new(start, total)?;
         let marks = Bitmap::new(start, total)?;
         let cards = memory::reserve((total >> CARD_SHIFT) + 4096, 4096)?;
+        let changed = memory::reserve((total >> CARD_SHIFT) + 4096, 4096)?;
         let part = |offset: usize, size: usize| Range {
             start: start + offset,
             end: start + offset + size,
@@ -112,6 +115,7 @@ impl Layout {
             starts,
             marks,
             cards: cards.wrapping_sub(start >> CARD_SHIFT),
+            changed: changed.wrapping_sub(start >> CARD_SHIFT),
         })
     }
 
@@ -152,18 +156,40 @@ impl Layout {
         unsafe { std::ptr::write_bytes(self.card_of(low), 0, (high - low) >> CARD_SHIFT) };
     }
 
-    /// Calls `visit` with the heap range of every dirty card of `low..high` (aligned to 4096) and cleans it before.
-    pub fn take_dirty_cards(&self, low: usize, high: usize, mut visit: impl FnMut(usize)) {
+    /// Calls `visit` with every dirty card of `low..high` (aligned to 4096), and cleans it before.
+    pub fn take_dirty_cards(&self, low: usize, high: usize, visit: impl FnMut(usize)) {
+        self.scan_table(self.cards, low, high, true, visit);
+    }
+
+    /// As [`Self::take_dirty_cards`]; the cards stay dirty.
+    pub fn for_each_dirty_card(&self, low: usize, high: usize, visit: impl FnMut(usize)) {
+        self.scan_table(self.cards, low, high, false, visit);
+    }
+
+    /// Remembers that a card was dirty.
+    pub fn note_changed(&self, card: usize) {
+        // SAFETY: the table covers the heap; the marker, which reads it, stands still.
+        unsafe { *(self.changed.wrapping_add(card >> CARD_SHIFT) as *mut u8) = 1 };
+    }
+
+    /// Calls `visit` with every remembered card of `low..high` (aligned to 4096), and forgets it before.
+    pub fn take_changed_cards(&self, low: usize, high: usize, visit: impl FnMut(usize)) {
+        self.scan_table(self.changed, low, high, true, visit);
+    }
+
+    fn scan_table(&self, table: usize, low: usize, high: usize, clean: bool, mut visit: impl FnMut(usize)) {
         let cards_per_word = 8 * CARD_SIZE;
         let mut address = low;
         while address < high {
-            let word = self.card_of(address).cast::<u64>();
-            // SAFETY: the card table covers the heap; a range aligned to 4096 begins at a word of the table because the
-            // table and the heap start are page aligned.
+            let word = table.wrapping_add(address >> CARD_SHIFT) as *mut u64;
+            // SAFETY: the table covers the heap; a range aligned to 4096 begins at a word of the table because the table and
+            // the heap start are page aligned.
             let value = unsafe { word.read_unaligned() };
             if value != 0 {
-                // SAFETY: as above.
-                unsafe { word.write_unaligned(0) };
+                if clean {
+                    // SAFETY: as above.
+                    unsafe { word.write_unaligned(0) };
+                }
                 for i in 0..8 {
                     if value >> (8 * i) & 0xFF != 0 {
                         visit(address + i * CARD_SIZE);

@@ -31,6 +31,8 @@ pub struct CollectionRecord {
     pub finalization_pending: usize,
     /// Whether blocks were evacuated.
     pub compacted: bool,
+    /// Whether it ended a concurrent marking.
+    pub concurrent: bool,
 }
 
 static OBSERVER: std::sync::OnceLock<fn(&CollectionRecord)> = std::sync::OnceLock::new();
@@ -45,6 +47,9 @@ pub fn observe(observer: fn(&CollectionRecord)) {
 pub struct GcStats {
     counts: [AtomicU64; 3],
     induced: AtomicU64,
+    concurrent: AtomicU64,
+    abandoned: AtomicU64,
+    marker_nanos: AtomicU64,
     promotion_stamp: AtomicU32,
     promoted_bytes: AtomicU64,
     pause_nanos: AtomicU64,
@@ -149,6 +154,20 @@ impl GcStats {
         self.promotion_stamp.load(Relaxed)
     }
 
+    /// Full collections whose marking was concurrent, and concurrent markings that were given up for a full collection at once.
+    pub fn concurrent_collections(&self) -> (u64, u64) {
+        (self.concurrent.load(Relaxed), self.abandoned.load(Relaxed))
+    }
+
+    pub(crate) fn cycle_finished(&self, marker: Duration) {
+        self.concurrent.fetch_add(1, Relaxed);
+        self.marker_nanos.fetch_add(marker.as_nanos() as u64, Relaxed);
+    }
+
+    pub(crate) fn cycle_abandoned(&self) {
+        self.abandoned.fetch_add(1, Relaxed);
+    }
+
     pub(crate) fn begin(&self, generation: i32, induced: bool) {
         for count in &self.counts[..=generation.clamp(0, 2) as usize] {
             count.fetch_add(1, Relaxed);
@@ -200,10 +219,13 @@ impl fmt::Display for GcStats {
         let last = self.last_collection(None);
         writeln!(
             f,
-            "gc: {} collections (minor {}, full {full}, induced {})",
+            "gc: {} collections (minor {}, full {full}, induced {}); {} marked concurrently in {:.1} ms, {} given up",
             self.collections(),
             self.collections() - full,
             self.induced_collections(),
+            self.concurrent_collections().0,
+            self.marker_nanos.load(Relaxed) as f64 / 1e6,
+            self.concurrent_collections().1,
         )?;
         writeln!(
             f,

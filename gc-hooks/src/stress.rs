@@ -108,7 +108,12 @@ pub(crate) fn poison() -> Option<u8> {
 
 fn collect(heap: &Heap, thread: &mut ThreadHeader, count: u64) {
     let every = FULL_EVERY + heap.total_memory() as u64 / FULL_COST;
-    let generation = if count.is_multiple_of(every) { 2 } else { 0 };
+    // Half way between two full collections a concurrent marking starts. What is not marked by the next one is given up.
+    let generation = match count % every {
+        0 => 2,
+        n if n == every / 2 => 1,
+        _ => 0,
+    };
     heap.run_collection(thread, generation, CollectionReason::Stress);
 }
 

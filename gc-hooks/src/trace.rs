@@ -56,7 +56,7 @@ fn evacuate(layout: &Layout, old: &mut OldSpace, from: usize, size: usize) -> us
 
 /// Asks the processor to fetch the line of an address; any address will do.
 #[inline(always)]
-fn prefetch(address: usize) {
+pub(crate) fn prefetch(address: usize) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch has no effect but on caches.
     unsafe {
@@ -87,6 +87,12 @@ impl WorkStack {
             queue: [0; IN_FLIGHT],
             at: 0,
         }
+    }
+
+    /// All items.
+    pub fn into_vec(mut self) -> Vec<usize> {
+        self.stack.extend(self.queue.iter().filter(|&&item| item != 0));
+        self.stack
     }
 
     /// Items on the stack (those in the queue not counted).
@@ -150,6 +156,10 @@ pub(crate) struct MinorTrace<'a> {
     stamp: u32,
     /// Bytes copied.
     pub promoted: usize,
+    /// A concurrent marking is under way: copies are marked.
+    marking: bool,
+    /// The copies made meanwhile.
+    pub fresh: Vec<usize>,
 }
 
 impl<'a> MinorTrace<'a> {
@@ -159,6 +169,7 @@ impl<'a> MinorTrace<'a> {
         large: &'a mut LargeSpace,
         stack: Vec<usize>,
         stamp: u32,
+        marking: bool,
     ) -> Self {
         let young = Range {
             start: layout.nursery.start,
@@ -173,6 +184,8 @@ impl<'a> MinorTrace<'a> {
             has_pins: false,
             stamp,
             promoted: 0,
+            marking,
+            fresh: Vec::new(),
         }
     }
 
@@ -214,6 +227,10 @@ impl<'a> MinorTrace<'a> {
                 let size = unsafe { size_with_mt(address as ObjPtr, mt) };
                 let to = evacuate(self.layout, self.old, address, size);
                 self.promoted += size;
+                if self.marking {
+                    self.layout.marks.set(to);
+                    self.fresh.push(to);
+                }
                 // SAFETY: the low half of the header word is free; it holds the promotion stamp. `mt` is the type of
                 // the copy, whose fields are in the cache now: their targets are needed soon.
                 unsafe {
@@ -252,7 +269,7 @@ impl<'a> MinorTrace<'a> {
 
     #[cold]
     fn mark_large(&mut self, address: usize) {
-        if self.large.is_young(address) && self.layout.marks.insert(address) {
+        if self.large.is_young(address) && self.layout.marks.insert(young_mark(address)) {
             self.stack.push(address);
         }
     }
@@ -304,8 +321,15 @@ impl Trace for MinorTrace<'_> {
                 Err(_) => self.layout.marks.test(obj).then_some(obj),
             };
         }
-        (!self.large.is_young(obj) || self.layout.marks.test(obj)).then_some(obj)
+        (!self.large.is_young(obj) || self.layout.marks.test(young_mark(obj))).then_some(obj)
     }
+}
+
+/// Address whose mark bit a minor collection uses for the large object at `obj`: its own one belongs to full collections, which
+/// may be marking concurrently. No object begins there.
+#[inline(always)]
+pub(crate) fn young_mark(obj: usize) -> usize {
+    obj + 8
 }
 
 /// Marks live objects of all spaces; empties the old blocks chosen for evacuation. The work items are marked objects.
@@ -327,7 +351,7 @@ impl<'a> FullTrace<'a> {
     }
 
     pub fn into_stack(self) -> Vec<usize> {
-        self.work.stack
+        self.work.into_vec()
     }
 
     /// As [`Trace::drain`], with several threads if the heap is big or `always`.
@@ -371,6 +395,25 @@ impl<'a> FullTrace<'a> {
             unsafe { *slot = to as ObjPtr };
         } else if layout.marks.insert(address) {
             self.work.push(address);
+        }
+    }
+
+    /// Visits a field of an object that was marked and scanned before.
+    pub fn visit_field(&mut self, field: *mut ObjPtr) {
+        self.visit_slot(field);
+        // SAFETY: fields are valid references.
+        let address = unsafe { *field } as usize;
+        if self.layout.nursery.contains(address) && !self.layout.nursery.contains(field as usize) {
+            self.layout.mark_card(field as usize);
+        }
+    }
+
+    /// Corrects a slot that held a reference into a block that is evacuated; it may hold another one now.
+    pub fn correct(&mut self, slot: *mut ObjPtr) {
+        // SAFETY: the slot belongs to an object that was marked in this cycle: its memory is still there.
+        let address = unsafe { *slot } as usize;
+        if self.layout.old.contains(address) && self.old.is_evacuating(self.layout, address) {
+            self.visit_slot(slot);
         }
     }
 

@@ -1,11 +1,15 @@
 //! Heap verifier: checks that every reference leads to an object and that the card table misses nothing.
 
-use rustc_hash::FxHashSet;
+use std::sync::OnceLock;
 
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::bitmap::Bitmap;
 use crate::gcdesc::for_each_ref;
 use crate::handles::HandleKind;
 use crate::heap::{Heap, Spaces};
 use crate::object::{MIN_OBJECT_SIZE, ObjPtr, size_with_mt};
+use crate::space::Layout;
 
 /// A defect of the heap.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -62,6 +66,36 @@ pub enum HeapDefect {
     },
 }
 
+/// Where objects begin: a bitmap of the verifier's own, empty between two checks.
+struct Known<'a> {
+    starts: MutexGuard<'static, Option<Bitmap>>,
+    objects: &'a [ObjPtr],
+}
+
+impl<'a> Known<'a> {
+    fn of(layout: &Layout, objects: &'a [ObjPtr]) -> Self {
+        static STARTS: OnceLock<Mutex<Option<Bitmap>>> = OnceLock::new();
+        let starts = STARTS.get_or_init(|| Mutex::new(Bitmap::new(layout.heap.start, layout.heap.size())));
+        let starts = starts.lock();
+        if let Some(map) = &*starts {
+            objects.iter().for_each(|&obj| map.set(obj as usize));
+        }
+        Self { starts, objects }
+    }
+
+    fn contains(&self, address: usize) -> bool {
+        address.is_multiple_of(8) && self.starts.as_ref().is_none_or(|map| map.test(address))
+    }
+}
+
+impl Drop for Known<'_> {
+    fn drop(&mut self) {
+        if let Some(map) = &*self.starts {
+            self.objects.iter().for_each(|&obj| map.clear(obj as usize));
+        }
+    }
+}
+
 /// Checks all objects, handles and statics. The world is stopped and chunks are retired.
 pub(crate) fn check(heap: &Heap, spaces: &Spaces) -> Result<usize, HeapDefect> {
     let layout = heap.layout;
@@ -70,8 +104,8 @@ pub(crate) fn check(heap: &Heap, spaces: &Spaces) -> Result<usize, HeapDefect> {
     spaces.old.for_each_object(layout, |obj| objects.push(obj));
     spaces.large.for_each_object(layout, |obj| objects.push(obj));
     spaces.frozen.for_each_object(layout, |obj| objects.push(obj));
-    let known: FxHashSet<usize> = objects.iter().map(|&obj| obj as usize).collect();
-    let is_object = |value: usize| value == 0 || !layout.heap.contains(value) || known.contains(&value);
+    let known = Known::of(layout, &objects);
+    let is_object = |value: usize| value == 0 || !layout.heap.contains(value) || known.contains(value);
     let is_young =
         |value: usize| layout.nursery.contains(value) || layout.large.contains(value) && spaces.large.is_young(value);
     for &obj in &objects {

@@ -527,7 +527,12 @@ fn random_graphs_keep_their_shape_for_thousands_of_collections() {
             .zip(&thread.byrefs)
             .map(|(&(i, _), &b)| b as usize - roots[i] as usize)
             .collect();
-        thread.collect(if round % 5 == 0 { 2 } else { 0 });
+        // Full collections at once and concurrent markings take turns; one of eight of those is given up.
+        match round % 16 {
+            0 => thread.collect(2),
+            2 | 7 | 12 | 15 => Heap::get().collect_concurrently(&mut thread.header),
+            _ => thread.collect(0),
+        }
         for ((&(i, _), &b), &distance) in distances.iter().zip(&thread.byrefs).zip(&before) {
             assert_eq!(b as usize - thread.slots[i] as usize, distance);
         }

@@ -15,6 +15,7 @@ fn the_hard_limit_is_kept_and_memory_comes_back() {
         hard_limit: limit,
         stress: StressMode::Off,
         verify: false,
+        concurrent: true,
     });
     let mut thread = attach(1);
     for round in 0..3 {

@@ -21,6 +21,7 @@ fn stress_heap() -> &'static Heap {
         hard_limit: 0,
         stress: StressMode::Off,
         verify: true,
+        concurrent: true,
     })
 }
 

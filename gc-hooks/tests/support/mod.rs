@@ -129,6 +129,7 @@ pub fn test_heap() -> &'static Heap {
             hard_limit: 0,
             stress: StressMode::Off,
             verify: true,
+            concurrent: true,
         });
     });
     Heap::get()

@@ -1,0 +1,340 @@
+//! Concurrent marking: a thread of its own marks the old and the large objects while the program runs.
+//!
+//! A cycle starts at the end of a minor collection (all roots are marked), goes on beside the program and ends inside the pause
+//! of a later minor collection: roots are visited again, what the program changed meanwhile is scanned again, the rest is
+//! marked, and the heap is swept. The rules that make this sound:
+//!
+//! - From start to end, the write barrier marks the card of *every* reference that is stored into the heap
+//!   ([`crate::barrier::widen`]), not only of young ones. Minor collections, which clean cards, copy them to a second table
+//!   (`Layout::changed`). Marked objects on such cards are scanned again, at the latest in the last pause.
+//! - The marker never looks at the nursery. What a minor collection moves to the old space is marked and scanned by the marker;
+//!   what is allocated outside of the nursery is marked at birth, and scanned again when it stops being young (large objects)
+//!   or in the last pause (pinned ones).
+//! - While the world is stopped the collector holds the marker's lock, so the marker stands still between two steps. It is the
+//!   only thread that reads objects without being stopped: it reads references as single words.
+//! - Blocks with few live bytes may be chosen for evacuation when a cycle starts. The marker writes down every slot that refers
+//!   to them; the last pause copies their objects and corrects those slots.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use crate::gcdesc::{for_each_ref, for_each_ref_in};
+use crate::heap::{Heap, Spaces};
+use crate::object::{ObjPtr, mt_flags, size_with_mt};
+use crate::space::{BLOCK_SIZE, CARD_SIZE, Layout};
+use crate::trace::WorkStack;
+
+/// Objects that the marker scans before it looks whether the collector wants it to stand still.
+const STEP: usize = 128;
+/// Bytes of a big array that are scanned at once.
+const SLICE: usize = 16 << 10;
+/// Bytes of heap whose changed cards are scanned at once.
+const CLEAN_STEP: usize = 256 << 10;
+/// How often the changed cards of the whole heap are scanned beside the program.
+const CLEANINGS: u32 = 2;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// No cycle.
+    Idle,
+    /// The marker has work.
+    Marking,
+    /// Everything that the marker can find is marked; the next minor collection ends the cycle.
+    Done,
+}
+
+/// What is left of a big array.
+#[derive(Debug, Clone, Copy)]
+struct Rest {
+    obj: usize,
+    at: usize,
+    end: usize,
+}
+
+/// The state of a cycle.
+#[derive(Debug)]
+pub(crate) struct Cycle {
+    pub phase: Phase,
+    pub work: WorkStack,
+    rest: Option<Rest>,
+    /// By old block: bytes of marked objects.
+    pub live: Vec<u32>,
+    /// By old block: to be evacuated at the end?
+    pub candidates: Vec<bool>,
+    /// Slots that refer to such blocks.
+    pub slots: Vec<usize>,
+    cleanings: u32,
+    /// Where the present cleaning has come to; `None`: none has begun.
+    clean_at: Option<usize>,
+    thread: bool,
+    pub started: Option<Instant>,
+    /// Time of the marker in this cycle.
+    pub busy: Duration,
+}
+
+/// The marker: its state and what wakes it.
+#[derive(Debug)]
+pub(crate) struct Marker {
+    cycle: Mutex<Cycle>,
+    wake: Condvar,
+}
+
+impl Marker {
+    pub fn new() -> Self {
+        Self {
+            cycle: Mutex::new(Cycle {
+                phase: Phase::Idle,
+                work: WorkStack::new(Vec::new()),
+                rest: None,
+                live: Vec::new(),
+                candidates: Vec::new(),
+                slots: Vec::new(),
+                cleanings: 0,
+                clean_at: None,
+                thread: false,
+                started: None,
+                busy: Duration::ZERO,
+            }),
+            wake: Condvar::new(),
+        }
+    }
+
+    /// Waits until the marker stands still and keeps it there. Before the lock of the spaces.
+    pub fn hold(&self) -> MutexGuard<'_, Cycle> {
+        self.cycle.lock()
+    }
+
+    /// Lets a marker that has work begin. Its thread is started by the first call.
+    pub fn wake(&self, cycle: &mut Cycle) {
+        if !cycle.thread {
+            let body = || {
+                if let Some(heap) = Heap::try_get() {
+                    heap.marker.run(heap);
+                }
+            };
+            // Without a thread the cycle ends when the heap has grown too much: the last pause marks everything.
+            cycle.thread = std::thread::Builder::new()
+                .name("GC marker".to_owned())
+                .spawn(body)
+                .is_ok();
+        }
+        self.wake.notify_one();
+    }
+
+    fn run(&self, heap: &Heap) {
+        let mut cycle = self.cycle.lock();
+        loop {
+            while cycle.phase != Phase::Marking {
+                self.wake.wait(&mut cycle);
+            }
+            let started = Instant::now();
+            cycle.step(heap);
+            cycle.busy += started.elapsed();
+            // The collector goes first.
+            MutexGuard::bump(&mut cycle);
+        }
+    }
+}
+
+impl Cycle {
+    /// Whether a cycle is under way.
+    pub fn is_active(&self) -> bool {
+        self.phase != Phase::Idle
+    }
+
+    /// Starts a cycle with the marked objects on `stack`.
+    pub fn start(&mut self, stack: Vec<usize>, candidates: Vec<bool>) {
+        self.phase = Phase::Marking;
+        self.work = WorkStack::new(stack);
+        self.candidates = candidates;
+        self.live.clear();
+        self.cleanings = 0;
+        self.clean_at = None;
+        self.started = Some(Instant::now());
+        self.busy = Duration::ZERO;
+    }
+
+    /// Ends the cycle, by completion or because it is given up.
+    pub fn reset(&mut self) {
+        self.phase = Phase::Idle;
+        self.work = WorkStack::new(Vec::new());
+        self.rest = None;
+        self.candidates = Vec::new();
+        self.slots = Vec::new();
+        self.started = None;
+    }
+
+    /// Takes the marked objects that are still to be scanned. Of a big array that is half done, all of it is.
+    pub fn take_work(&mut self) -> Vec<usize> {
+        let mut stack = std::mem::replace(&mut self.work, WorkStack::new(Vec::new())).into_vec();
+        stack.extend(self.rest.take().map(|rest| rest.obj));
+        stack
+    }
+
+    /// Objects that were marked by the collector and are to be scanned.
+    pub fn add(&mut self, objects: &[usize]) {
+        if !objects.is_empty() {
+            objects.iter().for_each(|&obj| self.work.push(obj));
+            self.phase = Phase::Marking;
+        }
+    }
+
+    /// Marks for some time while the world is stopped.
+    pub fn assist(&mut self, layout: &Layout, time: Duration) {
+        let started = Instant::now();
+        while started.elapsed() < time {
+            for _ in 0..STEP {
+                if let Some(rest) = self.rest.take() {
+                    self.slice(layout, rest);
+                } else if let Some(obj) = self.work.pop() {
+                    self.scan(layout, obj);
+                } else {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Does a little.
+    fn step(&mut self, heap: &Heap) {
+        let layout = heap.layout;
+        if let Some(rest) = self.rest.take() {
+            self.slice(layout, rest);
+            return;
+        }
+        for _ in 0..STEP {
+            match self.work.pop() {
+                Some(obj) => self.scan(layout, obj),
+                None if self.cleanings < CLEANINGS => return self.clean(heap),
+                None => {
+                    self.phase = Phase::Done;
+                    return;
+                }
+            }
+            if self.rest.is_some() {
+                return;
+            }
+        }
+    }
+
+    fn scan(&mut self, layout: &Layout, obj: usize) {
+        let object = obj as ObjPtr;
+        // SAFETY: marked objects are whole; neither their type nor their size changes, and nothing outside of the nursery moves
+        // while the marker runs. Nursery objects are never on its stack.
+        unsafe {
+            let mt = (*object).mt;
+            let size = size_with_mt(object, mt);
+            if layout.old.contains(obj) {
+                let block = (obj - layout.old.start) / BLOCK_SIZE;
+                if block >= self.live.len() {
+                    self.live.resize(block + 256, 0);
+                }
+                self.live[block] += size as u32;
+            } else if size > 2 * SLICE && (*mt).contains_gc_pointers() {
+                if (*mt).flags & mt_flags::COLLECTIBLE != 0
+                    && let Some(anchor) = crate::collectible::edge(mt)
+                {
+                    self.visit(layout, anchor);
+                }
+                self.rest = Some(Rest {
+                    obj,
+                    at: obj,
+                    end: obj + size,
+                });
+                return;
+            }
+            for_each_ref(object, mt, size, |field| self.visit(layout, field));
+        }
+    }
+
+    fn slice(&mut self, layout: &Layout, rest: Rest) {
+        let object = rest.obj as ObjPtr;
+        let end = (rest.at + SLICE).min(rest.end);
+        // SAFETY: as in `scan`.
+        unsafe {
+            let mt = (*object).mt;
+            let size = size_with_mt(object, mt);
+            for_each_ref_in(object, mt, size, rest.at, end, |field| self.visit(layout, field));
+        }
+        if end < rest.end {
+            self.rest = Some(Rest { at: end, ..rest });
+        }
+    }
+
+    /// Marks the target of a field of a marked object.
+    #[inline(always)]
+    fn visit(&mut self, layout: &Layout, field: *mut ObjPtr) {
+        // SAFETY: fields are aligned words that live as long as their object; the program may be writing it.
+        let address = unsafe { AtomicUsize::from_ptr(field.cast()) }.load(Ordering::Acquire);
+        if address < layout.large.start || address >= layout.old.end {
+            return;
+        }
+        if !self.candidates.is_empty()
+            && layout.old.contains(address)
+            && self.candidates.get((address - layout.old.start) / BLOCK_SIZE) == Some(&true)
+        {
+            self.slots.push(field as usize);
+        }
+        if layout.marks.insert_shared(address) {
+            self.work.push(address);
+        }
+    }
+
+    /// Scans marked objects again that were changed, of a part of the heap.
+    fn clean(&mut self, heap: &Heap) {
+        let layout = heap.layout;
+        // Allocation outside of the nursery changes the table of object starts.
+        let spaces = heap.spaces.lock();
+        let low = self.clean_at.unwrap_or(layout.large.start);
+        let ends = [spaces.large.top(), spaces.old.top(layout)];
+        let high = (low + CLEAN_STEP).min(if low < layout.old.start { ends[0] } else { ends[1] });
+        let mut cards = Vec::new();
+        layout.take_changed_cards(low, high.max(low), |card| cards.push(card));
+        for card in cards {
+            rescan(layout, &spaces, card, |field| self.visit(layout, field));
+        }
+        self.clean_at = if low < layout.old.start && high >= ends[0] {
+            Some(layout.old.start)
+        } else if low >= layout.old.start && high >= ends[1] {
+            self.cleanings += 1;
+            None
+        } else {
+            Some(high)
+        };
+    }
+}
+
+/// Calls `visit` with the reference fields on a card that belong to marked objects, blocks that are evacuated left out: their
+/// objects are scanned when they are copied.
+pub(crate) fn rescan(layout: &Layout, spaces: &Spaces, card: usize, mut visit: impl FnMut(*mut ObjPtr)) {
+    let end = card + CARD_SIZE;
+    let mut part = |obj: usize| {
+        if !layout.marks.test(obj) {
+            return;
+        }
+        let object = obj as ObjPtr;
+        // SAFETY: marked objects outside of the nursery are whole and not forwarded.
+        unsafe {
+            let mt = (*object).mt;
+            let size = size_with_mt(object, mt);
+            for_each_ref_in(object, mt, size, card, end, &mut visit);
+        }
+    };
+    if layout.large.contains(card) {
+        if let Some(obj) = spaces.large.object_of_page(card) {
+            part(obj);
+        }
+        return;
+    }
+    if spaces.old.is_evacuating(layout, card) {
+        return;
+    }
+    if let Some(first) = spaces.old.object_at_or_below(layout, card)
+        && first < card
+    {
+        part(first);
+    }
+    layout.starts.for_each(card, end, part);
+}

@@ -1,0 +1,220 @@
+//! Full collections: at once, or as the end of a concurrent marking ([`crate::concurrent`]).
+
+use crate::collect::Collector;
+use crate::concurrent::{Cycle, Phase, rescan};
+use crate::finalize::Lists;
+use crate::heap::{CollectionReason, Heap, Spaces};
+use crate::trace::FullTrace;
+
+/// Marking is not worth a thread when less than this many bytes are in use: it is over in two or three milliseconds.
+const CONCURRENT_FROM: usize = 16 << 20;
+/// Most live bytes of blocks that the last pause of a concurrent marking evacuates.
+const COPIED_IN_LAST_PAUSE: usize = 4 << 20;
+
+/// How long a pause helps a marker that falls behind.
+pub(crate) const ASSIST: std::time::Duration = std::time::Duration::from_millis(5);
+
+/// What a pause does about old objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Plan {
+    /// Nothing.
+    Minor,
+    /// Starts a concurrent marking.
+    Start,
+    /// Marks a little: the marker falls behind the program.
+    Assist,
+    /// Ends the concurrent marking that is under way.
+    Finish,
+    /// Marks and sweeps at once; a marking that is under way is given up.
+    Full,
+}
+
+impl Collector {
+    /// Decides what a pause for `generation` does.
+    pub(crate) fn plan(heap: &Heap, spaces: &Spaces, cycle: &Cycle, generation: i32, reason: CollectionReason) -> Plan {
+        if generation >= 2 {
+            return Plan::Full;
+        }
+        let wanted = reason == CollectionReason::Concurrent || reason == CollectionReason::Stress && generation == 1;
+        if cycle.is_active() {
+            let growth = spaces.old.allocated_since_full + spaces.large.promoted_since_full;
+            let too_long = growth > spaces.full_budget.saturating_mul(4) || Self::near_limit(heap, spaces, growth);
+            return if cycle.phase == Phase::Done || too_long {
+                Plan::Finish
+            } else if growth > spaces.full_budget {
+                Plan::Assist
+            } else {
+                Plan::Minor
+            };
+        }
+        if wanted && heap.config.concurrent {
+            return Plan::Start;
+        }
+        if reason != CollectionReason::Allocation {
+            return Plan::Minor;
+        }
+        let growth = spaces.old.allocated_since_full + spaces.large.promoted_since_full;
+        let concurrent = heap.config.concurrent && heap.used_bytes(spaces) >= CONCURRENT_FROM;
+        if Self::near_limit(heap, spaces, growth) {
+            Plan::Full
+        } else if concurrent && growth > spaces.full_budget / 4 * 3 {
+            // Early, because the program goes on allocating until the end.
+            Plan::Start
+        } else if growth > spaces.full_budget {
+            Plan::Full
+        } else {
+            Plan::Minor
+        }
+    }
+
+    fn near_limit(heap: &Heap, spaces: &Spaces, growth: usize) -> bool {
+        let limit = heap.config.hard_limit;
+        limit != 0 && heap.used_bytes(spaces) + spaces.nursery.budget_bytes() > limit && growth > limit / 16
+    }
+
+    /// Starts a concurrent marking, at the end of a minor collection.
+    pub(crate) fn start_cycle(
+        &mut self,
+        heap: &Heap,
+        spaces: &mut Spaces,
+        lists: &mut Lists,
+        cycle: &mut Cycle,
+        reason: CollectionReason,
+    ) {
+        let layout = heap.layout;
+        let Spaces { old, large, frozen, .. } = spaces;
+        let stress = reason == CollectionReason::Stress || heap.config.verify;
+        let candidates = old.choose_candidates(if stress { usize::MAX } else { COPIED_IN_LAST_PAUSE }, stress);
+        layout.take_changed_cards(layout.large.start, large.top(), |_| {});
+        layout.take_changed_cards(layout.old.start, old.top(layout), |_| {});
+        let mut trace = FullTrace::new(layout, old, false, Vec::new());
+        frozen.for_each_object(layout, |obj| trace.scan(obj));
+        self.trace_roots(heap, lists, &mut trace);
+        // What pinned nursery objects refer to is found in the last pause, with them.
+        let stack = trace.into_stack();
+        let (young, stack): (Vec<usize>, Vec<usize>) = stack.into_iter().partition(|&obj| layout.nursery.contains(obj));
+        young.iter().for_each(|&obj| layout.marks.clear(obj));
+        old.marking = true;
+        old.fresh.clear();
+        large.marking = true;
+        crate::barrier::widen(layout, true);
+        cycle.start(stack, candidates);
+    }
+
+    /// Gives a concurrent marking up.
+    pub(crate) fn abandon_cycle(heap: &Heap, spaces: &mut Spaces, cycle: &mut Cycle) {
+        spaces.old.clear_marks(heap.layout);
+        spaces.large.clear_marks(heap.layout);
+        Self::end_cycle(heap, spaces, cycle);
+    }
+
+    fn end_cycle(heap: &Heap, spaces: &mut Spaces, cycle: &mut Cycle) {
+        spaces.old.marking = false;
+        spaces.old.fresh = Vec::new();
+        spaces.large.marking = false;
+        crate::barrier::widen(heap.layout, false);
+        cycle.reset();
+    }
+
+    /// The last part of a concurrent marking, on top of a minor collection. Returns whether blocks were evacuated.
+    pub(crate) fn finish_cycle(
+        &mut self,
+        heap: &Heap,
+        spaces: &mut Spaces,
+        lists: &mut Lists,
+        cycle: &mut Cycle,
+    ) -> bool {
+        let layout = heap.layout;
+        let bytes = heap.used_bytes(spaces);
+        let mut candidates = std::mem::take(&mut cycle.candidates);
+        for &pin in self.pins().iter().filter(|&&pin| layout.old.contains(pin)) {
+            if let Some(candidate) = candidates.get_mut((pin - layout.old.start) / crate::space::BLOCK_SIZE) {
+                *candidate = false;
+            }
+        }
+        let mut work = cycle.take_work();
+        work.append(&mut spaces.old.fresh);
+        let evacuates = spaces.old.begin_last_part(&cycle.live, &candidates);
+        // Changed fields: what the minor collections have noted, this one included, and what they left dirty.
+        let mut changed = Vec::new();
+        let mut fields = Vec::new();
+        let large_top = spaces.large.top();
+        let old_top = spaces.old.top(layout);
+        for (low, high) in [(layout.large.start, large_top), (layout.old.start, old_top)] {
+            layout.take_changed_cards(low, high, |card| changed.push(card));
+            layout.for_each_dirty_card(low, high, |card| changed.push(card));
+        }
+        for card in changed {
+            rescan(layout, spaces, card, |field| {
+                // SAFETY: a field of a live object; the world is stopped.
+                let address = unsafe { *field } as usize;
+                let found = layout.heap.contains(address)
+                    && address < layout.frozen.start
+                    && (!layout.marks.test(address)
+                        || evacuates && layout.old.contains(address) && spaces.old.is_evacuating(layout, address));
+                if found {
+                    fields.push(field);
+                }
+            });
+        }
+        let mut trace = FullTrace::new(layout, &mut spaces.old, evacuates, work);
+        for &pin in self.pins() {
+            trace.keep(pin);
+        }
+        for slot in std::mem::take(&mut cycle.slots) {
+            trace.correct(slot as *mut _);
+        }
+        for field in fields {
+            trace.visit_field(field);
+        }
+        spaces.frozen.for_each_object(layout, |obj| trace.scan(obj));
+        self.trace_roots(heap, lists, &mut trace);
+        trace.drain_parallel(bytes, false);
+        self.finish_tracing(heap, lists, &mut trace, true);
+        drop(trace);
+        Self::sweep(heap, spaces);
+        Self::end_cycle(heap, spaces, cycle);
+        evacuates
+    }
+
+    /// Marks and sweeps everything, on top of a minor collection. Returns whether blocks were evacuated.
+    pub(crate) fn full(
+        &mut self,
+        heap: &Heap,
+        spaces: &mut Spaces,
+        lists: &mut Lists,
+        reason: CollectionReason,
+    ) -> bool {
+        let bytes = heap.used_bytes(spaces);
+        let layout = heap.layout;
+        let Spaces { old, frozen, .. } = spaces;
+        // The minor collection has drained the pending roots; slots now hold the new addresses.
+        let evacuates = old.prepare_full(reason == CollectionReason::Stress);
+        for &pin in self.pins() {
+            if layout.old.contains(pin) {
+                old.pin_block(layout, pin);
+            }
+        }
+        let mut trace = FullTrace::new(layout, old, evacuates, self.take_stack());
+        for &pin in self.pins() {
+            trace.keep(pin);
+        }
+        frozen.for_each_object(layout, |obj| trace.scan(obj));
+        self.trace_roots(heap, lists, &mut trace);
+        // Where the heap is verified, the parallel code is on trial, too: now and then, because starting threads takes time.
+        let trial = heap.config.verify && heap.stats.collections().is_multiple_of(8);
+        trace.drain_parallel(bytes, trial);
+        self.finish_tracing(heap, lists, &mut trace, true);
+        let stack = trace.into_stack();
+        self.return_stack(stack);
+        Self::sweep(heap, spaces);
+        evacuates
+    }
+
+    fn sweep(heap: &Heap, spaces: &mut Spaces) {
+        let layout = heap.layout;
+        spaces.old.finish_full(layout, crate::stress::poison());
+        spaces.large.finish_full(layout);
+        spaces.nursery.finish_full(layout);
+    }
+}
