@@ -49,6 +49,17 @@ pub enum LoadError {
         /// The rule that is broken.
         reason: String,
     },
+    /// `System.BadImageFormatException`: a ClassLayout row asks for an impossible packing (ECMA-335 II.22.8).
+    #[error(
+        "ClassLayout has invalid PackingSize; valid set of values is {{1,2,4,...,128}}. The format of the file '{path}' is invalid."
+    )]
+    PackingSize {
+        /// The file; empty for an image in memory.
+        path: String,
+    },
+    /// `System.Runtime.InteropServices.COMException`, as CoreCLR reports a field of type `void`.
+    #[error("Illegal 'void' in signature. (0x80131B24)")]
+    VoidInSignature,
     /// `System.MissingMethodException`.
     #[error("Method not found: '{signature}'.")]
     MissingMethod {
@@ -186,7 +197,10 @@ impl LoadError {
             Self::TypeLoad { .. } => ("System", "TypeLoadException"),
             Self::FileNotFound { .. } => ("System.IO", "FileNotFoundException"),
             Self::FileLoad { .. } => ("System.IO", "FileLoadException"),
-            Self::BadImageFormat { .. } | Self::BadImageFile { .. } => ("System", "BadImageFormatException"),
+            Self::VoidInSignature => ("System.Runtime.InteropServices", "COMException"),
+            Self::BadImageFormat { .. } | Self::BadImageFile { .. } | Self::PackingSize { .. } => {
+                ("System", "BadImageFormatException")
+            }
             Self::MissingMethod { .. } => ("System", "MissingMethodException"),
             Self::MissingField { .. } => ("System", "MissingFieldException"),
             Self::EntryPointNotFound { .. } => ("System", "EntryPointNotFoundException"),

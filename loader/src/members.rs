@@ -10,7 +10,7 @@ use corten_metadata::{FieldAttributes, MethodAttributes, MethodImplAttributes, s
 use crate::{
     class::ArrayInfo,
     element_type::ElementType,
-    error::Result,
+    error::{LoadError, Result},
     field_desc::{FieldDesc, FieldKind, NO_OFFSET},
     method_desc::{MethodDesc, MethodKind, NO_SLOT},
     method_table::MethodTable,
@@ -57,6 +57,9 @@ pub(crate) fn make_fields(mt: &'static MethodTable) -> Result<Box<[FieldDesc]>> 
     }
     for f in &mut fields {
         let sig = sig::parse_field(f.signature).map_err(|e| class.module.bad_image(e))?;
+        if sig == sig::TypeSig::Void {
+            return Err(LoadError::VoidInSignature);
+        }
         f.element = element_of(&sig, mt);
         if f.kind == FieldKind::Rva(0) {
             f.kind = FieldKind::Rva(crate::rva::field_data(class.module, f.rid, &sig)?);

@@ -122,6 +122,11 @@ impl Module {
         self.current().module_row().map_or("", |r| r.name)
     }
 
+    /// File of the module; empty for an image in memory.
+    pub fn path(&self) -> &str {
+        self.current().path()
+    }
+
     /// A BadImageFormat error about this module.
     pub fn bad_image(&self, reason: impl std::fmt::Display) -> LoadError {
         LoadError::BadImageFormat {

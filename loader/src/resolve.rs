@@ -60,6 +60,9 @@ pub enum ResolvedMember {
     Field(&'static FieldDesc),
 }
 
+/// Text about a type variable of something that is not generic, as CoreCLR words it.
+const FORMAT: &str = "=An attempt was made to load a program with an incorrect format.\n (0x8007000B)";
+
 /// The CoreLib element that a signature names directly (void, primitives, string, object, typedref).
 pub(crate) fn primitive_of(sig: &TypeSig) -> Option<ElementType> {
     Some(match sig {
@@ -119,12 +122,12 @@ impl Module {
                 .class_inst
                 .get(*n as usize)
                 .copied()
-                .ok_or_else(|| self.bad_image(format!("!{n} outside its generic type"))),
+                .ok_or_else(|| self.bad_image(FORMAT)),
             TypeSig::MVar(n) => ctx
                 .method_inst
                 .get(*n as usize)
                 .copied()
-                .ok_or_else(|| self.bad_image(format!("!!{n} outside its generic method"))),
+                .ok_or_else(|| self.bad_image(FORMAT)),
             TypeSig::Ptr(t) => Ok(type_loader::make_pointer(self.load_sig(t, ctx)?)),
             TypeSig::ByRef(t) => Ok(type_loader::make_byref(self.load_sig(t, ctx)?)),
             TypeSig::SzArray(t) => Ok(type_loader::allocate_array(self.load_sig(t, ctx)?, 1, true)?.handle()),

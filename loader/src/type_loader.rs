@@ -159,7 +159,9 @@ pub fn ensure(mt: &'static MethodTable, target: LoadLevel) -> Result<()> {
             Err(mut e) => {
                 // Not the innermost of the endless chain is to blame but the definition that starts it.
                 if matches!(&e, LoadError::TypeLoad { reason, .. } if reason == RECURSIVE) {
-                    e = type_load(mt.handle(), RECURSIVE);
+                    // Of value types that contain themselves CoreCLR says no more than that.
+                    let reason = if next == LoadLevel::Layout { "" } else { RECURSIVE };
+                    e = type_load(mt.handle(), reason);
                 }
                 if !e.is_transient() {
                     let _ = class.failure.set(e.clone());

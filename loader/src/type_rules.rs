@@ -1,7 +1,7 @@
 //! Rules for type definitions that do not influence slots and layout (ECMA-335 II.10.3, II.12.2, II.9.7). They are checked for
 //! assemblies that have not been precompiled: a compiler that checked them made the others.
 
-use corten_metadata::{MethodAttributes, TypeAttributes, sig};
+use corten_metadata::{MethodAttributes, MethodImplAttributes, TypeAttributes, sig};
 
 use crate::{
     cast,
@@ -11,7 +11,7 @@ use crate::{
     method_desc::MethodDesc,
     method_table::MethodTable,
     resolve::GenericContext,
-    type_def::TypeDefInfo,
+    type_def::{MethodRow, TypeDefInfo},
     type_handle::TypeHandle,
     variance,
     vtable::shape::SlotMethod,
@@ -72,6 +72,9 @@ fn check_methods(def: &'static TypeDefInfo) -> Result<()> {
     if def.methods().iter().any(|m| is_static_virtual(m.attributes)) {
         return Err(def.type_load("=Virtual Static Method."));
     }
+    for m in def.methods() {
+        check_method(def, m)?;
+    }
     if def.is_delegate() && !def.attributes().contains(TypeAttributes::SEALED) {
         return Err(def.type_load("because delegate classes must be sealed"));
     }
@@ -112,6 +115,23 @@ fn check_methods(def: &'static TypeDefInfo) -> Result<()> {
                 "does not have an implementation",
             ));
         }
+    }
+    Ok(())
+}
+
+fn check_method(def: &TypeDefInfo, m: &MethodRow) -> Result<()> {
+    let (a, i) = (m.attributes, m.impl_flags);
+    if i.contains(MethodImplAttributes::SYNCHRONIZED) && def.is_value_type() {
+        return Err(def.type_load("=Synchronized Method in Value Type."));
+    }
+    let by_runtime = i & MethodImplAttributes::CODE_TYPE_MASK == MethodImplAttributes::RUNTIME;
+    if by_runtime && !i.contains(MethodImplAttributes::INTERNAL_CALL) && !def.is_delegate() {
+        return Err(def.type_load("=Bad use of Runtime Impl attribute."));
+    }
+    // Convention, then the number of parameters.
+    let is_static_initializer = a.contains(MethodAttributes::STATIC) && m.signature.get(1) == Some(&0);
+    if m.name == ".cctor" && a.contains(MethodAttributes::RT_SPECIAL_NAME) && !is_static_initializer {
+        return Err(def.type_load(""));
     }
     Ok(())
 }

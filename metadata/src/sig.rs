@@ -276,9 +276,8 @@ const EXPLICIT_THIS: u8 = 0x40;
 /// What may stand at a place in a signature besides ordinary types.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Allow {
+    /// `void` anywhere: whether it makes sense there is for the user of the signature to say, as in CoreCLR.
     Plain,
-    /// `void` too: return types and pointer targets.
-    Void,
     /// `pinned` too: locals.
     Pinned,
 }
@@ -397,9 +396,9 @@ impl<'a> SigReader<'a> {
         self.type_in(Allow::Plain)
     }
 
-    /// A return type: `void` too.
+    /// A return type.
     pub fn return_type(&mut self) -> Result<TypeSig> {
-        self.type_in(Allow::Void)
+        self.type_in(Allow::Plain)
     }
 
     /// The type of a local: `pinned` too.
@@ -429,7 +428,7 @@ impl<'a> SigReader<'a> {
         let at = self.at;
         let code = self.byte()?;
         Ok(match code {
-            element::VOID if allow == Allow::Void => TypeSig::Void,
+            element::VOID => TypeSig::Void,
             0x02 => TypeSig::Boolean,
             0x03 => TypeSig::Char,
             0x04 => TypeSig::I1,
@@ -443,7 +442,7 @@ impl<'a> SigReader<'a> {
             0x0c => TypeSig::R4,
             0x0d => TypeSig::R8,
             0x0e => TypeSig::String,
-            element::PTR => TypeSig::Ptr(self.boxed(Allow::Void)?),
+            element::PTR => TypeSig::Ptr(self.boxed(Allow::Plain)?),
             element::BYREF => TypeSig::ByRef(self.boxed(Allow::Plain)?),
             element::VALUETYPE => TypeSig::ValueType(self.named_type()?),
             element::CLASS => TypeSig::Class(self.named_type()?),
@@ -721,12 +720,13 @@ mod tests {
     fn rejects_what_is_malformed() {
         let kind = |b: &[u8]| parse_type_spec(b).unwrap_err().kind;
         assert_eq!(kind(&[]), SigErrorKind::End);
-        assert_eq!(kind(&[0x1d, 0x01]), SigErrorKind::ElementType(1));
-        assert_eq!(parse_type_spec(&[0x01]), Ok(TypeSig::Void));
         assert_eq!(
-            parse_field(&[0x06, 0x01]).unwrap_err().kind,
-            SigErrorKind::ElementType(1)
+            parse_type_spec(&[0x1d, 0x01]),
+            Ok(TypeSig::SzArray(Box::new(TypeSig::Void)))
         );
+        assert_eq!(parse_type_spec(&[0x01]), Ok(TypeSig::Void));
+        assert_eq!(parse_field(&[0x06, 0x01]), Ok(TypeSig::Void));
+        assert_eq!(kind(&[0x1d, 0x45]), SigErrorKind::ElementType(0x45));
         assert_eq!(kind(&[0x45, 0x08]), SigErrorKind::ElementType(0x45));
         assert_eq!(kind(&[0x14, 0x08, 33, 0, 0]), SigErrorKind::ArrayShape);
         assert_eq!(kind(&[0x14, 0x08, 1, 2, 0, 0]), SigErrorKind::ArrayShape);

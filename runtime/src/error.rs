@@ -87,6 +87,8 @@ kinds! {
     ThreadStart => "System.Threading"."ThreadStartException",
     MarshalDirective => "System.Runtime.InteropServices"."MarshalDirectiveException",
     Verification => "System.Security"."VerificationException",
+    Security => "System.Security"."SecurityException",
+    Com => "System.Runtime.InteropServices"."COMException",
     RankException => "System"."RankException",
     TypeAccess => "System"."TypeAccessException",
     CustomAttributeFormat => "System.Reflection"."CustomAttributeFormatException",

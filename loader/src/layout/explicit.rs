@@ -55,13 +55,14 @@ pub(super) fn place(
 
 /// Rejects references that overlap non-references (or other references partially).
 fn check_overlap(def: &'static TypeDefInfo, base: u32, inputs: &[FieldInput], offsets: &[u32]) -> Result<bool> {
-    // Intervals of references and of plain bytes per field.
+    // Intervals of references and of plain bytes of the fields so far.
     let mut refs: Vec<(u32, u32)> = Vec::new();
     let mut plain: Vec<(u32, u32)> = Vec::new();
     for (f, at) in inputs.iter().zip(offsets) {
+        let (mut own_refs, mut own_plain) = (Vec::new(), Vec::new());
         match f.class {
-            FieldClass::Reference | FieldClass::ByRef => refs.push((*at, *at + 8)),
-            FieldClass::Primitive => plain.push((*at, *at + f.size)),
+            FieldClass::Reference | FieldClass::ByRef => own_refs.push((*at, *at + 8)),
+            FieldClass::Primitive => own_plain.push((*at, *at + f.size)),
             FieldClass::Struct => {
                 let mut inner: Vec<u32> = Vec::new();
                 if let Some(l) = f.ty.and_then(|t| t.as_method_table()).map(|m| m.class().layout()) {
@@ -71,27 +72,30 @@ fn check_overlap(def: &'static TypeDefInfo, base: u32, inputs: &[FieldInput], of
                 let mut from = *at;
                 for r in inner {
                     if r > from {
-                        plain.push((from, r));
+                        own_plain.push((from, r));
                     }
-                    refs.push((r, r + 8));
+                    own_refs.push((r, r + 8));
                     from = r + 8;
                 }
                 if at + f.size > from {
-                    plain.push((from, at + f.size));
+                    own_plain.push((from, at + f.size));
                 }
             }
         }
-    }
-    let bad = |at: u32| {
-        def.type_load(format!(
-            "because it contains an object field at offset {} that is incorrectly aligned or overlapped by a non-object field",
-            at - base
-        ))
-    };
-    for r in &refs {
-        if plain.iter().any(|p| p.0 < r.1 && r.0 < p.1) || refs.iter().any(|o| o != r && o.0 < r.1 && r.0 < o.1) {
-            return Err(bad(r.0));
+        let meets = |x: &(u32, u32), y: &(u32, u32)| x.0 < y.1 && y.0 < x.1;
+        let clash = own_refs
+            .iter()
+            .any(|r| plain.iter().any(|p| meets(p, r)) || refs.iter().any(|o| o != r && meets(o, r)))
+            || own_plain.iter().any(|p| refs.iter().any(|r| meets(p, r)));
+        if clash {
+            // The later of the two fields is named.
+            return Err(def.type_load(format!(
+                "because it contains an object field at offset {} that is incorrectly aligned or overlapped by a non-object field",
+                at - base
+            )));
         }
+        refs.append(&mut own_refs);
+        plain.append(&mut own_plain);
     }
     let mut all: Vec<(u32, u32)> = inputs.iter().zip(offsets).map(|(f, o)| (*o, *o + f.size)).collect();
     all.sort_unstable();

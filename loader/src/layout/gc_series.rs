@@ -27,21 +27,31 @@ pub(crate) fn bound_of(t: TypeHandle) -> u32 {
 
 /// Bound for instances of a definition whose arguments have the bounds `args`.
 pub(crate) fn bound_of_definition(def: &'static TypeDefInfo, args: &[u32]) -> Result<u32> {
-    let n = definition(def, args, 0)?;
+    let n = definition(def, args, &mut Vec::new())?;
     if n > MAX_SERIES {
         return Err(def.type_load("the type contains too many references"));
     }
     Ok(n)
 }
 
-fn definition(def: &'static TypeDefInfo, args: &[u32], depth: u32) -> Result<u32> {
+/// `path`: the definitions whose fields are being looked at. A value type inside of itself has no layout; what is counted for it
+/// does not matter.
+fn definition(def: &'static TypeDefInfo, args: &[u32], path: &mut Vec<&'static TypeDefInfo>) -> Result<u32> {
     if matches!(
         def.category(),
         Category::Enum | Category::Primitive | Category::Interface
-    ) || depth > 40
+    ) || path.len() > 40
+        || path.iter().any(|d| std::ptr::eq(*d, def))
     {
         return Ok(0);
     }
+    path.push(def);
+    let total = fields(def, args, path);
+    path.pop();
+    total
+}
+
+fn fields(def: &'static TypeDefInfo, args: &[u32], path: &mut Vec<&'static TypeDefInfo>) -> Result<u32> {
     let module = def.module();
     let md = module.metadata();
     let mut total: u32 = 0;
@@ -51,7 +61,7 @@ fn definition(def: &'static TypeDefInfo, args: &[u32], depth: u32) -> Result<u32
             continue;
         }
         let s = sig::parse_field(row.signature).map_err(|e| module.bad_image(e))?;
-        total = total.saturating_add(signature(module, &s, args, depth)?);
+        total = total.saturating_add(signature(module, &s, args, path)?);
     }
     if let Some(n) = def.inline_array_length() {
         total = total.saturating_mul(n);
@@ -60,14 +70,14 @@ fn definition(def: &'static TypeDefInfo, args: &[u32], depth: u32) -> Result<u32
         let parent_args = p
             .args
             .iter()
-            .map(|a| signature(module, a, args, depth + 1))
+            .map(|a| signature(module, a, args, path))
             .collect::<Result<Vec<_>>>()?;
-        total = total.saturating_add(definition(p.def, &parent_args, depth + 1)?);
+        total = total.saturating_add(definition(p.def, &parent_args, path)?);
     }
     Ok(total)
 }
 
-fn signature(module: &'static Module, s: &TypeSig, args: &[u32], depth: u32) -> Result<u32> {
+fn signature(module: &'static Module, s: &TypeSig, args: &[u32], path: &mut Vec<&'static TypeDefInfo>) -> Result<u32> {
     Ok(match s {
         TypeSig::String | TypeSig::Object | TypeSig::Class(_) | TypeSig::SzArray(_) | TypeSig::Array { .. } => 1,
         TypeSig::Var(n) => args.get(*n as usize).copied().unwrap_or(1),
@@ -80,12 +90,12 @@ fn signature(module: &'static Module, s: &TypeSig, args: &[u32], depth: u32) -> 
         } => {
             let inner = a
                 .iter()
-                .map(|x| signature(module, x, args, depth + 1))
+                .map(|x| signature(module, x, args, path))
                 .collect::<Result<Vec<_>>>()?;
-            definition(module.resolve_type_def(*d)?, &inner, depth + 1)?
+            definition(module.resolve_type_def(*d)?, &inner, path)?
         }
-        TypeSig::ValueType(t) => definition(module.resolve_type_def(*t)?, &[], depth + 1)?,
-        TypeSig::Modified { inner, .. } | TypeSig::Pinned(inner) => signature(module, inner, args, depth)?,
+        TypeSig::ValueType(t) => definition(module.resolve_type_def(*t)?, &[], path)?,
+        TypeSig::Modified { inner, .. } | TypeSig::Pinned(inner) => signature(module, inner, args, path)?,
         TypeSig::Internal(_) => 1,
         _ => 0,
     })

@@ -14,7 +14,7 @@ use corten_metadata::{TypeAttributes, sig};
 use crate::{
     class::{ArrayInfo, InstanceLayout, LoadLevel},
     element_type::ElementType,
-    error::Result,
+    error::{LoadError, Result},
     field_desc::FieldKind,
     method_table::{MethodTable, flags},
     resolve::GenericContext,
@@ -313,7 +313,9 @@ fn compute(mt: &'static MethodTable, def: &'static TypeDefInfo, base: u32, input
     let pack = class_layout.as_ref().map_or(0, |l| u32::from(l.packing_size));
     let size = class_layout.as_ref().map_or(0, |l| l.class_size);
     if pack > 128 || (pack & pack.wrapping_sub(1)) != 0 {
-        return Err(def.type_load("illegal packing size"));
+        return Err(LoadError::PackingSize {
+            path: def.module().path().to_owned(),
+        });
     }
     if size > i32::MAX as u32 {
         return Err(def.type_load("the type is too large"));
@@ -437,11 +439,19 @@ fn inline_array(def: &'static TypeDefInfo, inputs: &[FieldInput], n: u32, w: &mu
         return Err(inline_array_rule(def, "the length argument is greater than 0"));
     }
     if def.attributes() & TypeAttributes::LAYOUT_MASK == TypeAttributes::EXPLICIT_LAYOUT {
-        return Err(def.type_load("an inline array cannot have explicit layout"));
+        return Err(def.type_load(format!(
+            "=InlineArrayAttribute cannot be applied to a type with explicit layout. Type: '{}'. Assembly: '{}'.",
+            def.full_name(),
+            def.module().assembly_display_name()
+        )));
     }
     let total = u64::from(field.size) * u64::from(n);
     if total > MAX_INLINE_ARRAY {
-        return Err(def.type_load("the inline array is too large"));
+        return Err(def.type_load(format!(
+            "=Size of field of type '{}' from assembly '{}' is too large.",
+            def.full_name(),
+            def.module().assembly_display_name()
+        )));
     }
     w.size = total as u32;
     w.unaligned = w.size;
@@ -511,7 +521,15 @@ fn array_layout(mt: &'static MethodTable, a: ArrayInfo) -> Result<()> {
     }
     let component = a.element.size_in_field();
     if component > 0xFFFF {
-        return Err(type_load(mt.handle(), "the array element is larger than 64 KB"));
+        let element = a.element.as_method_table();
+        return Err(type_load(
+            mt.handle(),
+            format!(
+                "=Array of type '{}' from assembly '{}' cannot be created because base value type is too large.",
+                a.element.display_name(),
+                element.map_or_else(String::new, |m| m.module().assembly_display_name())
+            ),
+        ));
     }
     let base_size = if a.sz { 24 } else { 24 + 8 * a.rank };
     let h = mt.header_ptr();

@@ -86,7 +86,10 @@ pub fn from_load_error(error: &LoadError) -> Raise {
         LoadError::TypeLoad { .. } => ExceptionKind::TypeLoad,
         LoadError::FileNotFound { .. } => ExceptionKind::FileNotFound,
         LoadError::FileLoad { .. } => ExceptionKind::FileLoad,
-        LoadError::BadImageFormat { .. } | LoadError::BadImageFile { .. } => ExceptionKind::BadImageFormat,
+        LoadError::VoidInSignature => ExceptionKind::Com,
+        LoadError::BadImageFormat { .. } | LoadError::BadImageFile { .. } | LoadError::PackingSize { .. } => {
+            ExceptionKind::BadImageFormat
+        }
         LoadError::MissingMethod { .. } => ExceptionKind::MissingMethod,
         LoadError::MissingField { .. } => ExceptionKind::MissingField,
         LoadError::EntryPointNotFound { .. } => ExceptionKind::EntryPointNotFound,

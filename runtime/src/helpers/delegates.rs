@@ -1,6 +1,6 @@
 //! Delegate construction.
 
-use crate::error::icall_body;
+use crate::error::{ExceptionKind, Raise, icall_body};
 use corten_gc_hooks::HandleScope;
 use corten_gc_hooks::object::ObjPtr;
 use corten_loader::MethodDesc;
@@ -12,6 +12,9 @@ use corten_loader::MethodDesc;
 /// `method` is null or a MethodDesc.
 pub unsafe extern "C" fn init_delegate(delegate: ObjPtr, target: ObjPtr, code: usize, method: *const MethodDesc) {
     icall_body(|thread| {
+        if code == 0 {
+            return Err(Raise::new(ExceptionKind::ArgumentNull, "method"));
+        }
         let scope = HandleScope::new(&mut thread.header);
         let delegate = scope.root(delegate);
         let target = scope.root(target);

@@ -70,6 +70,10 @@ pub fn internal_call(md: &'static MethodDesc) -> VmResult<usize> {
             let entry = crate::engine::install_stub(&code);
             Ok(crate::helpers::internal_call_front(&class, md.name(), entry).unwrap_or(entry))
         }
+        None if !md.module().is_core_library() => Err(Raise::new(
+            ExceptionKind::Security,
+            "ECall methods must be packaged into a system module.",
+        )),
         None => Err(Raise::new(
             ExceptionKind::NotImplemented,
             format!(
