@@ -1,6 +1,7 @@
 //! `System.Math` and `System.MathF`: the C library's functions, as CoreCLR uses them.
 
 use crate::icall_table;
+use std::sync::OnceLock;
 
 unsafe extern "C" {
     safe fn acos(x: f64) -> f64;
@@ -55,6 +56,29 @@ unsafe extern "C" {
     fn modff(x: f32, integral: *mut f32) -> f32;
 }
 
+/// A function of the C library by name: Rust's own runtime contains some of these functions, too, and the linker prefers them,
+/// but their last bit may differ.
+fn libm<F: Copy>(cell: &OnceLock<usize>, name: &std::ffi::CStr, linked: F) -> F {
+    const { assert!(size_of::<F>() == size_of::<usize>()) };
+    // SAFETY: a C string; the library is loaded, because other functions of it are imported.
+    let found = *cell.get_or_init(|| unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) } as usize);
+    if found == 0 {
+        return linked;
+    }
+    // SAFETY: F is a function pointer of the type that the C standard gives this name.
+    unsafe { std::mem::transmute_copy(&found) }
+}
+
+extern "C" fn cube_root(x: f64) -> f64 {
+    static CELL: OnceLock<usize> = OnceLock::new();
+    libm(&CELL, c"cbrt", cbrt as extern "C" fn(f64) -> f64)(x)
+}
+
+extern "C" fn cube_root_f(x: f32) -> f32 {
+    static CELL: OnceLock<usize> = OnceLock::new();
+    libm(&CELL, c"cbrtf", cbrtf as extern "C" fn(f32) -> f32)(x)
+}
+
 unsafe extern "C" fn sin_cos(x: f64, sine: *mut f64, cosine: *mut f64) {
     // SAFETY: managed code passes the addresses of two doubles.
     unsafe {
@@ -86,14 +110,14 @@ icall_table! {
     TABLE:
     "System.Math" {
         "Acos" => acos, "Acosh" => acosh, "Asin" => asin, "Asinh" => asinh, "Atan" => atan, "Atanh" => atanh,
-        "Atan2" => atan2, "Cbrt" => cbrt, "Ceiling" => ceil, "Cos" => cos, "Cosh" => cosh, "Exp" => exp, "Floor" => floor,
+        "Atan2" => atan2, "Cbrt" => cube_root, "Ceiling" => ceil, "Cos" => cos, "Cosh" => cosh, "Exp" => exp, "Floor" => floor,
         "FusedMultiplyAdd" => fma, "Log" => log, "Log2" => log2, "Log10" => log10, "Pow" => pow, "Sin" => sin,
         "Sinh" => sinh, "Sqrt" => sqrt, "Tan" => tan, "Tanh" => tanh, "ModF" => modf, "SinCos" => sin_cos,
         "FMod" => fmod,
     }
     "System.MathF" {
         "Acos" => acosf, "Acosh" => acoshf, "Asin" => asinf, "Asinh" => asinhf, "Atan" => atanf, "Atanh" => atanhf,
-        "Atan2" => atan2f, "Cbrt" => cbrtf, "Ceiling" => ceilf, "Cos" => cosf, "Cosh" => coshf, "Exp" => expf,
+        "Atan2" => atan2f, "Cbrt" => cube_root_f, "Ceiling" => ceilf, "Cos" => cosf, "Cosh" => coshf, "Exp" => expf,
         "Floor" => floorf, "FusedMultiplyAdd" => fmaf, "Log" => logf, "Log2" => log2f, "Log10" => log10f, "Pow" => powf,
         "Sin" => sinf, "Sinh" => sinhf, "Sqrt" => sqrtf, "Tan" => tanf, "Tanh" => tanhf, "ModF" => modff,
         "SinCos" => sin_cos_f, "FMod" => fmodf,

@@ -358,7 +358,11 @@ fn satisfies(
         let row = metadata
             .generic_param_constraint(rid)
             .map_err(|e| variable.module.bad_image(e))?;
-        let constraint = variable.module.resolve_type(row.constraint, context)?;
+        let constraint = match variable.module.resolve_type(row.constraint, context) {
+            // A constraint that the argument itself makes impossible is not satisfied.
+            Err(corten_loader::LoadError::TypeLoad { .. }) => return Ok(false),
+            other => other?,
+        };
         if !corten_loader::cast::can_cast_to(argument, constraint) {
             return Ok(false);
         }
