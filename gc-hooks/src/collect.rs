@@ -21,7 +21,7 @@ use crate::trace::{MinorTrace, Trace, prefetch};
 /// The old space may grow at least this much between full collections.
 pub(crate) const FULL_BUDGET_MIN: usize = 16 << 20;
 /// Large objects may always grow this much between collections.
-pub(crate) const LARGE_BUDGET_MIN: usize = 8 << 20;
+pub(crate) const LARGE_BUDGET_MIN: usize = 4 << 20;
 /// Most bytes of each space that a pause gives back to the system.
 const RELEASED_IN_PAUSE: usize = 4 << 20;
 
@@ -193,8 +193,9 @@ impl Collector {
             RELEASED_IN_PAUSE
         };
         spaces.old.decommit(heap.layout, spaces.keep, most);
-        let keep = spaces.keep.max(LARGE_BUDGET_MIN);
-        if spaces.large.free_dirty_bytes() > keep + LARGE_BUDGET_MIN {
+        // Until the next collection that much is allocated again at most.
+        let keep = spaces.large_budget;
+        if spaces.large.free_dirty_bytes() > keep + LARGE_BUDGET_MIN / 2 {
             spaces.large.decommit(keep, most);
         }
     }

@@ -210,7 +210,7 @@ impl Heap {
                 medium: (0, 0),
                 large_budget: LARGE_BUDGET_MIN,
                 full_budget: FULL_BUDGET_MIN * 2,
-                keep: LARGE_BUDGET_MIN,
+                keep: FULL_BUDGET_MIN / 2,
             }),
             marker: Marker::new(),
             collector: Mutex::new(Collector::new()),

@@ -94,11 +94,11 @@ impl LargeSpace {
     /// be zeroed by the caller. `None` if the address range is used up.
     pub fn allocate(&mut self, layout: &Layout, size: usize) -> Option<(usize, bool)> {
         let bytes = Self::run_bytes(size)?;
-        let found = self
-            .free
-            .iter()
-            .find(|(_, run)| run.bytes >= bytes)
-            .map(|(&start, &run)| (start, run));
+        // Memory that is there already comes first.
+        let fits = |dirty: bool| move |(_, run): &(&usize, &FreeRun)| run.dirty == dirty && run.bytes >= bytes;
+        let dirty = self.free.iter().find(fits(true));
+        let found = dirty.or_else(|| self.free.iter().find(fits(false)));
+        let found = found.map(|(&start, &run)| (start, run));
         let (start, dirty) = match found {
             Some((start, run)) => {
                 self.free.remove(&start);
@@ -251,19 +251,40 @@ impl LargeSpace {
         self.used
     }
 
-    /// Gives free page runs beyond `keep` bytes back to the system, until it is `most` bytes, and merges neighbours; returns the
-    /// bytes released.
+    /// Gives free page runs beyond `keep` bytes back to the system, at most `most` bytes and high addresses first, and merges
+    /// neighbours; returns the bytes released.
     pub fn decommit(&mut self, keep: usize, most: usize) -> usize {
         let mut released = 0;
-        let mut merged: BTreeMap<usize, FreeRun> = BTreeMap::new();
-        for (start, mut run) in std::mem::take(&mut self.free) {
-            if run.dirty && self.dirty_free > keep && released < most {
-                // SAFETY: the run is free and page aligned.
-                unsafe { memory::decommit(start, run.bytes) };
-                released += run.bytes;
-                self.dirty_free -= run.bytes;
-                run.dirty = false;
+        let mut runs: Vec<(usize, FreeRun)> = Vec::new();
+        for (start, run) in std::mem::take(&mut self.free).into_iter().rev() {
+            let excess = self.dirty_free.saturating_sub(keep).min(most - released);
+            let bytes = if run.dirty {
+                run.bytes.min(excess) & !(PAGE_SIZE - 1)
+            } else {
+                0
+            };
+            if bytes == 0 {
+                runs.push((start, run));
+                continue;
             }
+            let rest = run.bytes - bytes;
+            // SAFETY: the run is free, its start and the bytes are multiples of the page size.
+            unsafe { memory::decommit(start + rest, bytes) };
+            released += bytes;
+            self.dirty_free -= bytes;
+            runs.push((start + rest, FreeRun { bytes, dirty: false }));
+            if rest != 0 {
+                runs.push((
+                    start,
+                    FreeRun {
+                        bytes: rest,
+                        dirty: true,
+                    },
+                ));
+            }
+        }
+        let mut merged: BTreeMap<usize, FreeRun> = BTreeMap::new();
+        for (start, run) in runs.into_iter().rev() {
             if let Some((&before, previous)) = merged.iter_mut().next_back()
                 && before + previous.bytes == start
                 && previous.dirty == run.dirty
