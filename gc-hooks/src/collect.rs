@@ -19,7 +19,7 @@ use crate::stats::CollectionRecord;
 use crate::trace::{MinorTrace, Trace, prefetch};
 
 /// The old space may grow at least this much between full collections.
-pub(crate) const FULL_BUDGET_MIN: usize = 16 << 20;
+pub(crate) const FULL_BUDGET_MIN: usize = 8 << 20;
 /// Large objects may always grow this much between collections.
 pub(crate) const LARGE_BUDGET_MIN: usize = 4 << 20;
 /// Most bytes of each space that a pause gives back to the system.
