@@ -55,6 +55,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// How many more calls make a method hot that waits for its promotion.
+    pub fn hot_calls(&self) -> u32 {
+        self.call_count_threshold.saturating_mul(100)
+    }
+
     /// Reads the switches through `variable` (name of an environment variable to its value) and `property` (of
     /// `runtimeconfig.json`). Variables go first. Their values are hexadecimal, as all numeric `DOTNET_` variables are; a
     /// value that is no number counts as absent.

@@ -21,11 +21,16 @@ enum State<C> {
 pub enum Answer<C> {
     /// Stay where it is.
     Stay,
+    /// The same, but its method should be promoted.
+    Promote,
     /// Compile the replacement and report to [`Patchpoints::compiled`].
     Compile,
     /// Go on there.
     Enter(C),
 }
+
+/// How many times the limit of questions a loop waits for the optimised code of its method.
+const WAIT: u32 = 10;
 
 /// All patchpoints of a process that were asked about, by a key such as (method, IL offset).
 ///
@@ -51,14 +56,21 @@ impl<K: Copy + Eq + Hash, C: Copy> Patchpoints<K, C> {
         }
     }
 
-    /// A frame used its iterations up.
-    pub fn reached(&self, key: K) -> Answer<C> {
+    /// A frame used its iterations up. `again`: its method was called before. Then optimised code of the method serves the
+    /// next calls, and the loop is only replaced if it goes on for long.
+    pub fn reached(&self, key: K, again: bool) -> Answer<C> {
         let mut states = self.lock();
         let state = states.entry(key).or_insert(State::Counting(0));
         match state {
             State::Counting(n) => {
-                *n += 1;
+                *n = n.saturating_add(1);
                 if *n < self.limit {
+                    return Answer::Stay;
+                }
+                if again && *n == self.limit {
+                    return Answer::Promote;
+                }
+                if *n > self.limit && *n < self.limit.saturating_mul(WAIT) {
                     return Answer::Stay;
                 }
                 *state = State::Compiling;
@@ -82,14 +94,25 @@ mod tests {
     #[test]
     fn a_loop_is_compiled_at_the_limit_and_once() {
         let p = Patchpoints::new(3);
-        assert_eq!(p.reached(1), Answer::Stay);
-        assert_eq!(p.reached(1), Answer::Stay);
-        assert_eq!(p.reached(2), Answer::Stay);
-        assert_eq!(p.reached(1), Answer::Compile);
-        assert_eq!(p.reached(1), Answer::Stay);
+        assert_eq!(p.reached(1, false), Answer::Stay);
+        assert_eq!(p.reached(1, false), Answer::Stay);
+        assert_eq!(p.reached(2, false), Answer::Stay);
+        assert_eq!(p.reached(1, false), Answer::Compile);
+        assert_eq!(p.reached(1, false), Answer::Stay);
         p.compiled(1, Some("code"));
-        assert_eq!(p.reached(1), Answer::Enter("code"));
+        assert_eq!(p.reached(1, false), Answer::Enter("code"));
         p.compiled(2, None);
-        assert_eq!(p.reached(2), Answer::Stay);
+        assert_eq!(p.reached(2, false), Answer::Stay);
+    }
+
+    #[test]
+    fn a_loop_in_a_method_called_again_waits_for_its_code() {
+        let p = Patchpoints::<_, ()>::new(2);
+        assert_eq!(p.reached(1, false), Answer::Stay);
+        assert_eq!(p.reached(1, true), Answer::Promote);
+        for _ in 3..2 * WAIT {
+            assert_eq!(p.reached(1, true), Answer::Stay);
+        }
+        assert_eq!(p.reached(1, true), Answer::Compile);
     }
 }

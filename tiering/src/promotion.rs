@@ -34,11 +34,15 @@ struct State {
     /// Of the code that callers see.
     tier: Tier,
     phase: Phase,
+    /// Does not wait for the quiet period.
+    hot: bool,
 }
 
 struct Inner<M> {
     states: HashMap<M, State>,
     queue: VecDeque<M>,
+    /// The hot ones; goes first. They may be in `queue`, too.
+    urgent: VecDeque<M>,
     /// Milliseconds; nothing is promoted before.
     quiet_at: u64,
     worker: bool,
@@ -74,7 +78,7 @@ pub enum Step {
 ///
 /// The caller supplies the time, in milliseconds of any monotonic clock, and the threads.
 ///
-/// Invariants: a method is queued at most once at each tier; the tier that callers see never falls (a thread that is late
+/// Invariants: a method is compiled at most once at each tier; the tier that callers see never falls (a thread that is late
 /// with Tier-0 code cannot replace Tier-1 code); a queued method always has a background thread, running or requested by
 /// [`Reached::StartWorker`].
 pub struct Promotion<T: Publisher> {
@@ -92,6 +96,7 @@ impl<T: Publisher> Promotion<T> {
             inner: Mutex::new(Inner {
                 states: HashMap::new(),
                 queue: VecDeque::new(),
+                urgent: VecDeque::new(),
                 quiet_at: 0,
                 worker: false,
                 stopped: false,
@@ -134,6 +139,7 @@ impl<T: Publisher> Promotion<T> {
         let settled = State {
             tier,
             phase: Phase::Settled,
+            hot: false,
         };
         match inner.states.get(&method) {
             Some(known) if known.tier > tier => return,
@@ -158,11 +164,44 @@ impl<T: Publisher> Promotion<T> {
         if inner.stopped {
             return Reached::Known;
         }
+        let hot = match inner.states.get_mut(&method) {
+            Some(state) if state.tier < Tier::Tier1 && state.phase == Phase::Settled => {
+                state.phase = Phase::Queued;
+                state.hot
+            }
+            _ => return Reached::Known,
+        };
+        if hot {
+            inner.urgent.push_back(method);
+        } else {
+            inner.queue.push_back(method);
+        }
+        Self::reached(&mut inner)
+    }
+
+    /// So much time goes into `method` that its promotion does not wait for the quiet period: unoptimised code may cost more
+    /// than compiling takes from a program that starts. Any number of threads may report the same method.
+    pub fn hot(&self, method: T::Method) -> Reached {
+        let mut inner = self.lock();
+        if inner.stopped {
+            return Reached::Known;
+        }
         match inner.states.get_mut(&method) {
-            Some(state) if state.tier < Tier::Tier1 && state.phase == Phase::Settled => state.phase = Phase::Queued,
+            Some(state) if state.tier < Tier::Tier1 && !state.hot => {
+                state.hot = true;
+                match state.phase {
+                    Phase::Settled | Phase::Queued => state.phase = Phase::Queued,
+                    Phase::Compiling | Phase::Refused => return Reached::Known,
+                }
+            }
             _ => return Reached::Known,
         }
-        inner.queue.push_back(method);
+        inner.urgent.push_back(method);
+        Self::reached(&mut inner)
+    }
+
+    /// A method was queued.
+    fn reached(inner: &mut Inner<T::Method>) -> Reached {
         if std::mem::replace(&mut inner.worker, true) {
             Reached::Queued
         } else {
@@ -174,17 +213,19 @@ impl<T: Publisher> Promotion<T> {
     pub fn step(&self, now: u64, expired: bool) -> Step {
         let (method, from) = {
             let mut inner = self.lock();
-            if inner.stopped || (expired && inner.queue.is_empty()) {
+            let empty = inner.queue.is_empty() && inner.urgent.is_empty();
+            if inner.stopped || (expired && empty) {
                 inner.worker = false;
                 return Step::Ended;
             }
-            if inner.queue.is_empty() {
-                return Step::Idle;
-            }
-            if now < inner.quiet_at {
-                return Step::Wait(inner.quiet_at - now);
-            }
-            let Some(method) = inner.queue.pop_front() else {
+            let quiet = now >= inner.quiet_at;
+            let next = match inner.urgent.pop_front() {
+                None if empty => return Step::Idle,
+                None if !quiet => return Step::Wait(inner.quiet_at - now),
+                None => inner.queue.pop_front(),
+                urgent => urgent,
+            };
+            let Some(method) = next else {
                 return Step::Idle;
             };
             match inner.states.get_mut(&method) {
@@ -192,6 +233,7 @@ impl<T: Publisher> Promotion<T> {
                     state.phase = Phase::Compiling;
                     (method, state.tier)
                 }
+                // It was queued again because it is hot, and this is the older request.
                 _ => return Step::Worked,
             }
         };
@@ -199,11 +241,13 @@ impl<T: Publisher> Promotion<T> {
         // If the compiler unwinds, the method stays marked and where it is.
         let result = self.target.compile(method, next);
         let mut inner = self.lock();
+        let hot = inner.states.get(&method).is_some_and(|state| state.hot);
         match result {
             Ok(code) => {
                 let state = State {
                     tier: next,
                     phase: Phase::Settled,
+                    hot,
                 };
                 inner.states.insert(method, state);
                 self.target.publish(method, code, next);
@@ -212,6 +256,7 @@ impl<T: Publisher> Promotion<T> {
                 let state = State {
                     tier: from,
                     phase: Phase::Refused,
+                    hot,
                 };
                 inner.states.insert(method, state);
             }
@@ -224,11 +269,13 @@ impl<T: Publisher> Promotion<T> {
         let mut inner = self.lock();
         inner.stopped = true;
         inner.queue.clear();
+        inner.urgent.clear();
     }
 
     /// Methods that wait for a background thread.
     pub fn queue_length(&self) -> usize {
-        self.lock().queue.len()
+        let inner = self.lock();
+        inner.queue.len() + inner.urgent.len()
     }
 }
 
@@ -272,6 +319,39 @@ mod tests {
         p.publish_first(1, (), Tier::Tier0, 1170);
         let expected = [(1, Tier::Tier0), (2, Tier::Tier0), (1, Tier::Tier1), (2, Tier::Tier1)];
         assert_eq!(*p.target().0.borrow(), expected);
+    }
+
+    #[test]
+    fn hot_methods_do_not_wait() {
+        let p = Promotion::new(Profiling(Log::default()), Config::default());
+        assert_eq!(p.hot(1), Reached::Known);
+        for m in 1..=3 {
+            p.publish_first(m, (), Tier::Tier0, 1000);
+        }
+        assert_eq!(p.threshold_reached(3), Reached::StartWorker);
+        assert_eq!(p.threshold_reached(2), Reached::Queued);
+        assert_eq!(p.hot(2), Reached::Queued);
+        assert_eq!(p.hot(2), Reached::Known);
+        // Method 1 is counted no more calls before it is reported, and its profile is not waited for either.
+        assert_eq!(p.hot(1), Reached::Queued);
+        assert_eq!(p.step(1001, false), Step::Worked);
+        assert_eq!(p.step(1001, false), Step::Worked);
+        assert_eq!(p.step(1001, false), Step::Wait(99));
+        assert_eq!(p.threshold_reached(1), Reached::Queued);
+        assert_eq!(p.step(1001, false), Step::Worked);
+        assert_eq!(p.queue_length(), 2);
+        // The older request of method 2 compiles nothing.
+        assert_eq!(p.step(1100, false), Step::Worked);
+        assert_eq!(p.step(1100, false), Step::Worked);
+        assert_eq!(p.step(1100, false), Step::Idle);
+        let tiers = p.target().0.0.borrow();
+        let expected = [
+            (2, Tier::Tier1),
+            (1, Tier::Instrumented),
+            (1, Tier::Tier1),
+            (3, Tier::Tier1),
+        ];
+        assert_eq!(tiers[3..], expected);
     }
 
     struct Profiling(Log);

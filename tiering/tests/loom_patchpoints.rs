@@ -12,20 +12,20 @@ fn two_frames_compile_one_replacement() {
     loom::model(|| {
         let p = Arc::new(Patchpoints::new(1));
         let compiled = Arc::new(AtomicUsize::new(0));
-        let frame = |p: Arc<Patchpoints<u32, usize>>, compiled: Arc<AtomicUsize>| match p.reached(7) {
+        let frame = |p: Arc<Patchpoints<u32, usize>>, compiled: Arc<AtomicUsize>| match p.reached(7, false) {
             Answer::Compile => {
                 compiled.fetch_add(1, Ordering::Relaxed);
                 p.compiled(7, Some(1));
             }
             Answer::Enter(code) => assert_eq!(code, 1),
-            Answer::Stay => {}
+            Answer::Stay | Answer::Promote => {}
         };
         let other = (p.clone(), compiled.clone());
         let t = thread::spawn(move || frame(other.0, other.1));
         frame(p.clone(), compiled.clone());
         t.join().unwrap();
         assert_eq!(compiled.load(Ordering::Relaxed), 1);
-        assert_eq!(p.reached(7), Answer::Enter(1));
+        assert_eq!(p.reached(7, false), Answer::Enter(1));
     });
 }
 

@@ -51,6 +51,25 @@ fn two_callers_at_the_threshold_queue_once() {
     });
 }
 
+/// A method becomes hot while it reaches the threshold, waits or is compiled: it is compiled once.
+#[test]
+fn hot_methods_are_compiled_once() {
+    loom::model(|| {
+        let p = promotion();
+        p.publish_first(7, 0, Tier::Tier0, 0);
+        let (a, b) = (p.clone(), p.clone());
+        let hot = thread::spawn(move || a.hot(7));
+        let counted = thread::spawn(move || b.threshold_reached(7));
+        p.step(0, false);
+        let answers = [hot.join().unwrap(), counted.join().unwrap()];
+        assert!(answers.iter().filter(|a| **a == Reached::StartWorker).count() <= 1);
+        while p.step(0, false) == Step::Worked {}
+        assert_eq!(p.target().compiled.load(Ordering::Relaxed), 1);
+        assert_eq!(p.target().entry.load(Ordering::Acquire), 1);
+        assert_eq!(p.queue_length(), 0);
+    });
+}
+
 #[test]
 fn late_tier0_code_does_not_replace_tier1() {
     loom::model(|| {

@@ -196,13 +196,36 @@ fn now() -> u64 {
     u64::try_from(START.get_or_init(Instant::now).elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Tier-0 code of `md` counted down to zero: queues it. Any mode; reaches no safepoint.
+/// Code of `md` below Tier 1 counted down to zero: queues it, or makes haste if it waits already. Any mode; reaches no
+/// safepoint.
 fn call_counted(md: &'static MethodDesc) {
-    match promotion().threshold_reached(md) {
+    let reached = promotion().threshold_reached(md);
+    if reached == Reached::Known {
+        hot(md);
+    } else {
+        md.runtime_flags.store(config().hot_calls(), Ordering::Relaxed);
+        alert(reached);
+    }
+}
+
+/// `md` is promoted before the program has become quiet. Any mode; reaches no safepoint.
+fn hot(md: &'static MethodDesc) {
+    alert(promotion().hot(md));
+}
+
+fn alert(reached: Reached) {
+    match reached {
         Reached::Known => {}
         Reached::Queued => worker::wake(),
         Reached::StartWorker => worker::start(),
     }
+}
+
+/// Was `md`, which is running code that counts its calls, called at least twice?
+fn called_again(md: &MethodDesc) -> bool {
+    let (left, threshold) = (md.runtime_flags.load(Ordering::Relaxed), config().call_count_threshold);
+    // More than the threshold is left when it was reached before.
+    left > threshold || left.saturating_add(2) <= threshold
 }
 
 /// Something that happened to a method just now, for `--trace`.

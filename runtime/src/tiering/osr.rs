@@ -43,8 +43,12 @@ pub extern "C" fn patchpoint(method: &'static MethodDesc, il: u64) -> usize {
             return Ok(0);
         }
         let key = (method.address(), il);
-        let code = match table().reached(key) {
+        let code = match table().reached(key, super::called_again(method)) {
             Answer::Stay => return Ok(0),
+            Answer::Promote => {
+                super::hot(method);
+                return Ok(0);
+            }
             Answer::Enter(code) => code,
             Answer::Compile => {
                 let _preemptive = crate::transitions::enter_preemptive(thread);
