@@ -146,13 +146,14 @@ pub fn compile_il(md: &'static MethodDesc, tier: tiering::Tier) -> VmResult<Code
         ..importer::ImportOptions::default()
     };
     let mut func = importer::import(&e.host, method_id(md), &options).map_err(|err| import_error(md, err))?;
-    let mut wants_profile = false;
+    let (mut wants_profile, mut profiles) = (false, false);
     if counts {
         let sites = config().profiles && profile::has_sites(&func);
         // A loop may be replaced before the method is called often: it needs its profile at once.
         let at_once = || !config().instrument_only_hot_code || has_patchpoints(&func);
         if sites && (kind == CodeKind::Instrumented || at_once()) {
             profile::instrument(&mut func, &e.host);
+            profiles = true;
         } else {
             wants_profile = sites;
         }
@@ -167,6 +168,7 @@ pub fn compile_il(md: &'static MethodDesc, tier: tiering::Tier) -> VmResult<Code
             _ => tiering::Tier::Tier1,
         },
         wants_profile,
+        profiles,
     })
 }
 

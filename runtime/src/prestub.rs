@@ -110,6 +110,7 @@ pub(crate) fn make_code(md: &'static MethodDesc, tier: Tier) -> VmResult<Code> {
         address,
         tier: Tier::Tier1,
         wants_profile: false,
+        profiles: false,
     };
     match md.kind() {
         MethodKind::Il if md.is_abstract() && md.is_static() => Err(Raise::new(

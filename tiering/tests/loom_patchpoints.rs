@@ -60,7 +60,7 @@ fn promotion_and_replacement_do_not_touch_each_other() {
         promotion.publish_first(7, 0, Tier::Tier0, 0);
         let (p, q) = (promotion.clone(), patchpoints.clone());
         let frame = thread::spawn(move || {
-            if q.reached((7, 3)) == Answer::Compile {
+            if q.reached((7, 3), false) == Answer::Compile {
                 q.compiled((7, 3), Some(2));
             }
             // The frame's method may be published again by a late caller.
@@ -70,7 +70,7 @@ fn promotion_and_replacement_do_not_touch_each_other() {
             assert_eq!(promotion.step(0, false), Step::Worked);
         }
         frame.join().unwrap();
-        assert_eq!(patchpoints.reached((7, 3)), Answer::Enter(2));
+        assert_eq!(patchpoints.reached((7, 3), false), Answer::Enter(2));
         assert_eq!(promotion.target().entry.load(Ordering::Acquire), 1);
     });
 }

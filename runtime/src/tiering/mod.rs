@@ -34,12 +34,15 @@ pub struct Code {
     pub tier: Tier,
     /// Has calls whose profile is worth collecting and is not collected by this code.
     pub wants_profile: bool,
+    /// Collects a profile.
+    pub profiles: bool,
 }
 
 // In the word of [`MethodDesc::code_versions`]; code is aligned, so these bits are free.
 const TIER: usize = 3;
 const WANTS_PROFILE: usize = 4;
-const BITS: usize = TIER | WANTS_PROFILE;
+const PROFILES: usize = 8;
+const BITS: usize = TIER | WANTS_PROFILE | PROFILES;
 
 /// The newest code of a method.
 pub fn newest(md: &MethodDesc) -> Option<Code> {
@@ -52,6 +55,7 @@ pub fn newest(md: &MethodDesc) -> Option<Code> {
             _ => Tier::Tier1,
         },
         wants_profile: word & WANTS_PROFILE != 0,
+        profiles: word & PROFILES != 0,
     })
 }
 
@@ -69,7 +73,8 @@ fn word(code: Code) -> usize {
         Tier::Instrumented => 1,
         Tier::Tier1 => 2,
     };
-    code.address | tier | if code.wants_profile { WANTS_PROFILE } else { 0 }
+    let flag = |set: bool, bit: usize| if set { bit } else { 0 };
+    code.address | tier | flag(code.wants_profile, WANTS_PROFILE) | flag(code.profiles, PROFILES)
 }
 
 /// What the tiering crate drives.
@@ -208,9 +213,12 @@ fn call_counted(md: &'static MethodDesc) {
     }
 }
 
-/// `md` is promoted before the program has become quiet. Any mode; reaches no safepoint.
+/// `md` is promoted before the program has become quiet, unless its profile would be poorer for it: the first caller of a
+/// method often is not its only one. Any mode; reaches no safepoint.
 fn hot(md: &'static MethodDesc) {
-    alert(promotion().hot(md));
+    if newest(md).is_some_and(|code| !code.wants_profile && !code.profiles) {
+        alert(promotion().hot(md));
+    }
 }
 
 fn alert(reached: Reached) {
