@@ -26,6 +26,7 @@ static class Kernels
         ["exceptions"] = Exceptions,
         ["tasks"] = n => Tasks(n).GetAwaiter().GetResult(),
         ["spans"] = Spans,
+        ["spansum"] = SpanSum,
     };
 
     static int Main(string[] args)
@@ -183,6 +184,32 @@ static class Kernels
         return sum + n;
     }
     static async ValueTask<long> Squared(int i) { if (i % 50 == 0) await Task.Yield(); return (long)i * i; }
+
+    // Beside spansum.c: the sums of 1 K, 16 K and 1 M integers.
+    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]
+    static int Sum(Span<int> data)
+    {
+        int sum = 0;
+        for (int i = 0; i < data.Length; i++) sum += data[i];
+        return sum;
+    }
+    static readonly int[] Numbers = Fill(1 << 20);
+    static int[] Fill(int length)
+    {
+        var data = new int[length];
+        uint random = 17;
+        for (int i = 0; i < length; i++) { random = random * 1664525 + 1013904223; data[i] = (int)(random >> 8); }
+        return data;
+    }
+    static long SpanSum(int n)
+    {
+        uint total = (uint)n;
+        for (int round = 0; round < 16; round++)
+            for (int length = 1 << 10; length <= 1 << 20; length <<= length == 1 << 10 ? 4 : 6)
+                for (int start = 0; start < 1 << 20; start += length)
+                    total = total * 31 + (uint)Sum(Numbers.AsSpan(start, length));
+        return total;
+    }
 
     static long Spans(int n)
     {

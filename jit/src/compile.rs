@@ -623,6 +623,7 @@ fn optimise(context: &mut Context, isa: &dyn TargetIsa, control: &mut ControlPla
     context.eliminate_unreachable_code(isa)?;
     context.remove_constant_phis(isa)?;
     crate::phis::run(&mut context.func);
+    crate::order::run(context);
     context.func.dfg.resolve_all_aliases();
     context.egraph_pass(isa, control)?;
     crate::licm::run(context);

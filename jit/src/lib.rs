@@ -35,6 +35,7 @@ mod licm;
 pub mod localloc;
 mod lower;
 pub mod opt;
+mod order;
 pub mod osr;
 pub mod perf_map;
 mod phis;

@@ -2,7 +2,8 @@
 //!
 //! The programs are the kernels of `benchmarks/kernels.dll`. Each runs in a process of its own and prints a line per
 //! repetition. Peers are `dotnet` and `mono` where they are installed, and whatever `--peer NAME=COMMAND` names. Runs are
-//! interleaved, so that a busy machine disturbs everybody alike.
+//! interleaved, so that a busy machine disturbs everybody alike. A kernel with a `NAME.c` beside it is also compared with what gcc
+//! makes of that, where there is a gcc.
 
 use std::fmt::Write;
 use std::io::{BufRead, BufReader};
@@ -34,6 +35,7 @@ pub struct Options {
     crates: bool,
 }
 
+#[derive(Clone)]
 struct Runtime {
     name: String,
     command: Vec<String>,
@@ -78,6 +80,7 @@ pub fn bench(project: &Project, options: &Options) -> Outcome {
     );
     start_up(project, &runtimes, options.runs, &mut report)?;
     kernels(&dll, &runtimes, options, &mut report)?;
+    native(project, &dll, &runtimes[0], options, &mut report)?;
     let file = options
         .report
         .clone()
@@ -191,6 +194,67 @@ fn kernels(dll: &Path, runtimes: &[Runtime], options: &Options, report: &mut Str
     Ok(())
 }
 
+/// Kernels that are there in C too, by gcc -O3 for any x86-64.
+fn native(project: &Project, dll: &Path, corten: &Runtime, options: &Options, report: &mut String) -> Outcome {
+    let work = tempfile::tempdir().map_err(Failure::io(&std::env::temp_dir()))?;
+    let runtimes = [
+        corten.clone(),
+        Runtime {
+            name: "gcc -O3".into(),
+            command: Vec::new(),
+        },
+    ];
+    let folder = project.root.join("benchmarks");
+    let mut sources: Vec<PathBuf> = std::fs::read_dir(&folder)
+        .map_err(Failure::io(&folder))?
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|e| e == "c"))
+        .collect();
+    sources.sort();
+    let mut rows = Vec::new();
+    for source in sources {
+        let name = source.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        if options.filter.as_deref().is_some_and(|f| !name.contains(f)) {
+            continue;
+        }
+        let program = work.path().join(&name);
+        let mut gcc = Command::new("gcc");
+        gcc.args(["-O3", "-o"]).arg(&program).arg(&source);
+        match gcc.status() {
+            Ok(status) if status.success() => {}
+            Ok(status) => return Err(Failure::Check(format!("gcc {}: {status}", source.display()))),
+            Err(error) => {
+                eprintln!("    no gcc ({error}): {name} is not compared with C");
+                continue;
+            }
+        }
+        let mut best = [None, None];
+        for _ in 0..options.runs.max(1) {
+            let runs = [corten.run(dll, &name)?, run(Command::new(&program), &name)?];
+            let [Some(ours), Some(theirs)] = &runs else {
+                return Err(Failure::Check(format!("{name} does not run")));
+            };
+            if ours.checksum != theirs.checksum {
+                let text = format!("{name}: {}, in C {}", ours.checksum, theirs.checksum);
+                return Err(Failure::Check(text));
+            }
+            for (best, run) in best.iter_mut().zip(runs.into_iter().flatten()) {
+                *best = Some(best.map_or(run.figures, |b: Figures| b.least(run.figures)));
+            }
+        }
+        rows.push((name, best.map(|b| Some(b?.list().to_vec()))));
+    }
+    if !rows.is_empty() {
+        report.push('\n');
+        header(report, "kernel", &runtimes, &["first", "best", "median"]);
+    }
+    for (name, figures) in rows {
+        row(report, &name, &figures);
+    }
+    Ok(())
+}
+
 fn header(report: &mut String, what: &str, runtimes: &[Runtime], columns: &[&str]) {
     let cells: Vec<String> = runtimes
         .iter()
@@ -250,44 +314,52 @@ impl Runtime {
 
     /// `None` if the runtime does not run it.
     fn run(&self, dll: &Path, kernel: &str) -> Outcome<Option<Run>> {
-        let mut command = self.command(dll);
-        command.arg(kernel).stdout(Stdio::piped()).stderr(Stdio::null());
-        let start = Instant::now();
-        let mut child = command.spawn().map_err(|source| start_failure(&command, source))?;
-        let (mut first, mut times, mut checksum) = (None, Vec::new(), None);
-        for line in child
-            .stdout
-            .take()
-            .into_iter()
-            .flat_map(|out| BufReader::new(out).lines())
-        {
-            let line = line.unwrap_or_default();
-            if let Some(rest) = line.strip_prefix("iter ") {
-                first.get_or_insert_with(|| ms(start.elapsed()));
-                times.extend(
-                    rest.split(' ')
-                        .nth(1)
-                        .and_then(|ns| ns.parse::<f64>().ok())
-                        .map(|ns| ns / 1e6),
-                );
-            } else if let Some(value) = line.strip_prefix("checksum ") {
-                checksum = Some(value.to_owned());
-            }
-        }
-        let status = child.wait().map_err(|source| start_failure(&command, source))?;
-        times.sort_by(f64::total_cmp);
-        Ok(match (first, times.first(), checksum) {
-            (Some(first), Some(&best), Some(checksum)) if status.success() => Some(Run {
-                figures: Figures {
-                    first,
-                    best,
-                    median: times[times.len() / 2],
-                },
-                checksum,
-            }),
-            _ => None,
-        })
+        run(self.command(dll), kernel)
     }
+}
+
+/// Runs a program that takes a kernel's name; `None` if it fails.
+fn run(mut command: Command, kernel: &str) -> Outcome<Option<Run>> {
+    command
+        .arg(kernel)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let start = Instant::now();
+    let mut child = command.spawn().map_err(|source| start_failure(&command, source))?;
+    let (mut first, mut times, mut checksum) = (None, Vec::new(), None);
+    for line in child
+        .stdout
+        .take()
+        .into_iter()
+        .flat_map(|out| BufReader::new(out).lines())
+    {
+        let line = line.unwrap_or_default();
+        if let Some(rest) = line.strip_prefix("iter ") {
+            first.get_or_insert_with(|| ms(start.elapsed()));
+            times.extend(
+                rest.split(' ')
+                    .nth(1)
+                    .and_then(|ns| ns.parse::<f64>().ok())
+                    .map(|ns| ns / 1e6),
+            );
+        } else if let Some(value) = line.strip_prefix("checksum ") {
+            checksum = Some(value.to_owned());
+        }
+    }
+    let status = child.wait().map_err(|source| start_failure(&command, source))?;
+    times.sort_by(f64::total_cmp);
+    Ok(match (first, times.first(), checksum) {
+        (Some(first), Some(&best), Some(checksum)) if status.success() => Some(Run {
+            figures: Figures {
+                first,
+                best,
+                median: times[times.len() / 2],
+            },
+            checksum,
+        }),
+        _ => None,
+    })
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ use smallvec::SmallVec;
 
 /// Trap after calls that never return.
 const UNREACHABLE: TrapCode = TrapCode::unwrap_user(1);
+/// Bytes of the frame that optimised code clears without a call, which would need its arguments saved.
+const INLINE_ZEROES: u32 = 256;
 /// Constant `localloc`s up to this size live in the frame if they are not in a loop.
 const FRAME_LOCALLOC: i64 = 2048;
 
@@ -153,7 +155,11 @@ impl Lowerer<'_> {
             }
         }
         for (offset, bytes) in merged {
-            self.zero_memory(Addr::Frame(offset), bytes);
+            if self.optimised && bytes <= INLINE_ZEROES {
+                self.zero_inline(Addr::Frame(offset), bytes);
+            } else {
+                self.zero_memory(Addr::Frame(offset), bytes);
+            }
         }
         Ok(())
     }

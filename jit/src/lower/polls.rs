@@ -107,8 +107,9 @@ impl Lowerer<'_> {
 
     /// Where a reference is across safepoints. Zero from the start, so always valid.
     fn home(&mut self, index: usize) -> u32 {
+        let local: Local = self.promotion.locals[index];
+        let index = self.promotion.place(index);
         if self.homes[index] == NONE {
-            let local: Local = self.promotion.locals[index];
             let kind = if self.func.locals[local].ty == crate::ir::Ty::ByRef {
                 GcKind::ByRef
             } else {

@@ -17,6 +17,8 @@ use cranelift_entity::EntityRef;
 const NO: u32 = u32::MAX;
 /// Functions with more blocks keep their locals in memory: too many block parameters slow the allocator down.
 const MAX_BLOCKS: usize = 4000;
+/// With more promoted locals, homes are not shared.
+const MAX_SHARED: usize = 256;
 /// The most locals that are promoted.
 const MAX_LOCALS: usize = 512;
 
@@ -76,6 +78,8 @@ pub(super) struct Promotion {
     references: Vec<bool>,
     /// By index: live across a safepoint.
     homes: Vec<bool>,
+    /// By index: references that are never needed at the same time share the number of their home.
+    places: Vec<usize>,
     /// By block: what it expects in registers.
     expected: Sets,
 }
@@ -108,6 +112,11 @@ impl Promotion {
     /// Must every definition be stored to its home?
     pub fn has_home(&self, index: usize) -> bool {
         self.homes.get(index) == Some(&true)
+    }
+
+    /// Number of its home, below the number of promoted locals.
+    pub fn place(&self, index: usize) -> usize {
+        self.places.get(index).copied().unwrap_or(index)
     }
 
     /// Nothing is promoted.
@@ -185,6 +194,7 @@ impl Promotion {
         }
         if promotion.references.contains(&true) {
             promotion.find_homes(func, &live);
+            promotion.share_homes(func, &live);
             promotion.expected = promotion.liveness(func, true);
         } else {
             promotion.expected = live;
@@ -200,6 +210,7 @@ impl Promotion {
         let is_reference = |l: &Local| matches!(func.locals[*l].ty, Ty::Ref | Ty::ByRef);
         self.references = self.locals.iter().map(is_reference).collect();
         self.homes = vec![false; self.locals.len()];
+        self.places = (0..self.locals.len()).collect();
     }
 
     /// Locals that are live at the start of each block. With `safepoints_kill`, references are dead before a safepoint.
@@ -267,6 +278,62 @@ impl Promotion {
             }
         }
         live_in
+    }
+
+    /// Gives references that are not live at the same time one home. A definition writes to the home, so it interferes with
+    /// everything that is live behind it; arguments and initial values are defined at the entry.
+    fn share_homes(&mut self, func: &Func, live_in: &Sets) {
+        // A replacement receives all locals at its entry.
+        let n = self.locals.len();
+        if func.osr || n > MAX_SHARED {
+            return;
+        }
+        let mut neighbours = Sets::new(n, n);
+        let mut entry: Vec<usize> = live_in.members(func.entry.index()).collect();
+        entry.extend((0..n).filter(|&i| self.locals[i].index() < func.arg_count));
+        for &a in &entry {
+            for &b in &entry {
+                neighbours.insert(a, b);
+            }
+        }
+        for data in func.blocks.values() {
+            let mut live = Sets::new(1, n);
+            successors(&data.term, |s| {
+                for (l, s) in live.row_mut(0).iter_mut().zip(live_in.row(s.index())) {
+                    *l |= s;
+                }
+            });
+            for inst in data.insts.iter().rev() {
+                match inst.op {
+                    Op::LocalGet(l) => {
+                        if let Some(i) = self.get(l) {
+                            live.insert(0, i);
+                        }
+                    }
+                    Op::LocalSet(l, _) => {
+                        if let Some(i) = self.get(l) {
+                            live.row_mut(0)[i / 64] &= !(1 << (i % 64));
+                            for other in live.members(0) {
+                                neighbours.insert(i, other);
+                                neighbours.insert(other, i);
+                            }
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        // The first of those that share gives the number.
+        for i in (0..n).filter(|&i| self.references[i]) {
+            let ty = func.locals[self.locals[i]].ty;
+            let first = (0..i).find(|&f| {
+                let fits = self.references[f] && self.places[f] == f && func.locals[self.locals[f]].ty == ty;
+                fits && (f..i).all(|j| self.places[j] != f || !neighbours.contains(i, j))
+            });
+            if let Some(first) = first {
+                self.places[i] = first;
+            }
+        }
     }
 
     /// Finds the references that are live across safepoints.

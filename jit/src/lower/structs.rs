@@ -235,8 +235,13 @@ impl Lowerer<'_> {
             let zero = self.iconst(types::I32, 0);
             let n = self.iconst(types::I64, i64::from(bytes));
             self.call_leaf(Helper::MemSet, &[d, zero, n]);
-            return;
+        } else {
+            self.zero_inline(dst, bytes);
         }
+    }
+
+    /// The same, by stores whatever the size.
+    pub(super) fn zero_inline(&mut self, dst: Addr, bytes: u32) {
         let mut vector = None;
         for (offset, ty) in chunks(bytes, true) {
             let v = if ty == types::I8X16 {

@@ -75,6 +75,32 @@ impl Lowerer<'_> {
         self.cur.ins().vconst(ty, data)
     }
 
+    /// The vector whose elements a mask compares with zero, for being equal.
+    fn compared_with_zero(&self, mask: ir::Value) -> Option<ir::Value> {
+        let dfg = &self.cur.func.dfg;
+        let data = |v| Some(&dfg.insts[dfg.value_def(v).inst()?]);
+        let &ir::InstructionData::IntCompare {
+            cond: IntCC::Equal,
+            args: [x, y],
+            ..
+        } = data(mask)?
+        else {
+            return None;
+        };
+        let is_zero = |v| match data(v) {
+            Some(ir::InstructionData::UnaryConst {
+                opcode: ir::Opcode::Vconst,
+                constant_handle,
+            }) => dfg.constants.get(*constant_handle).as_slice().iter().all(|&b| b == 0),
+            _ => false,
+        };
+        match (is_zero(x), is_zero(y)) {
+            (_, true) => Some(x),
+            (true, _) => Some(y),
+            _ => None,
+        }
+    }
+
     /// A constant of equal 16-bit pieces.
     fn words(&mut self, ty: ir::Type, word: u16) -> ir::Value {
         let [lo, hi] = word.to_le_bytes();
@@ -157,7 +183,14 @@ impl Lowerer<'_> {
             }
             V::AllTrue => {
                 let x = self.vector(args[0], ty)?;
-                let flag = self.cur.ins().vall_true(x);
+                let flag = match self.compared_with_zero(x) {
+                    Some(x) => {
+                        let any = self.cur.ins().vany_true(x);
+                        let zero = self.iconst(types::I8, 0);
+                        self.cur.ins().icmp(IntCC::Equal, any, zero)
+                    }
+                    None => self.cur.ins().vall_true(x),
+                };
                 self.vals[result.index()] = Val::Flag(flag);
                 return Ok(());
             }

@@ -53,6 +53,7 @@ struct Callee {
     func: Func,
     info: Arc<MethodInfo>,
     size: usize,
+    loops: bool,
     never_returns: bool,
     /// Arguments that the body changes or takes the address of.
     written: Vec<bool>,
@@ -181,6 +182,7 @@ impl Inliner<'_> {
             local_address: args
                 .iter()
                 .any(|&a| matches!(definition(a), Some(Op::LocalAddr(_) | Op::StructAddr(_)))),
+            loops: callee.loops,
             constant_argument: args
                 .iter()
                 .any(|&a| matches!(definition(a), Some(Op::IConst(_) | Op::Null | Op::Address(_)))),
@@ -703,6 +705,7 @@ fn prepare(host: &dyn CompilerHost, method: MethodId) -> Result<Callee, &'static
     }
     Ok(Callee {
         size,
+        loops: policy::blocks_in_loops(&func).contains(&true),
         never_returns: policy::never_returns(&func),
         written,
         class_init,

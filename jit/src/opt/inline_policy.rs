@@ -51,6 +51,8 @@ pub(super) struct Candidate<'a> {
     /// An argument is the address of a local of the caller.
     pub local_address: bool,
     pub constant_argument: bool,
+    /// The callee has a loop.
+    pub loops: bool,
     pub depth: usize,
 }
 
@@ -74,6 +76,10 @@ pub(super) fn decide(c: &Candidate<'_>) -> Result<(), &'static str> {
     }
     if c.caller_size > c.first_size + USUAL_GROWTH {
         return Err("the budget is used up");
+    }
+    if c.loops && !c.local_address {
+        // The call costs little beside the loop, which gets the registers for itself.
+        return Err("it has a loop");
     }
     let favoured = c.in_loop || c.local_address || c.constant_argument;
     let limit = if favoured { FAVOURED } else { USUAL };
