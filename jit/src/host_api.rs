@@ -479,6 +479,8 @@ pub struct CpuFeatures {
     pub bmi1: bool,
     /// `shlx`, `mulx`, `pdep` …
     pub bmi2: bool,
+    /// Fused multiplication and addition; with the operating system's support of the registers that they name.
+    pub fma: bool,
 }
 
 /// Types of CoreLib that IL semantics name.

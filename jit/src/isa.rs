@@ -110,7 +110,12 @@ fn make(cpu: CpuFeatures, tier: Tier, allocator: Allocator) -> Result<OwnedTarge
             builder.enable(name).map_err(err)?;
         }
     }
-    for (on, name) in [(cpu.lzcnt, "has_lzcnt"), (cpu.bmi1, "has_bmi1"), (cpu.bmi2, "has_bmi2")] {
+    for (on, name) in [
+        (cpu.lzcnt, "has_lzcnt"),
+        (cpu.bmi1, "has_bmi1"),
+        (cpu.bmi2, "has_bmi2"),
+        (cpu.fma, "has_fma"),
+    ] {
         if on {
             builder.enable(name).map_err(err)?;
         }

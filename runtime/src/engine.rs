@@ -63,6 +63,8 @@ pub fn cpu_features() -> CpuFeatures {
         movbe: std::arch::is_x86_feature_detected!("movbe"),
         bmi1: std::arch::is_x86_feature_detected!("bmi1"),
         bmi2: std::arch::is_x86_feature_detected!("bmi2"),
+        // The detection asks for AVX's state, too.
+        fma: std::arch::is_x86_feature_detected!("fma"),
     }
 }
 

@@ -143,6 +143,8 @@ pub enum VecOp {
     MulHigh,
     /// Products of signed 16-bit lanes, sums of neighbours: 32-bit lanes. The lane given is I16.
     MulAddPairs,
+    /// (x, y, z): `x * y + z` with one rounding; floats only.
+    Fma,
     /// Lanes of all ones where equal.
     Eq,
     /// Lanes of all ones where not equal (or unordered).
@@ -217,7 +219,7 @@ impl VecOp {
             | V::ToInt
             | V::WidenLow
             | V::WidenHigh => 1,
-            V::Select => 3,
+            V::Select | V::Fma => 3,
             _ => 2,
         }
     }
@@ -247,7 +249,7 @@ impl VecOp {
         let float = lane.is_float();
         match self {
             V::Extract(i) | V::Insert(i) => u32::from(i) < lane.count(),
-            V::Div | V::Sqrt | V::Floor | V::Ceil | V::Trunc | V::Nearest => float,
+            V::Fma | V::Div | V::Sqrt | V::Floor | V::Ceil | V::Trunc | V::Nearest => float,
             V::AddSat | V::SubSat => lane.bytes() <= 2,
             V::Average => matches!(lane, Lane::U8 | Lane::U16),
             V::MulHigh => lane.bytes() == 2,

@@ -219,6 +219,12 @@ impl Lowerer<'_> {
                 let y = self.vector(args[2], shape)?;
                 self.cur.ins().bitselect(mask, x, y)
             }
+            V::Fma => {
+                let x = self.vector(args[0], ty)?;
+                let y = self.vector(args[1], ty)?;
+                let z = self.vector(args[2], ty)?;
+                self.cur.ins().fma(x, y, z)
+            }
             V::Shl | V::Shr | V::ShrUn => {
                 let x = self.vector(args[0], ty)?;
                 let n = self.get(args[1])?;

@@ -548,6 +548,7 @@ impl CompilerHost for MockHost {
             movbe: true,
             bmi1: false,
             bmi2: false,
+            fma: true,
         }
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! .class Shape [: Base,Interface] [sealed] [interface] [delegate]
-//! .struct Point 8 { int 0, int 4 } [nullable int 4] [gc]
+//! .struct Point 8 { int 0, int 4 } [nullable int 4] [gc] [vector]    (one of the vector types of the class library)
 //! .field Shape int x 8
 //! .static Shape object root 0x1000 [init 0x2000] [readonly 7|Circle]    (its number, or the class of its object)
 //! .threadstatic Shape int counter 7

@@ -173,12 +173,17 @@ fn structure(tables: &mut Tables, words: &[String]) -> Result<(), String> {
         None => None,
     };
     let gc = fields.iter().any(|f| matches!(f.kind, TypeKind::Ref | TypeKind::ByRef));
+    let vector = words.iter().any(|w| w == "vector");
     let instantiation = instantiation(tables, name)?;
     tables.add_type(name, TypeKind::Struct, size, |t| {
         let info = Arc::make_mut(&mut t.info);
         info.fields = fields.into();
         info.has_gc_pointers = gc;
         info.nullable_of = nullable;
+        if vector {
+            info.vector_size = Some(size);
+            info.vectors = Arc::new([0]);
+        }
         info.instantiation = instantiation;
     });
     Ok(())

@@ -205,6 +205,7 @@ pub const CPU: CpuFeatures = CpuFeatures {
     movbe: false,
     bmi1: true,
     bmi2: false,
+    fma: false,
 };
 pub static JIT: LazyLock<Jit> = LazyLock::new(|| Jit::with_code_bytes(CPU, 512 << 20).unwrap());
 

@@ -48,8 +48,14 @@ impl Importer<'_, '_> {
             }
             ("MultiplyAddEstimate", 3) => {
                 let args = self.pop_many(3, ty)?;
-                let product = self.b.bin(BinOp::Mul, args[0], args[1]);
-                let value = self.b.bin(BinOp::Add, product, args[2]);
+                // Which of the two it is shows in the result: as CoreCLR does on such a processor.
+                let value = if self.host.cpu().fma {
+                    let op = IntrinsicOp::Fma;
+                    self.b.emit(Op::Intrinsic { op, args }, ty)
+                } else {
+                    let product = self.b.bin(BinOp::Mul, args[0], args[1]);
+                    self.b.bin(BinOp::Add, product, args[2])
+                };
                 self.push_value(value);
                 return Ok(true);
             }
@@ -65,6 +71,7 @@ impl Importer<'_, '_> {
             ("CopySign", 2) => IntrinsicOp::CopySign,
             ("Min", 2) => IntrinsicOp::Min,
             ("Max", 2) => IntrinsicOp::Max,
+            ("FusedMultiplyAdd", 3) if self.host.cpu().fma => IntrinsicOp::Fma,
             _ => return Ok(false),
         };
         if !self.options.optional_intrinsics {

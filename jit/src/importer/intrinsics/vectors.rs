@@ -343,6 +343,8 @@ impl Importer<'_, '_> {
         let (x, y) = self.pop_two(info)?;
         let v = if name == "ConditionalSelect" {
             self.b.vector(VecOp::Select, lane, vec![x, y, z])
+        } else if self.host.cpu().fma {
+            self.b.vector(VecOp::Fma, lane, vec![x, y, z])
         } else {
             let product = self.b.vector(VecOp::Mul, lane, vec![x, y]);
             self.b.vector(VecOp::Add, lane, vec![product, z])
