@@ -185,13 +185,10 @@ impl Collector {
     }
 
     /// Gives free memory back to the system. It takes time in proportion, so a pause that the program did not ask for gives back a
-    /// part only.
+    /// part only, unless memory is limited.
     fn release_memory(heap: &Heap, spaces: &mut Spaces, reason: CollectionReason) {
-        let most = if reason == CollectionReason::Induced {
-            usize::MAX
-        } else {
-            RELEASED_IN_PAUSE
-        };
+        let at_once = reason == CollectionReason::Induced || heap.config.hard_limit != 0;
+        let most = if at_once { usize::MAX } else { RELEASED_IN_PAUSE };
         spaces.old.decommit(heap.layout, spaces.keep, most);
         // Until the next collection that much is allocated again at most.
         let keep = spaces.large_budget;
