@@ -128,7 +128,7 @@ impl Collector {
         if heap.config.verify {
             crate::verify::check_or_abort(heap, spaces, "before a collection");
         }
-        self.gather(heap, world, spaces);
+        self.gather(heap, world, spaces, heap.config.verify);
         record.pinned_objects = self.pins.len();
         let plan = Self::plan(heap, spaces, cycle, generation, reason);
         if matches!(plan, Plan::Finish | Plan::Full) {
@@ -197,7 +197,19 @@ impl Collector {
         }
     }
 
-    fn gather(&mut self, heap: &Heap, world: &World<'_>, spaces: &mut Spaces) {
+    /// Checks that all roots of the stopped world hold null or objects; ends the process otherwise.
+    pub(crate) fn check_roots(&mut self, heap: &Heap, world: &World<'_>) {
+        let mut spaces = heap.spaces.lock();
+        for thread in world.threads() {
+            // Objects in chunks are found by walking them: what is behind the cursor is no object.
+            // SAFETY: the thread is stopped.
+            retire_context(heap, unsafe { &mut *thread });
+        }
+        spaces.medium = (0, 0);
+        self.gather(heap, world, &mut spaces, true);
+    }
+
+    fn gather(&mut self, heap: &Heap, world: &World<'_>, spaces: &mut Spaces, verify: bool) {
         self.slots.clear();
         self.byrefs.clear();
         self.pins.clear();
@@ -207,7 +219,7 @@ impl Collector {
             slots: &mut self.slots,
             byrefs: &mut self.byrefs,
             pins: &mut self.pins,
-            verify: heap.config.verify,
+            verify,
         };
         for thread in world.threads() {
             // SAFETY: the thread is stopped.

@@ -59,6 +59,7 @@ pub mod scope;
 pub mod space;
 pub mod stats;
 pub mod stress;
+mod suspension;
 pub mod sync;
 pub mod syncblock;
 pub mod syncword;

@@ -20,6 +20,9 @@ pub enum StressMode {
     EveryNth(u32),
     /// At random allocations, one in 32 on average, by seed.
     Random(u32),
+    /// The world is stopped at random moments, by seed, from another thread: all roots are checked then, and sometimes there is a
+    /// collection ([`crate::suspension`]).
+    Suspend(u32),
 }
 
 impl StressMode {
@@ -34,9 +37,13 @@ impl StressMode {
         }
     }
 
-    /// The mode of a `CORTEN_GCSTRESS` text: a number (see [`Self::from_number`]) or `random:SEED`. Off if it is neither.
+    /// The mode of a `CORTEN_GCSTRESS` text: a number (see [`Self::from_number`]), `random:SEED` or `suspend:SEED`. Off if it is
+    /// none of them.
     pub fn from_text(text: &str) -> Self {
         let text = text.trim();
+        if let Some(seed) = text.strip_prefix("suspend:") {
+            return seed.parse().map_or(StressMode::Off, StressMode::Suspend);
+        }
         if let Some(seed) = text.strip_prefix("random:") {
             return seed.parse().map_or(StressMode::Off, StressMode::Random);
         }
@@ -52,6 +59,7 @@ impl StressMode {
 /// Every Nth allocation collects; 0 = never.
 static PERIOD: AtomicU32 = AtomicU32::new(0);
 static POLLS: AtomicU32 = AtomicU32::new(0);
+static POISON: AtomicU32 = AtomicU32::new(0);
 static COUNT: AtomicU64 = AtomicU64::new(0);
 /// State of the generator of the random mode; 0 = another mode.
 static RANDOM: AtomicU64 = AtomicU64::new(0);
@@ -61,6 +69,16 @@ static RANDOM: AtomicU64 = AtomicU64::new(0);
 const FULL_EVERY: u64 = 16;
 /// See [`FULL_EVERY`].
 const FULL_COST: u64 = 16 << 10;
+
+/// After so many collections in a row the modes that collect always take every second opportunity, after as many again every
+/// fourth and so on: a program that allocates ten million objects ends in bounded time, and has seen 200,000 collections.
+const THIN_AFTER: u64 = 20_000;
+
+/// Every how many opportunities there is a collection, at opportunity number `count`.
+fn thinning(count: u64) -> u64 {
+    // Opportunities of the phases: N, 2 N, 4 N…
+    1 << (count / THIN_AFTER + 1).ilog2()
+}
 
 /// Bytes of a nursery chunk in which an object of `size` bytes is placed. While stress is on, a chunk serves few allocations, and
 /// there is no point in clearing more.
@@ -80,6 +98,7 @@ pub fn configure(mode: StressMode) {
         StressMode::EverySafepoint => (1, 1),
         StressMode::EveryNth(n) => (n, 0),
         StressMode::Random(_) => (1, 0),
+        StressMode::Suspend(_) => (0, 0),
     };
     let state = match mode {
         StressMode::Random(seed) => (u64::from(seed) << 1 | 1).wrapping_mul(0x9E37_79B9_7F4A_7C15),
@@ -87,7 +106,11 @@ pub fn configure(mode: StressMode) {
     };
     RANDOM.store(state, Relaxed);
     POLLS.store(polls, Relaxed);
+    POISON.store(u32::from(mode != StressMode::Off), Relaxed);
     PERIOD.store(period, Relaxed);
+    if let StressMode::Suspend(seed) = mode {
+        crate::suspension::start(seed);
+    }
 }
 
 /// Whether every allocation must take the slow path.
@@ -103,7 +126,7 @@ pub fn polls_collect() -> bool {
 
 /// Fill for memory that was freed, while stress is on: a stale reference then leads to a non-canonical address.
 pub(crate) fn poison() -> Option<u8> {
-    disables_inline_allocation().then_some(0xDB)
+    (POISON.load(Relaxed) != 0).then_some(0xDB)
 }
 
 fn collect(heap: &Heap, thread: &mut ThreadHeader, count: u64) {
@@ -115,6 +138,14 @@ fn collect(heap: &Heap, thread: &mut ThreadHeader, count: u64) {
         _ => 0,
     };
     heap.run_collection(thread, generation, CollectionReason::Stress);
+}
+
+/// Collects at opportunity `count`, unless it is left out.
+fn thinned(heap: &Heap, thread: &mut ThreadHeader, count: u64) {
+    static COLLECTIONS: AtomicU64 = AtomicU64::new(0);
+    if count.is_multiple_of(thinning(count)) {
+        collect(heap, thread, COLLECTIONS.fetch_add(1, Relaxed));
+    }
 }
 
 /// Hook of the allocation slow path.
@@ -136,7 +167,7 @@ pub(crate) fn before_allocation(heap: &Heap, thread: &mut ThreadHeader) {
     }
     let count = COUNT.fetch_add(1, Relaxed);
     if count.is_multiple_of(period) {
-        collect(heap, thread, count / period);
+        thinned(heap, thread, count / period);
     }
 }
 
@@ -145,8 +176,7 @@ pub(crate) fn poll(thread: &mut ThreadHeader) {
     if let Some(heap) = Heap::try_get()
         && polls_collect()
     {
-        let count = COUNT.fetch_add(1, Relaxed);
-        collect(heap, thread, count);
+        thinned(heap, thread, COUNT.fetch_add(1, Relaxed));
     }
 }
 
@@ -161,6 +191,18 @@ mod tests {
         assert_eq!(StressMode::from_text("2"), StressMode::EverySafepoint);
         assert_eq!(StressMode::from_text("50"), StressMode::EveryNth(50));
         assert_eq!(StressMode::from_text("random:7"), StressMode::Random(7));
+        assert_eq!(StressMode::from_text("suspend:9"), StressMode::Suspend(9));
         assert_eq!(StressMode::from_text("often"), StressMode::Off);
+    }
+
+    #[test]
+    fn stress_thins_out() {
+        assert_eq!(thinning(0), 1);
+        assert_eq!(thinning(THIN_AFTER - 1), 1);
+        assert_eq!(thinning(THIN_AFTER), 2);
+        assert_eq!(thinning(3 * THIN_AFTER - 1), 2);
+        assert_eq!(thinning(3 * THIN_AFTER), 4);
+        let collections = (0..10_000_000).filter(|&n: &u64| n.is_multiple_of(thinning(n))).count();
+        assert!((150_000..200_000).contains(&collections), "{collections}");
     }
 }
