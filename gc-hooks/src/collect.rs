@@ -6,11 +6,12 @@
 
 use std::time::Instant;
 
+use crate::alloc::retire_context;
 use crate::concurrent::Cycle;
 use crate::cycle::Plan;
 use crate::finalize::Lists;
 use crate::handles::HandleKind;
-use crate::heap::{CollectionReason, Heap, Spaces, retire_context};
+use crate::heap::{CollectionReason, Heap, Spaces};
 use crate::object::ObjPtr;
 use crate::roots::RootVisitor;
 use crate::safepoint::World;

@@ -3,10 +3,10 @@
 //! This crate never knows metadata: a type is a [`MethodTableHeader`] whose GC descriptor says where references are.
 //! How frames are walked is the business of the [`RootProvider`].
 //!
-//! Reading order: [`object`] and [`gcdesc`] (what an object is), [`space`] (the heap's address range), [`heap`]
-//! (allocation), `collect`, `cycle` and `trace` (a collection), `concurrent` (marking beside the program), [`barrier`] (how old-to-young references are found),
-//! [`safepoint`] and [`handshake`] (stopping threads), [`scope`] (roots of Rust code), [`handles`], [`finalize`],
-//! [`syncword`], [`syncblock`] and [`monitor`] (hash codes and locks), [`stress`] and [`verify`] (proof).
+//! Reading order: [`object`] and [`gcdesc`] (what an object is), [`space`] (the heap's address range), [`heap`] and
+//! `alloc` (allocation), `collect`, `cycle` and `trace` (a collection), `concurrent` (marking beside the program),
+//! [`barrier`] (how old-to-young references are found), [`safepoint`] and [`handshake`] (stopping threads), [`scope`] (roots of Rust code), [`handles`], [`finalize`],
+//! [`syncword`], [`syncblock`] and [`monitor`] (hash codes and locks), [`stress`], `suspension` and [`verify`] (proof).
 //!
 //! # Figures
 //!
@@ -34,6 +34,7 @@
 //! `planted-bug`, where they must fail. Miri does not apply: the heap is mapped memory with addresses kept as integers, and the
 //! barriers are assembly. Runs under stress verify the heap instead (`CORTEN_GCSTRESS`, `CORTEN_HEAPVERIFY`).
 
+mod alloc;
 pub mod barrier;
 pub mod bitmap;
 mod collect;

@@ -115,7 +115,7 @@ impl ThreadRegistry {
             self.enter_preemptive(thread);
         }
         let mut threads = self.threads.lock();
-        crate::heap::retire_allocation_context(thread);
+        crate::alloc::retire_allocation_context(thread);
         let address: *mut ThreadHeader = thread;
         threads.list.retain(|other| other.0 != address);
         threads.free_lock_ids.push(thread.lock_id);
