@@ -341,7 +341,7 @@ impl Heap {
     }
 
     /// Most bytes that objects may use: the hard limit, else what the machine has.
-    fn limit(&self) -> usize {
+    pub(crate) fn limit(&self) -> usize {
         if self.config.hard_limit != 0 {
             self.config.hard_limit
         } else {

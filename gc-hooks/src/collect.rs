@@ -131,6 +131,7 @@ impl Collector {
         }
         self.gather(heap, world, spaces, heap.config.verify);
         record.pinned_objects = self.pins.len();
+        crate::no_gc_region::collection_begins(spaces, reason == CollectionReason::Induced);
         let plan = Self::plan(heap, spaces, cycle, generation, reason);
         if matches!(plan, Plan::Finish | Plan::Full) {
             record.generation = 2;

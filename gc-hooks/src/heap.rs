@@ -14,6 +14,7 @@ use crate::frozen::FrozenSpace;
 use crate::handles::HandleTable;
 use crate::large::LargeSpace;
 use crate::memory;
+use crate::no_gc_region::NoGcRegion;
 use crate::nursery::Nursery;
 use crate::object::{ObjPtr, size_of_object};
 use crate::old::OldSpace;
@@ -119,6 +120,8 @@ pub(crate) struct Spaces {
     pub full_budget: usize,
     /// Free bytes of a space that are not given back to the system.
     pub keep: usize,
+    /// A region without collections.
+    pub no_gc: Option<NoGcRegion>,
 }
 
 /// The managed heap of the process.
@@ -208,6 +211,7 @@ impl Heap {
                 large_budget: LARGE_BUDGET_MIN,
                 full_budget: FULL_BUDGET_MIN,
                 keep: FULL_BUDGET_MIN,
+                no_gc: None,
             }),
             marker: Marker::new(),
             collector: Mutex::new(Collector::new()),

@@ -50,6 +50,7 @@ pub mod heap;
 mod large;
 pub mod memory;
 pub mod monitor;
+pub mod no_gc_region;
 mod nursery;
 pub mod object;
 mod old;

@@ -18,6 +18,8 @@ struct Configuration {
     environment: &'static [(&'static str, &'static str)],
     /// Seconds that a program may run.
     timeout: u32,
+    /// Of the listed programs, every how many runs.
+    every: usize,
 }
 
 /// More failures than this are not a matter of luck.
@@ -25,18 +27,20 @@ const MAX_SECOND_TRIES: usize = 3;
 /// How often each of them gets another chance: what is wrong fails every time.
 const ROUNDS_ALONE: usize = 3;
 
-const CONFIGURATIONS: [Configuration; 5] = [
+const CONFIGURATIONS: [Configuration; 7] = [
     Configuration {
         name: "default",
         list: "must-pass.txt",
         environment: &[],
         timeout: 60,
+        every: 1,
     },
     Configuration {
         name: "everything optimised",
         list: "must-pass.txt",
         environment: &[("DOTNET_TieredCompilation", "0")],
         timeout: 60,
+        every: 1,
     },
     Configuration {
         name: "promoted at once, loops replaced at once",
@@ -49,6 +53,7 @@ const CONFIGURATIONS: [Configuration; 5] = [
             ("DOTNET_OSR_HitLimit", "1"),
         ],
         timeout: 60,
+        every: 1,
     },
     Configuration {
         name: "everything instrumented, loops replaced at random",
@@ -63,14 +68,70 @@ const CONFIGURATIONS: [Configuration; 5] = [
             ("CORTEN_OSRRANDOM", "1"),
         ],
         timeout: 60,
+        every: 1,
     },
     Configuration {
         name: "collection at every allocation",
         list: "must-pass-gcstress.txt",
         environment: &[("CORTEN_GCSTRESS", "1")],
         timeout: 120,
+        every: 1,
     },
+    stress("suspended at random", &[("CORTEN_GCSTRESS", "suspend:1")], 8),
+    stress("collection at every safepoint", &[("CORTEN_GCSTRESS", "2")], 16),
 ];
+
+/// The stress modes, at default tiering and with everything optimised.
+const STRESS: [Configuration; 8] = [
+    stress("every allocation", &[("CORTEN_GCSTRESS", "1")], 1),
+    stress("every allocation, optimised", &[("CORTEN_GCSTRESS", "1"), OPTIMISED], 1),
+    stress("every safepoint", &[("CORTEN_GCSTRESS", "2")], 1),
+    stress("every safepoint, optimised", &[("CORTEN_GCSTRESS", "2"), OPTIMISED], 1),
+    stress("random", &[("CORTEN_GCSTRESS", "random:1")], 1),
+    stress("random, optimised", &[("CORTEN_GCSTRESS", "random:2"), OPTIMISED], 1),
+    stress("suspended at random", &[("CORTEN_GCSTRESS", "suspend:1")], 1),
+    stress(
+        "suspended at random, optimised",
+        &[("CORTEN_GCSTRESS", "suspend:2"), OPTIMISED],
+        1,
+    ),
+];
+
+const OPTIMISED: (&str, &str) = ("DOTNET_TieredCompilation", "0");
+
+const fn stress(
+    name: &'static str,
+    environment: &'static [(&'static str, &'static str)],
+    every: usize,
+) -> Configuration {
+    Configuration {
+        name,
+        list: "must-pass-gcstress.txt",
+        environment,
+        timeout: 240,
+        every,
+    }
+}
+
+/// `cargo xtask stress`: runs the programs of `must-pass-gcstress.txt` in all stress modes, or those whose name contains `filter`.
+pub fn stress_modes(project: &Project, filter: &str) -> Outcome {
+    let Some(shared) = project.shared().filter(|dir| dir.join("conformance").is_dir()) else {
+        eprintln!("    no ../shared/conformance: nothing to run");
+        return Ok(());
+    };
+    let mut steps = Steps::default();
+    let corten = steps.step("release build", || project.build_release())?;
+    let framework = steps.step("framework", || project.ensure_framework(&corten))?;
+    let mut result = Ok(());
+    for configuration in STRESS.iter().filter(|c| c.name.contains(filter)) {
+        let outcome = steps.step(configuration.name, || {
+            configuration.run(project, &shared, &corten, &framework, &[])
+        });
+        result = result.and(outcome);
+    }
+    steps.report();
+    result
+}
 
 /// Runs the listed programs in every configuration; and of the sets in `all` every program, and prints what may be added.
 pub fn conformance(project: &Project, all: &[String]) -> Outcome {
@@ -98,10 +159,12 @@ impl Configuration {
     fn run(&self, project: &Project, shared: &Path, corten: &Path, framework: &Path, all: &[String]) -> Outcome {
         let list = project.root.join("conformance").join(self.list);
         let listed = match std::fs::read_to_string(&list) {
-            Ok(text) => entries(&text),
+            Ok(text) => entries(&text).into_iter().step_by(self.every).collect(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeSet::new(),
             Err(error) => return Err(Failure::io(&list)(error)),
         };
+        // A sample cannot tell what is new.
+        let all = if self.every == 1 { all } else { &[] };
         if listed.is_empty() && all.is_empty() {
             eprintln!("    {} lists no program", list.display());
             return Ok(());

@@ -62,6 +62,12 @@ enum Task {
     },
     /// Run the benchmarks and write a report
     Bench(bench::Options),
+    /// Run the conformance programs that are listed for it in all stress modes (an hour)
+    Stress {
+        /// Only modes whose name contains this
+        #[arg(default_value = "")]
+        filter: String,
+    },
     /// Run the shared conformance programs that are listed as passing
     Conformance {
         /// Run every program of these sets (core if none is named), and print the unlisted ones that pass
@@ -88,6 +94,7 @@ fn main() -> ExitCode {
             tiers::tiers(&project, &corten, programs, seed)
         }),
         Task::Bench(options) => bench::bench(&project, &options),
+        Task::Stress { filter } => conformance::stress_modes(&project, &filter),
         Task::Conformance { all } => conformance::conformance(&project, &all.unwrap_or_default()),
     };
     result.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)

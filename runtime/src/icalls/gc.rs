@@ -233,9 +233,18 @@ extern "C" fn is_server_gc() -> bool {
     false
 }
 extern "C" fn get_latency_mode() -> i32 {
+    /// `GCLatencyMode.NoGCRegion`.
+    const NO_GC_REGION: i32 = 4;
+    if Heap::get().in_no_gc_region() {
+        return NO_GC_REGION;
+    }
     LATENCY_MODE.load(Ordering::Relaxed)
 }
+/// Gives a `SetLatencyModeStatus`: 1 in a region without collections.
 extern "C" fn set_latency_mode(mode: i32) -> i32 {
+    if Heap::get().in_no_gc_region() {
+        return 1;
+    }
     LATENCY_MODE.store(mode, Ordering::Relaxed);
     0
 }

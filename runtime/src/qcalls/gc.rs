@@ -5,6 +5,7 @@ use crate::icalls::gc as icalls;
 use crate::qcall_table;
 use crate::thread::Thread;
 use corten_gc_hooks::Heap;
+use corten_gc_hooks::no_gc_region::NoGcStart;
 use corten_gc_hooks::object::{ObjPtr, method_table};
 
 extern "C" fn collect(generation: i32, _mode: i32) {
@@ -61,14 +62,20 @@ extern "C" fn total_allocated_bytes_precise() -> i64 {
 extern "C" fn add_memory_pressure(_bytes: u64) {}
 extern "C" fn remove_memory_pressure(_bytes: u64) {}
 
-/// `StartNoGCRegionStatus.NotEnoughMemory`: a region without collections cannot be promised.
-extern "C" fn start_no_gc_region(_total: i64, _large_known: i32, _large: i64, _no_full: i32) -> i32 {
-    1
+/// Gives a `StartNoGCRegionStatus`. A full collection always comes first: it makes the room.
+extern "C" fn start_no_gc_region(total: i64, large_known: i32, large: i64, _no_full: i32) -> i32 {
+    qcall_body(|thread| {
+        let (Ok(total), Ok(large)) = (usize::try_from(total), usize::try_from(large)) else {
+            return Ok(NoGcStart::TooLarge as i32);
+        };
+        let large = (large_known != 0).then_some(large);
+        Ok(Heap::get().start_no_gc_region(&mut thread.header, total, large) as i32)
+    })
 }
 
-/// `EndNoGCRegionStatus.NotInProgress`.
+/// Gives an `EndNoGCRegionStatus`.
 extern "C" fn end_no_gc_region() -> i32 {
-    1
+    Heap::get().end_no_gc_region() as i32
 }
 
 /// `GCNotificationStatus.NotApplicable`.
