@@ -43,6 +43,6 @@ pub fn new_dynamic_method(
     )]);
     let chunk: &'static [MethodDesc] = Box::leak(chunk);
     crate::precode::attach_precode(chunk)?;
-    let _ = chunk[0].sig.set(signature);
+    let _ = chunk[0].sig.set(Box::new(signature));
     Ok(&chunk[0])
 }

@@ -95,7 +95,8 @@ pub struct MethodDesc {
     pub(crate) instantiation: Box<[TypeHandle]>,
     pub(crate) unboxing_stub: AtomicUsize,
     pub(crate) slots: BackpatchSlots,
-    pub(crate) sig: OnceLock<MethodSignature>,
+    /// Most methods of a program are never called, and their MethodDescs are many: the signature is not part of them.
+    pub(crate) sig: OnceLock<Box<MethodSignature>>,
     /// Free for the runtime: its code versions.
     pub code_versions: AtomicPtr<()>,
     /// Free for the runtime: cached `RuntimeMethodInfoStub` or similar.
@@ -305,7 +306,7 @@ impl MethodDesc {
             return Ok(s);
         }
         let s = crate::resolve::resolve_method_desc_signature(self)?;
-        Ok(self.sig.get_or_init(|| s))
+        Ok(self.sig.get_or_init(|| Box::new(s)))
     }
 
     /// As [`signature`](Self::signature), but with `object` in place of classes that cannot be loaded: callers need not know

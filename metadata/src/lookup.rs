@@ -92,8 +92,13 @@ impl Module {
             return start..end;
         }
         let start = partition(1..rows + 1, |r| cell(r) < key);
-        let end = partition(start..rows + 1, |r| cell(r) <= key);
-        start..end
+        // Few rows have the same key: the end is near.
+        let mut step = 1;
+        while start + step <= rows && cell(start + step) <= key {
+            step *= 2;
+        }
+        let last = rows.saturating_add(1).min(start.saturating_add(step));
+        start..partition(start + step / 2..last, |r| cell(r) <= key)
     }
 
     fn rows_with_token(&self, table: TableId, kind: CodedIndex, token: Token) -> Range<u32> {
