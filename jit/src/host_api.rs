@@ -415,6 +415,12 @@ pub trait CompilerHost: Sync {
     fn resolve_constrained(&self, constrained: TypeId, method: MethodId) -> HostResult<Constrained>;
     /// Field lookup by name in an exact type, for intrinsics and runtime-known classes (`_value` of Nullable …).
     fn field_by_name(&self, ty: TypeId, name: &str) -> Option<Arc<FieldInfo>>;
+    /// Whether a delegate of that method, closed over an object, needs its target and code address only: an instance method of
+    /// a class, and nothing has to keep the code alive.
+    fn closes_simply(&self, method: MethodId) -> bool {
+        let _ = method;
+        false
+    }
     /// Address of the frozen String object of a literal.
     fn string_literal(&self, scope: MethodId, token: Token) -> HostResult<u64>;
     /// Address of the frozen RuntimeType object.

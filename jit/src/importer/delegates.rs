@@ -4,6 +4,7 @@ use super::stack::{Entry, Known};
 use super::{Importer, Step};
 use crate::host_api::{Dispatch, MethodInfo};
 use crate::ir::*;
+use crate::lower::{DELEGATE_CODE, DELEGATE_TARGET};
 use corten_metadata::Token;
 
 impl Importer<'_, '_> {
@@ -56,13 +57,23 @@ impl Importer<'_, '_> {
             _ => 0,
         };
         let code = self.coerce(function, Ty::I64)?;
+        let closed = match (function.known, self.peek(0)) {
+            (Known::Function(method), Some(target)) => target.non_null && self.host.closes_simply(method),
+            _ => false,
+        };
         let target = self.pop_as(Ty::Ref)?;
         let table = self.type_info(info.owner)?.method_table;
         let table = self.b.iconst64(table as i64);
         let delegate = self.b.helper(Helper::NewObject, vec![table], Ty::Ref);
-        let method = self.b.iconst64(method as i64);
-        self.b
-            .helper_void(Helper::InitDelegate, vec![delegate, target, code, method]);
+        if closed {
+            self.b
+                .store(MemTy::Ref, delegate, DELEGATE_TARGET, target, Barrier::Heap);
+            self.b.store(MemTy::I64, delegate, DELEGATE_CODE, code, Barrier::None);
+        } else {
+            let method = self.b.iconst64(method as i64);
+            self.b
+                .helper_void(Helper::InitDelegate, vec![delegate, target, code, method]);
+        }
         self.push(Entry::new(delegate, Ty::Ref).exact(info.owner));
         Ok(())
     }

@@ -486,6 +486,12 @@ impl CompilerHost for MockHost {
             .cloned()
     }
 
+    fn closes_simply(&self, method: MethodId) -> bool {
+        let tables = self.tables.lock();
+        let info = tables.methods.get(method.0 as usize);
+        info.is_some_and(|m| !m.is_static && !tables.types[m.owner.0 as usize].info.is_value_type)
+    }
+
     fn string_literal(&self, _scope: MethodId, token: Token) -> HostResult<u64> {
         match self.tables.lock().target(token)? {
             Target::String => Ok(0x50000 + u64::from(token.0 & 0xffff) * 32),

@@ -255,6 +255,10 @@ impl CompilerHost for EngineHost {
             .find(|f| f.name() == name && !f.is_static())?;
         self.field_info(f).ok()
     }
+    fn closes_simply(&self, method: MethodId) -> bool {
+        let md = method_desc(method);
+        !md.is_static() && !md.is_value_type_instance_method() && md.collectible().is_none()
+    }
     fn string_literal(&self, scope: MethodId, token: Token) -> HostResult<u64> {
         self.literal(method_desc(scope), token)
     }
