@@ -13,10 +13,8 @@ use crate::thread::ThreadHeader;
 pub enum NoGcStart {
     /// The region has begun.
     Started = 0,
-    /// There is not so much memory.
+    /// There is not so much memory, or the nursery cannot be so big. (CoreCLR's 2, "too large", is of times of segments.)
     NotEnoughMemory = 1,
-    /// More than the nursery can ever hold.
-    TooLarge = 2,
     /// A region has begun already.
     InProgress = 3,
 }
@@ -54,7 +52,7 @@ impl Heap {
         // Threads leave parts of their chunks unused.
         let room = small.saturating_add(small / 8).saturating_add(64 * BLOCK_SIZE);
         if large.is_some_and(|large| large > total) || room > self.layout.nursery.size() {
-            return NoGcStart::TooLarge;
+            return NoGcStart::NotEnoughMemory;
         }
         self.collect(thread, 2);
         let mut spaces = self.spaces.lock();

@@ -66,7 +66,7 @@ extern "C" fn remove_memory_pressure(_bytes: u64) {}
 extern "C" fn start_no_gc_region(total: i64, large_known: i32, large: i64, _no_full: i32) -> i32 {
     qcall_body(|thread| {
         let (Ok(total), Ok(large)) = (usize::try_from(total), usize::try_from(large)) else {
-            return Ok(NoGcStart::TooLarge as i32);
+            return Ok(NoGcStart::NotEnoughMemory as i32);
         };
         let large = (large_known != 0).then_some(large);
         Ok(Heap::get().start_no_gc_region(&mut thread.header, total, large) as i32)
