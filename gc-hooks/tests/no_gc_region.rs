@@ -46,7 +46,7 @@ fn a_region_keeps_its_promise_and_ends() {
 
     assert_eq!(
         heap.start_no_gc_region(&mut thread.header, 1 << 40, None),
-        NoGcStart::TooLarge
+        NoGcStart::NotEnoughMemory
     );
     assert_eq!(
         heap.start_no_gc_region(&mut thread.header, 1 << 20, None),
