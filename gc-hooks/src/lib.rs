@@ -31,8 +31,16 @@
 //! # Proof
 //!
 //! The models `tests/loom_*.rs` (handshake, handles, thin locks) run in `cargo xtask test`, and again with the feature
-//! `planted-bug`, where they must fail. Miri does not apply: the heap is mapped memory with addresses kept as integers, and the
-//! barriers are assembly. Runs under stress verify the heap instead (`CORTEN_GCSTRESS`, `CORTEN_HEAPVERIFY`).
+//! `planted-bug`, where they must fail. `tests/concurrent.rs` moves references about while they are marked; it fails when the write
+//! barrier is not widened, and when changed cards are forgotten. Miri does not apply: the heap is mapped memory with addresses kept as
+//! integers, and the barriers are assembly. Runs under stress verify the heap instead (`CORTEN_GCSTRESS`, `CORTEN_HEAPVERIFY`).
+//!
+//! ThreadSanitizer needs a nightly compiler with `rust-src`; it does not see the barriers (assembly) and not the kernel's
+//! `membarrier`, on which inline transitions rely, so reports about `ThreadHeader::gc_mode` are expected:
+//!
+//! ```text
+//! RUSTFLAGS=-Zsanitizer=thread cargo +nightly test -Zbuild-std --target x86_64-unknown-linux-gnu -p corten-gc-hooks --tests
+//! ```
 
 mod alloc;
 pub mod barrier;
