@@ -62,7 +62,7 @@ enum Task {
     },
     /// Run the benchmarks and write a report
     Bench(bench::Options),
-    /// Run the conformance programs that are listed for it in all stress modes (an hour)
+    /// Run the conformance programs that are listed for it in all stress modes
     Stress {
         /// Only modes whose name contains this
         #[arg(default_value = "")]
