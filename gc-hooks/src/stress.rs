@@ -21,7 +21,7 @@ pub enum StressMode {
     /// At random allocations, one in 32 on average, by seed.
     Random(u32),
     /// The world is stopped at random moments, by seed, from another thread: all roots are checked then, and sometimes there is a
-    /// collection ([`crate::suspension`]).
+    /// collection (`suspension.rs`).
     Suspend(u32),
 }
 
