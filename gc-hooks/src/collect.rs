@@ -293,7 +293,8 @@ impl Collector {
     pub(crate) fn finish_tracing(&mut self, heap: &Heap, lists: &mut Lists, trace: &mut impl Trace, full: bool) {
         Self::trace_dependents(heap, trace);
         Self::clear_weak(heap, HandleKind::WeakShort, trace);
-        if lists.scan(full, |obj| trace.locate(obj)) {
+        let stays_young = |obj| heap.layout.nursery.contains(obj);
+        if lists.scan(full, stays_young, |obj| trace.locate(obj)) {
             Self::trace_ready(lists, trace);
             trace.drain();
             Self::trace_dependents(heap, trace);

@@ -173,8 +173,14 @@ impl FinalizerQueue {
 impl Lists {
     /// Decides about registered objects after marking: the dead whose finalizer is suppressed are dropped, other dead
     /// ones become ready, live ones stay. `locate` gives the object's present address if it is live. Returns whether
-    /// any became ready.
-    pub(crate) fn scan(&mut self, full: bool, mut locate: impl FnMut(usize) -> Option<usize>) -> bool {
+    /// any became ready. What `stays_young` (pinned in the nursery) is looked at again by the next minor collection, which may
+    /// move it or find it dead.
+    pub(crate) fn scan(
+        &mut self,
+        full: bool,
+        stays_young: impl Fn(usize) -> bool,
+        mut locate: impl FnMut(usize) -> Option<usize>,
+    ) -> bool {
         let Lists {
             young,
             old,
@@ -215,7 +221,13 @@ impl Lists {
             old.truncate(write);
         }
         for obj in std::mem::take(young) {
-            sift(obj, &mut |now| old.push(now));
+            sift(obj, &mut |now| {
+                if stays_young(now) {
+                    young.push(now)
+                } else {
+                    old.push(now)
+                }
+            });
         }
         any
     }

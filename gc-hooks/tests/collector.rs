@@ -328,6 +328,30 @@ fn finalizers_run_once_critical_last() {
 }
 
 #[test]
+fn finalizable_objects_that_were_pinned_in_the_nursery_are_followed() {
+    let _serial = serial();
+    let mut thread = attach(1);
+    let queue = Heap::get().finalizers();
+    let obj = Heap::get()
+        .alloc_object(&mut thread.header, types().finalizable)
+        .unwrap();
+    unsafe { *obj.byte_add(24).cast::<u64>() = 77 };
+    thread.slots[0] = obj;
+    thread.conservative.push(obj as usize);
+    thread.collect(0);
+    assert_eq!(thread.slots[0], obj, "pinned");
+    thread.conservative.clear();
+    thread.collect(0);
+    assert_ne!(thread.slots[0], obj, "moved");
+    thread.collect(2);
+    assert_eq!(queue.next_finalizable(), None, "it is alive");
+    thread.slots[0] = ptr::null_mut();
+    thread.collect(2);
+    assert_eq!(queue.next_finalizable().map(value_of), Some(77));
+    detach(thread);
+}
+
+#[test]
 fn frozen_objects_and_statics_are_roots() {
     let _serial = serial();
     let mut thread = attach(0);
