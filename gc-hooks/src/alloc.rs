@@ -58,6 +58,7 @@ impl Heap {
         self.allocated.fetch_add(size as u64, Relaxed);
         // SAFETY: the memory is zeroed and ours; the lock is held until the object can be walked.
         let obj = unsafe { initialise(address, mt, length) };
+        spaces.old.publish_pinned(self.layout, address);
         publish(obj);
         Ok(obj)
     }
@@ -319,7 +320,9 @@ impl Heap {
             let address = spaces.old.allocate_pinned(self.layout, size).ok_or(2)?;
             self.allocated.fetch_add(size as u64, Relaxed);
             // SAFETY: the memory is zeroed and ours; the lock is held until the object can be walked.
-            return Ok(unsafe { initialise(address, mt, length) });
+            let obj = unsafe { initialise(address, mt, length) };
+            spaces.old.publish_pinned(self.layout, address);
+            return Ok(obj);
         }
         if spaces.large.young_bytes != 0 && spaces.large.young_bytes + bytes > spaces.large_budget {
             return Err(0);

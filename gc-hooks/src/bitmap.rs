@@ -32,12 +32,13 @@ impl Bitmap {
         (self.words.wrapping_add(bit >> 6), (bit & 63) as u32)
     }
 
-    /// Sets the bit of `address`.
+    /// Sets the bit of `address`. Others may read the word meanwhile, but not write it.
     #[inline(always)]
     pub fn set(&self, address: usize) {
         let (word, bit) = self.locate(address);
         // SAFETY: the address lies in the covered range, so the word is mapped.
-        unsafe { *word |= 1 << bit };
+        let word = unsafe { AtomicU64::from_ptr(word) };
+        word.store(word.load(Ordering::Relaxed) | 1 << bit, Ordering::Release);
     }
 
     /// Clears the bit of `address`.
@@ -53,7 +54,7 @@ impl Bitmap {
     pub fn test(&self, address: usize) -> bool {
         let (word, bit) = self.locate(address);
         // SAFETY: as in `set`; bits of others in the word may be set meanwhile by `insert_shared`.
-        unsafe { AtomicU64::from_ptr(word) }.load(Ordering::Relaxed) >> bit & 1 != 0
+        unsafe { AtomicU64::from_ptr(word) }.load(Ordering::Acquire) >> bit & 1 != 0
     }
 
     /// Sets the bit and tells whether it was clear.
@@ -75,16 +76,30 @@ impl Bitmap {
         // SAFETY: as in `set`; all concurrent accesses are atomic.
         let word = unsafe { AtomicU64::from_ptr(word) };
         let mask = 1u64 << bit;
-        word.load(Ordering::Relaxed) & mask == 0 && word.fetch_or(mask, Ordering::Relaxed) & mask == 0
+        word.load(Ordering::Relaxed) & mask == 0 && word.fetch_or(mask, Ordering::AcqRel) & mask == 0
     }
 
-    /// Address of the nearest set bit at or below `address`, not below `low`.
+    /// As [`Self::clear`], while other threads use [`Self::insert_shared`].
+    #[inline(always)]
+    pub fn clear_shared(&self, address: usize) {
+        let (word, bit) = self.locate(address);
+        // SAFETY: as in `set`; all concurrent accesses are atomic.
+        unsafe { AtomicU64::from_ptr(word) }.fetch_and(!(1 << bit), Ordering::AcqRel);
+    }
+
+    #[inline(always)]
+    fn read(word: *mut u64) -> u64 {
+        // SAFETY: callers give words of the covered range; who writes them meanwhile does so atomically.
+        unsafe { AtomicU64::from_ptr(word) }.load(Ordering::Acquire)
+    }
+
+    /// Address of the nearest set bit at or below `address`, not below `low`. Bits may be set meanwhile.
     pub fn find_at_or_below(&self, address: usize, low: usize) -> Option<usize> {
         let (mut word, bit) = self.locate(address);
         let (first, _) = self.locate(low);
         // SAFETY: all words from `low` to `address` are mapped.
         unsafe {
-            let mut value = *word & (u64::MAX >> (63 - bit));
+            let mut value = Self::read(word) & (u64::MAX >> (63 - bit));
             loop {
                 if value != 0 {
                     let index = word.offset_from(self.words) as usize;
@@ -95,18 +110,17 @@ impl Bitmap {
                     return None;
                 }
                 word = word.sub(1);
-                value = *word;
+                value = Self::read(word);
             }
         }
     }
 
-    /// Calls `visit` with the address of every set bit in `low..high` (both aligned to 512), ascending.
+    /// Calls `visit` with the address of every set bit in `low..high` (both aligned to 512), ascending. Bits may be set meanwhile.
     pub fn for_each(&self, low: usize, high: usize, mut visit: impl FnMut(usize)) {
         let mut address = low;
         while address < high {
             let (word, _) = self.locate(address);
-            // SAFETY: the word covers part of the range.
-            let mut value = unsafe { *word };
+            let mut value = Self::read(word);
             while value != 0 {
                 visit(address + value.trailing_zeros() as usize * 8);
                 value &= value - 1;

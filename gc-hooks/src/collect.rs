@@ -4,15 +4,17 @@
 //! young objects), and for a full one mark and sweep the rest on top. Each part ends with the same steps: dependent
 //! handles to a fixed point, weak short handles, finalization, dependent handles again, weak long handles, sync blocks.
 
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::alloc::retire_context;
-use crate::concurrent::Cycle;
+use crate::concurrent::Handover;
 use crate::cycle::Plan;
 use crate::finalize::Lists;
 use crate::handles::HandleKind;
 use crate::heap::{CollectionReason, Heap, Spaces};
 use crate::object::ObjPtr;
+use crate::old::OldSpace;
 use crate::roots::RootVisitor;
 use crate::safepoint::World;
 use crate::space::{CARD_SIZE, Layout};
@@ -111,8 +113,6 @@ impl Collector {
     /// Collects `generation`. The world is stopped.
     pub fn collect(&mut self, heap: &Heap, world: &World<'_>, generation: i32, reason: CollectionReason) {
         let started = Instant::now();
-        let mut cycle = heap.marker.hold();
-        let cycle = &mut *cycle;
         let mut spaces = heap.spaces.lock();
         let spaces = &mut *spaces;
         let mut record = CollectionRecord {
@@ -132,27 +132,34 @@ impl Collector {
         self.gather(heap, world, spaces, heap.config.verify);
         record.pinned_objects = self.pins.len();
         crate::no_gc_region::collection_begins(spaces, reason == CollectionReason::Induced);
-        let plan = Self::plan(heap, spaces, cycle, generation, reason);
+        let (plan, mut cycle) = Self::plan(heap, spaces, generation, reason);
         if matches!(plan, Plan::Finish | Plan::Full) {
             record.generation = 2;
         }
         heap.stats.begin(record.generation, reason == CollectionReason::Induced);
-        if plan == Plan::Full && cycle.is_active() {
+        if let (Plan::Full, Some(cycle)) = (plan, &mut cycle)
+            && cycle.is_active()
+        {
             Self::abandon_cycle(heap, spaces, cycle);
             heap.stats.cycle_abandoned();
         }
         let mut lists = heap.finalizers().lists.lock();
-        record.promoted = self.minor(heap, spaces, &mut lists, cycle);
-        match plan {
-            Plan::Minor => {}
-            Plan::Assist => cycle.assist(heap.layout, crate::cycle::ASSIST),
-            Plan::Start => self.start_cycle(heap, spaces, &mut lists, cycle, reason),
-            Plan::Finish => {
-                record.concurrent = true;
-                heap.stats.cycle_finished(cycle.busy);
-                record.compacted = self.finish_cycle(heap, spaces, &mut lists, cycle);
+        record.promoted = self.minor(heap, spaces, &mut lists, cycle.is_some());
+        if let Some(cycle) = &mut cycle {
+            match plan {
+                Plan::Minor => {}
+                Plan::Assist => {
+                    cycle.receive(&heap.marker.inbox);
+                    cycle.assist(heap.layout, crate::cycle::ASSIST);
+                }
+                Plan::Start => self.start_cycle(heap, spaces, &mut lists, cycle, reason),
+                Plan::Finish => {
+                    record.concurrent = true;
+                    heap.stats.cycle_finished(cycle.busy);
+                    record.compacted = self.finish_cycle(heap, spaces, &mut lists, cycle);
+                }
+                Plan::Full => record.compacted = self.full(heap, spaces, &mut lists, reason),
             }
-            Plan::Full => record.compacted = self.full(heap, spaces, &mut lists, reason),
         }
         if record.generation == 2 {
             Self::set_budgets(heap, spaces);
@@ -170,7 +177,9 @@ impl Collector {
         record.fragmented = spaces.old.used_bytes().saturating_sub(spaces.old.object_bytes());
         record.pause = world.stop_time + started.elapsed();
         heap.stats.finish(record);
-        if cycle.is_active() {
+        if let Some(cycle) = &mut cycle
+            && cycle.is_active()
+        {
             heap.marker.wake(cycle);
         }
     }
@@ -320,8 +329,8 @@ impl Collector {
         }
     }
 
-    /// Empties the nursery. Returns the bytes that survived.
-    fn minor(&mut self, heap: &Heap, spaces: &mut Spaces, lists: &mut Lists, cycle: &mut Cycle) -> usize {
+    /// Empties the nursery. Returns the bytes that survived. `still`: the marker is not in the middle of a step.
+    fn minor(&mut self, heap: &Heap, spaces: &mut Spaces, lists: &mut Lists, still: bool) -> usize {
         let layout = heap.layout;
         // Cards first: they are taken from the table before anything marks new ones.
         let mut dirty = std::mem::take(&mut self.dirty);
@@ -347,11 +356,17 @@ impl Collector {
             ..
         } = spaces;
         let stamp = heap.stats.promotion_stamp();
-        let marking = cycle.is_active();
+        let marking = old.marking;
+        let mut handover = Handover::default();
         if marking {
             // Also what is not young is recorded then.
             dirty.iter().for_each(|&card| layout.note_changed(card));
-            large_dirty.iter().for_each(|&(_, card)| layout.note_changed(card));
+            for &(obj, card) in &large_dirty {
+                layout.note_changed(card);
+                if handover.large.last() != Some(&(obj as usize)) {
+                    handover.large.push(obj as usize);
+                }
+            }
         }
         let mut trace = MinorTrace::new(layout, old, large, std::mem::take(&mut self.stack), stamp, marking);
         for &pin in &self.pins {
@@ -365,7 +380,7 @@ impl Collector {
             let first = if layout.frozen.contains(card) {
                 frozen.object_at_or_below(layout, card)
             } else {
-                trace.old.object_at_or_below(layout, card)
+                OldSpace::object_at_or_below(layout, card)
             };
             trace.scan_card(first, card);
         }
@@ -377,16 +392,25 @@ impl Collector {
         self.finish_tracing(heap, lists, &mut trace, false);
         let promoted = trace.promoted;
         let has_pins = trace.has_pins;
-        let mut fresh = std::mem::take(&mut trace.fresh);
+        handover.fresh = std::mem::take(&mut trace.fresh);
         self.stack = trace.into_stack();
         self.dirty = dirty;
         nursery.finish_minor(layout, has_pins, crate::stress::poison());
-        let large_promoted = large.finish_minor(layout, stamp, |obj| {
+        if still || heap.marker.grace.is_over(large.limbo_since) {
+            large.free_limbo(layout);
+        }
+        if !still {
+            large.limbo_since = heap.marker.grace.begin();
+        }
+        let large_promoted = large.finish_minor(layout, stamp, !still, |obj| {
             if marking {
-                fresh.push(obj);
+                handover.fresh.push(obj);
             }
         });
-        cycle.add(&fresh);
+        if marking {
+            heap.marker.old_top.store(old.top(layout), Ordering::Release);
+            heap.marker.inbox.put(handover);
+        }
         promoted + large_promoted
     }
 

@@ -10,8 +10,10 @@
 //! - The marker never looks at the nursery. What a minor collection moves to the old space is marked and scanned by the marker;
 //!   what is allocated outside of the nursery is marked at birth, and scanned again when it stops being young (large objects)
 //!   or in the last pause (pinned ones).
-//! - While the world is stopped the collector holds the marker's lock, so the marker stands still between two steps. It is the
-//!   only thread that reads objects without being stopped: it reads references as single words.
+//! - The marker is the only thread that reads objects without being stopped: it reads references as single words. A minor
+//!   collection does not wait for it, because the system may have suspended it in the middle of a step: what it is to know goes
+//!   to its inbox ([`crate::handover`]), and dead large objects, whose addresses it may hold, are freed once its step is over.
+//! - Pauses that start or end a cycle hold the marker's lock, so it stands still between two steps. They can be put off.
 //! - Blocks with few live bytes may be chosen for evacuation when a cycle starts. The marker writes down every slot that refers
 //!   to them; the last pause copies their objects and corrects those slots.
 
@@ -21,8 +23,10 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::gcdesc::{for_each_ref, for_each_ref_in};
+use crate::handover::{Grace, Inbox};
 use crate::heap::{Heap, Spaces};
 use crate::object::{ObjPtr, mt_flags, size_with_mt};
+use crate::old::OldSpace;
 use crate::space::{BLOCK_SIZE, CARD_SIZE, Layout};
 use crate::trace::WorkStack;
 
@@ -34,6 +38,8 @@ const SLICE: usize = 16 << 10;
 const CLEAN_STEP: usize = 256 << 10;
 /// How often the changed cards of the whole heap are scanned beside the program.
 const CLEANINGS: u32 = 2;
+/// How long a pause that can be put off waits for the marker to stand still.
+const PATIENCE: Duration = Duration::from_millis(1);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -53,6 +59,15 @@ struct Rest {
     end: usize,
 }
 
+/// What a minor collection has for the marker.
+#[derive(Debug, Default)]
+pub(crate) struct Handover {
+    /// Marked objects that are to be scanned.
+    pub fresh: Vec<usize>,
+    /// Large objects with changed cards.
+    pub large: Vec<usize>,
+}
+
 /// The state of a cycle.
 #[derive(Debug)]
 pub(crate) struct Cycle {
@@ -66,8 +81,14 @@ pub(crate) struct Cycle {
     /// Slots that refer to such blocks.
     pub slots: Vec<usize>,
     cleanings: u32,
-    /// Where the present cleaning has come to; `None`: none has begun.
+    /// Where the present cleaning of old blocks has come to; `None`: none has begun.
     clean_at: Option<usize>,
+    /// Large objects with changed cards (some more than once).
+    large: Vec<usize>,
+    /// Of the one that is being cleaned: where it is, where the cleaning has come to, and its end.
+    large_rest: Option<Rest>,
+    /// The marker hesitates now and then where it matters, for tests.
+    hesitates: Option<u32>,
     thread: bool,
     pub started: Option<Instant>,
     /// Time of the marker in this cycle.
@@ -75,10 +96,15 @@ pub(crate) struct Cycle {
 }
 
 /// The marker: its state and what wakes it.
-#[derive(Debug)]
 pub(crate) struct Marker {
     cycle: Mutex<Cycle>,
     wake: Condvar,
+    /// From minor collections.
+    pub inbox: Inbox<Handover>,
+    /// Whether the marker may still hold an address.
+    pub grace: Grace,
+    /// End of the old blocks that may have changed cards.
+    pub old_top: AtomicUsize,
 }
 
 impl Marker {
@@ -93,17 +119,33 @@ impl Marker {
                 slots: Vec::new(),
                 cleanings: 0,
                 clean_at: None,
+                large: Vec::new(),
+                large_rest: None,
+                hesitates: None,
                 thread: false,
                 started: None,
                 busy: Duration::ZERO,
             }),
             wake: Condvar::new(),
+            inbox: Inbox::new(),
+            grace: Grace::new(),
+            old_top: AtomicUsize::new(0),
         }
     }
 
-    /// Waits until the marker stands still and keeps it there. Before the lock of the spaces.
+    /// Waits until the marker stands still and keeps it there.
     pub fn hold(&self) -> MutexGuard<'_, Cycle> {
         self.cycle.lock()
+    }
+
+    /// As [`Self::hold`], if the marker stands still already.
+    pub fn try_hold(&self) -> Option<MutexGuard<'_, Cycle>> {
+        self.cycle.try_lock()
+    }
+
+    /// As [`Self::hold`], if the marker stands still soon.
+    pub fn hold_soon(&self) -> Option<MutexGuard<'_, Cycle>> {
+        self.cycle.try_lock_for(PATIENCE)
     }
 
     /// Lets a marker that has work begin. Its thread is started by the first call.
@@ -130,8 +172,9 @@ impl Marker {
                 self.wake.wait(&mut cycle);
             }
             let started = Instant::now();
-            cycle.step(heap);
+            cycle.step(heap.layout, self);
             cycle.busy += started.elapsed();
+            self.grace.step_ends();
             // The collector goes first.
             MutexGuard::bump(&mut cycle);
         }
@@ -144,14 +187,15 @@ impl Cycle {
         self.phase != Phase::Idle
     }
 
-    /// Starts a cycle with the marked objects on `stack`.
-    pub fn start(&mut self, stack: Vec<usize>, candidates: Vec<bool>) {
+    /// Starts a cycle with the marked objects on `stack`. `tested`: the marker hesitates now and then.
+    pub fn start(&mut self, stack: Vec<usize>, candidates: Vec<bool>, tested: bool) {
         self.phase = Phase::Marking;
         self.work = WorkStack::new(stack);
         self.candidates = candidates;
         self.live.clear();
         self.cleanings = 0;
         self.clean_at = None;
+        self.hesitates = tested.then_some(1);
         self.started = Some(Instant::now());
         self.busy = Duration::ZERO;
     }
@@ -161,6 +205,8 @@ impl Cycle {
         self.phase = Phase::Idle;
         self.work = WorkStack::new(Vec::new());
         self.rest = None;
+        self.large = Vec::new();
+        self.large_rest = None;
         self.candidates = Vec::new();
         self.slots = Vec::new();
         self.started = None;
@@ -173,11 +219,11 @@ impl Cycle {
         stack
     }
 
-    /// Objects that were marked by the collector and are to be scanned.
-    pub fn add(&mut self, objects: &[usize]) {
-        if !objects.is_empty() {
-            objects.iter().for_each(|&obj| self.work.push(obj));
-            self.phase = Phase::Marking;
+    /// Takes what minor collections have put into the inbox.
+    pub fn receive(&mut self, inbox: &Inbox<Handover>) {
+        for handover in inbox.take() {
+            handover.fresh.into_iter().for_each(|obj| self.work.push(obj));
+            self.large.extend(handover.large);
         }
     }
 
@@ -198,18 +244,22 @@ impl Cycle {
     }
 
     /// Does a little.
-    fn step(&mut self, heap: &Heap) {
-        let layout = heap.layout;
+    fn step(&mut self, layout: &Layout, marker: &Marker) {
         if let Some(rest) = self.rest.take() {
             self.slice(layout, rest);
             return;
         }
+        self.receive(&marker.inbox);
         for _ in 0..STEP {
             match self.work.pop() {
                 Some(obj) => self.scan(layout, obj),
-                None if self.cleanings < CLEANINGS => return self.clean(heap),
+                None if self.cleanings < CLEANINGS => {
+                    return self.clean(layout, marker.old_top.load(Ordering::Acquire));
+                }
                 None => {
-                    self.phase = Phase::Done;
+                    if marker.inbox.is_empty() {
+                        self.phase = Phase::Done;
+                    }
                     return;
                 }
             }
@@ -271,6 +321,9 @@ impl Cycle {
         if address < layout.large.start || address >= layout.old.end {
             return;
         }
+        if self.hesitates.is_some() {
+            self.hesitate();
+        }
         if !self.candidates.is_empty()
             && layout.old.contains(address)
             && self.candidates.get((address - layout.old.start) / BLOCK_SIZE) == Some(&true)
@@ -282,22 +335,48 @@ impl Cycle {
         }
     }
 
-    /// Scans marked objects again that were changed, of a part of the heap.
-    fn clean(&mut self, heap: &Heap) {
-        let layout = heap.layout;
-        // Allocation outside of the nursery changes the table of object starts.
-        let spaces = heap.spaces.lock();
-        let low = self.clean_at.unwrap_or(layout.large.start);
-        let ends = [spaces.large.top(), spaces.old.top(layout)];
-        let high = (low + CLEAN_STEP).min(if low < layout.old.start { ends[0] } else { ends[1] });
-        let mut cards = Vec::new();
-        layout.take_changed_cards(low, high.max(low), |card| cards.push(card));
-        for card in cards {
-            rescan(layout, &spaces, card, |field| self.visit(layout, field));
+    /// Gives the program and the collector time between the look at a field and what follows from it.
+    #[cold]
+    fn hesitate(&mut self) {
+        let Some(count) = &mut self.hesitates else {
+            return;
+        };
+        *count = count.wrapping_mul(0x9E37_79B9).wrapping_add(0x7F4A_7C15);
+        if *count >> 20 == 0 {
+            std::thread::sleep(Duration::from_micros(500));
         }
-        self.clean_at = if low < layout.old.start && high >= ends[0] {
-            Some(layout.old.start)
-        } else if low >= layout.old.start && high >= ends[1] {
+    }
+
+    /// Scans marked objects again that were changed, of a part of the heap: large objects first, then old blocks below `top`.
+    fn clean(&mut self, layout: &Layout, top: usize) {
+        let mut cards = Vec::new();
+        if self.clean_at.is_none() {
+            if self.large_rest.is_none() {
+                self.large_rest = self.large.pop().map(|obj| {
+                    // SAFETY: old large objects are whole, and are not freed while marking is under way.
+                    let end = unsafe { crate::object::size_of_object(obj as ObjPtr) } + obj;
+                    Rest { obj, at: obj - 8, end }
+                });
+            }
+            if let Some(rest) = self.large_rest.take() {
+                let end = (rest.at + CLEAN_STEP).min(rest.end);
+                layout.take_changed_cards(rest.at, end, |card| cards.push(card));
+                for card in cards {
+                    rescan_object(layout, rest.obj, card, |field| self.visit(layout, field));
+                }
+                if end < rest.end {
+                    self.large_rest = Some(Rest { at: end, ..rest });
+                }
+                return;
+            }
+        }
+        let low = self.clean_at.unwrap_or(layout.old.start);
+        let high = (low + CLEAN_STEP).min(top.max(low));
+        layout.take_changed_cards(low, high, |card| cards.push(card));
+        for card in cards {
+            rescan_block(layout, card, |field| self.visit(layout, field));
+        }
+        self.clean_at = if high >= top {
             self.cleanings += 1;
             None
         } else {
@@ -307,34 +386,39 @@ impl Cycle {
 }
 
 /// Calls `visit` with the reference fields on a card that belong to marked objects, blocks that are evacuated left out: their
-/// objects are scanned when they are copied.
-pub(crate) fn rescan(layout: &Layout, spaces: &Spaces, card: usize, mut visit: impl FnMut(*mut ObjPtr)) {
-    let end = card + CARD_SIZE;
-    let mut part = |obj: usize| {
-        if !layout.marks.test(obj) {
-            return;
+/// objects are scanned when they are copied. The world is stopped.
+pub(crate) fn rescan(layout: &Layout, spaces: &Spaces, card: usize, visit: impl FnMut(*mut ObjPtr)) {
+    if layout.large.contains(card) {
+        if let Some(obj) = spaces.large.object_of_page(card) {
+            rescan_object(layout, obj, card, visit);
         }
+    } else if !spaces.old.is_evacuating(layout, card) {
+        rescan_block(layout, card, visit);
+    }
+}
+
+/// Calls `visit` with the reference fields of an object on a card, if it is marked.
+fn rescan_object(layout: &Layout, obj: usize, card: usize, visit: impl FnMut(*mut ObjPtr)) {
+    if layout.marks.test(obj) {
         let object = obj as ObjPtr;
         // SAFETY: marked objects outside of the nursery are whole and not forwarded.
         unsafe {
             let mt = (*object).mt;
             let size = size_with_mt(object, mt);
-            for_each_ref_in(object, mt, size, card, end, &mut visit);
+            for_each_ref_in(object, mt, size, card, card + CARD_SIZE, visit);
         }
-    };
-    if layout.large.contains(card) {
-        if let Some(obj) = spaces.large.object_of_page(card) {
-            part(obj);
-        }
-        return;
     }
-    if spaces.old.is_evacuating(layout, card) {
-        return;
-    }
-    if let Some(first) = spaces.old.object_at_or_below(layout, card)
+}
+
+/// Calls `visit` with the reference fields of marked objects on a card of an old block. The program may be running: what is not
+/// marked yet may not be whole.
+fn rescan_block(layout: &Layout, card: usize, mut visit: impl FnMut(*mut ObjPtr)) {
+    if let Some(first) = OldSpace::object_at_or_below(layout, card)
         && first < card
     {
-        part(first);
+        rescan_object(layout, first, card, &mut visit);
     }
-    layout.starts.for_each(card, end, part);
+    layout.starts.for_each(card, card + CARD_SIZE, |obj| {
+        rescan_object(layout, obj, card, &mut visit)
+    });
 }

@@ -1,5 +1,7 @@
 //! Full collections: at once, or as the end of a concurrent marking ([`crate::concurrent`]).
 
+use parking_lot::MutexGuard;
+
 use crate::collect::Collector;
 use crate::concurrent::{Cycle, Phase, rescan};
 use crate::finalize::Lists;
@@ -30,16 +32,42 @@ pub(crate) enum Plan {
 }
 
 impl Collector {
-    /// Decides what a pause for `generation` does.
-    pub(crate) fn plan(heap: &Heap, spaces: &Spaces, cycle: &Cycle, generation: i32, reason: CollectionReason) -> Plan {
+    /// Decides what a pause for `generation` does, and makes the marker stand still for what needs that. If it does not do so in
+    /// time, only young objects are collected, unless the pause is for more than that.
+    pub(crate) fn plan<'a>(
+        heap: &'a Heap,
+        spaces: &Spaces,
+        generation: i32,
+        reason: CollectionReason,
+    ) -> (Plan, Option<MutexGuard<'a, Cycle>>) {
+        let cycle = heap.marker.try_hold();
+        let phase = match &cycle {
+            Some(cycle) => cycle.phase,
+            None if spaces.old.marking => Phase::Marking,
+            None => Phase::Idle,
+        };
+        let plan = Self::wish(heap, spaces, phase, generation, reason);
+        if plan == Plan::Minor || cycle.is_some() {
+            return (plan, cycle);
+        }
+        if plan == Plan::Full || matches!(reason, CollectionReason::Concurrent | CollectionReason::Stress) {
+            return (plan, Some(heap.marker.hold()));
+        }
+        match heap.marker.hold_soon() {
+            Some(cycle) => (plan, Some(cycle)),
+            None => (Plan::Minor, None),
+        }
+    }
+
+    fn wish(heap: &Heap, spaces: &Spaces, phase: Phase, generation: i32, reason: CollectionReason) -> Plan {
         if generation >= 2 {
             return Plan::Full;
         }
         let wanted = reason == CollectionReason::Concurrent || reason == CollectionReason::Stress && generation == 1;
-        if cycle.is_active() {
+        if phase != Phase::Idle {
             let growth = spaces.old.allocated_since_full + spaces.large.promoted_since_full;
             let too_long = growth > spaces.full_budget.saturating_mul(4) || Self::near_limit(heap, spaces, growth);
-            return if cycle.phase == Phase::Done || too_long {
+            return if phase == Phase::Done || too_long {
                 Plan::Finish
             } else if growth > spaces.full_budget {
                 Plan::Assist
@@ -98,7 +126,7 @@ impl Collector {
         old.fresh.clear();
         large.marking = true;
         crate::barrier::widen(layout, true);
-        cycle.start(stack, candidates);
+        cycle.start(stack, candidates, heap.config.verify);
     }
 
     /// Gives a concurrent marking up.
@@ -113,6 +141,7 @@ impl Collector {
         spaces.old.fresh = Vec::new();
         spaces.large.marking = false;
         crate::barrier::widen(heap.layout, false);
+        heap.marker.inbox.take();
         cycle.reset();
     }
 
@@ -132,6 +161,7 @@ impl Collector {
                 *candidate = false;
             }
         }
+        cycle.receive(&heap.marker.inbox);
         let mut work = cycle.take_work();
         work.append(&mut spaces.old.fresh);
         let evacuates = spaces.old.begin_last_part(&cycle.live, &candidates);

@@ -36,6 +36,11 @@ pub struct LargeSpace {
     dirty_free: usize,
     /// Bytes of young objects.
     pub young_bytes: usize,
+    /// Page runs (start, bytes) of dead objects whose addresses the marker may still hold. Their mark bits are set, so that it does
+    /// not look at them.
+    limbo: Vec<(usize, usize)>,
+    /// When the wait for the marker began ([`crate::handover::Grace`]).
+    pub limbo_since: usize,
     /// Bytes that became old since the last full collection.
     pub promoted_since_full: usize,
     /// A concurrent marking is under way: new objects are marked.
@@ -53,6 +58,8 @@ impl LargeSpace {
             used: 0,
             dirty_free: 0,
             young_bytes: 0,
+            limbo: Vec::new(),
+            limbo_since: 0,
             promoted_since_full: 0,
             marking: false,
         }
@@ -175,20 +182,26 @@ impl LargeSpace {
     }
 
     fn release(&mut self, layout: &Layout, start: usize) {
-        let Some(object) = self.objects.remove(&start) else {
-            return;
-        };
-        let end = start + object.bytes;
-        self.used -= object.bytes;
+        if let Some(bytes) = self.remove(layout, start) {
+            self.free_run(layout, start, bytes);
+        }
+    }
+
+    /// Forgets an object; its page run is not free yet. Returns the bytes of the run.
+    fn remove(&mut self, layout: &Layout, start: usize) -> Option<usize> {
+        let object = self.objects.remove(&start)?;
         layout.starts.clear(start + 8);
+        layout.clear_cards(start, start + object.bytes);
+        Some(object.bytes)
+    }
+
+    fn free_run(&mut self, layout: &Layout, start: usize, bytes: usize) {
+        let end = start + bytes;
+        self.used -= bytes;
         layout.marks.clear(start + 8);
-        layout.clear_cards(start, end);
-        let mut run = FreeRun {
-            bytes: object.bytes,
-            dirty: true,
-        };
+        let mut run = FreeRun { bytes, dirty: true };
         let mut run_start = start;
-        self.dirty_free += object.bytes;
+        self.dirty_free += bytes;
         if let Some(next) = self.free.get(&end).copied()
             && next.dirty
         {
@@ -205,13 +218,27 @@ impl LargeSpace {
         self.free.insert(run_start, run);
     }
 
+    /// Frees what [`Self::finish_minor`] has put off. The marker has ended a step since.
+    pub fn free_limbo(&mut self, layout: &Layout) {
+        for (start, bytes) in std::mem::take(&mut self.limbo) {
+            self.free_run(layout, start, bytes);
+        }
+    }
+
     /// After a minor mark: unmarked young objects are freed, marked ones become old and get the promotion stamp. Clears
-    /// their mark bits and calls `survived` for them. Returns the bytes that became old.
-    pub fn finish_minor(&mut self, layout: &Layout, stamp: u32, mut survived: impl FnMut(usize)) -> usize {
+    /// their mark bits and calls `survived` for them. Returns the bytes that became old. If the marker is in the middle of a
+    /// step (`put_off`), memory is freed by [`Self::free_limbo`] later.
+    pub fn finish_minor(
+        &mut self,
+        layout: &Layout,
+        stamp: u32,
+        put_off: bool,
+        mut survived: impl FnMut(usize),
+    ) -> usize {
         let mut promoted = 0;
         for start in std::mem::take(&mut self.young) {
             if layout.marks.test(young_mark(start + 8)) {
-                layout.marks.clear(young_mark(start + 8));
+                layout.marks.clear_shared(young_mark(start + 8));
                 survived(start + 8);
                 // SAFETY: the low half of a live object's header word is free for the stamp.
                 unsafe { *(start as *mut u32) = stamp };
@@ -219,6 +246,9 @@ impl LargeSpace {
                     object.young = false;
                     promoted += object.bytes;
                 }
+            } else if put_off {
+                let bytes = self.remove(layout, start);
+                self.limbo.extend(bytes.map(|bytes| (start, bytes)));
             } else {
                 self.release(layout, start);
             }

@@ -4,7 +4,7 @@
 //! How frames are walked is the business of the [`RootProvider`].
 //!
 //! Reading order: [`object`] and [`gcdesc`] (what an object is), [`space`] (the heap's address range), [`heap`] and
-//! `alloc` (allocation), `collect`, `cycle` and `trace` (a collection), `concurrent` (marking beside the program),
+//! `alloc` (allocation), `collect`, `cycle` and `trace` (a collection), `concurrent` and [`handover`] (marking beside the program),
 //! [`barrier`] (how old-to-young references are found), [`safepoint`] and [`handshake`] (stopping threads), [`scope`] (roots of Rust code), [`handles`], [`finalize`],
 //! [`syncword`], [`syncblock`] and [`monitor`] (hash codes and locks), [`stress`], `suspension` and [`verify`] (proof).
 //!
@@ -30,7 +30,7 @@
 //!
 //! # Proof
 //!
-//! The models `tests/loom_*.rs` (handshake, handles, thin locks) run in `cargo xtask test`, and again with the feature
+//! The models `tests/loom_*.rs` (handshake, handles, thin locks, what minor collections hand to the marker) run in `cargo xtask test`, and again with the feature
 //! `planted-bug`, where they must fail. `tests/concurrent.rs` moves references about while they are marked; it fails when the write
 //! barrier is not widened, and when changed cards are forgotten. Miri does not apply: the heap is mapped memory with addresses kept as
 //! integers, and the barriers are assembly. Runs under stress verify the heap instead (`CORTEN_GCSTRESS`, `CORTEN_HEAPVERIFY`).
@@ -53,6 +53,7 @@ pub mod finalize;
 pub mod frozen;
 pub mod gcdesc;
 pub mod handles;
+pub mod handover;
 pub mod handshake;
 pub mod heap;
 mod large;

@@ -215,7 +215,7 @@ impl OldSpace {
         Some(self.place(layout, obj, size, self.overflow.block))
     }
 
-    /// Room for an object that never moves. Zeroed.
+    /// Room for an object that never moves. Zeroed. Call [`Self::publish_pinned`] before anybody gets its address.
     pub fn allocate_pinned(&mut self, layout: &Layout, size: usize) -> Option<usize> {
         if self.pinned.cursor + size > self.pinned.limit {
             let block = self.take_free_block(layout)?;
@@ -226,11 +226,15 @@ impl OldSpace {
         self.pinned.cursor += size;
         // SAFETY: the run is ours and holds no object.
         unsafe { crate::memory::zero(obj - 8, size) };
+        Some(self.place(layout, obj, size, self.pinned.block))
+    }
+
+    /// Makes a new pinned object, whose type and length are written now, known to a marking that is under way.
+    pub fn publish_pinned(&mut self, layout: &Layout, obj: usize) {
         if self.marking {
             layout.marks.insert_shared(obj);
             self.fresh.push(obj);
         }
-        Some(self.place(layout, obj, size, self.pinned.block))
     }
 
     fn place(&mut self, layout: &Layout, obj: usize, size: usize, block: usize) -> usize {
@@ -275,7 +279,7 @@ impl OldSpace {
     }
 
     /// Start of the last object of the block of `address` that begins at or below `address`.
-    pub fn object_at_or_below(&self, layout: &Layout, address: usize) -> Option<usize> {
+    pub fn object_at_or_below(layout: &Layout, address: usize) -> Option<usize> {
         let index = Self::index_of(layout, address);
         layout.starts.find_at_or_below(address, Self::start_of(layout, index))
     }

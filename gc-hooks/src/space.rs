@@ -5,6 +5,7 @@
 //! (object starts, marks, cards) cover the whole range.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::barrier;
 use crate::bitmap::Bitmap;
@@ -166,15 +167,24 @@ impl Layout {
         self.scan_table(self.cards, low, high, false, visit);
     }
 
-    /// Remembers that a card was dirty.
+    /// Remembers that a card was dirty; the marker may be taking cards meanwhile.
     pub fn note_changed(&self, card: usize) {
-        // SAFETY: the table covers the heap; the marker, which reads it, stands still.
-        unsafe { *(self.changed.wrapping_add(card >> CARD_SHIFT) as *mut u8) = 1 };
+        let byte = self.changed.wrapping_add(card >> CARD_SHIFT);
+        // SAFETY: the table covers the heap; whoever else accesses its words meanwhile does it atomically and as a whole.
+        unsafe { AtomicU64::from_ptr((byte & !7) as *mut u64) }.fetch_or(1 << (byte % 8 * 8), Ordering::Release);
     }
 
-    /// Calls `visit` with every remembered card of `low..high` (aligned to 4096), and forgets it before.
-    pub fn take_changed_cards(&self, low: usize, high: usize, visit: impl FnMut(usize)) {
-        self.scan_table(self.changed, low, high, true, visit);
+    /// Calls `visit` with every remembered card of `low..high` (aligned to 4096), and forgets it before. Others may note cards
+    /// meanwhile.
+    pub fn take_changed_cards(&self, low: usize, high: usize, mut visit: impl FnMut(usize)) {
+        for address in (low..high).step_by(8 * CARD_SIZE) {
+            let word = self.changed.wrapping_add(address >> CARD_SHIFT);
+            // SAFETY: the table covers the heap, and this is one of its words, because the heap and the table are page aligned.
+            let word = unsafe { AtomicU64::from_ptr(word as *mut u64) };
+            if word.load(Ordering::Relaxed) != 0 {
+                visit_bytes(word.swap(0, Ordering::AcqRel), address, &mut visit);
+            }
+        }
     }
 
     fn scan_table(&self, table: usize, low: usize, high: usize, clean: bool, mut visit: impl FnMut(usize)) {
@@ -190,13 +200,18 @@ impl Layout {
                     // SAFETY: as above.
                     unsafe { word.write_unaligned(0) };
                 }
-                for i in 0..8 {
-                    if value >> (8 * i) & 0xFF != 0 {
-                        visit(address + i * CARD_SIZE);
-                    }
-                }
+                visit_bytes(value, address, &mut visit);
             }
             address += cards_per_word;
+        }
+    }
+}
+
+/// Calls `visit` with the cards of the bytes of `word` that are not zero; the first one is at `address`.
+fn visit_bytes(word: u64, address: usize, visit: &mut impl FnMut(usize)) {
+    for i in 0..8 {
+        if word >> (8 * i) & 0xFF != 0 {
+            visit(address + i * CARD_SIZE);
         }
     }
 }

@@ -228,7 +228,8 @@ impl<'a> MinorTrace<'a> {
                 let to = evacuate(self.layout, self.old, address, size);
                 self.promoted += size;
                 if self.marking {
-                    self.layout.marks.set(to);
+                    // The copy is whole now: the marker, which may be setting other bits, may see it.
+                    self.layout.marks.insert_shared(to);
                     self.fresh.push(to);
                 }
                 // SAFETY: the low half of the header word is free; it holds the promotion stamp. `mt` is the type of
@@ -269,7 +270,7 @@ impl<'a> MinorTrace<'a> {
 
     #[cold]
     fn mark_large(&mut self, address: usize) {
-        if self.large.is_young(address) && self.layout.marks.insert(young_mark(address)) {
+        if self.large.is_young(address) && self.layout.marks.insert_shared(young_mark(address)) {
             self.stack.push(address);
         }
     }

@@ -228,3 +228,34 @@ fn what_is_allocated_while_marking_survives() {
     unsafe { Heap::get().handles().free(weak) };
     detach(thread);
 }
+
+#[test]
+fn large_objects_that_die_while_the_marker_looks_at_them_do_no_harm() {
+    let _serial = serial();
+    let mut thread = attach(2);
+    let mut random = Random(11);
+    chains(&mut thread, 0);
+    thread.slots[1] = thread.array(types().refs, SLOTS);
+    thread.collect(0);
+    let expected = sum(thread.slots[0]);
+    for _ in 0..if cfg!(debug_assertions) { 40 } else { 300 } {
+        Heap::get().collect_concurrently(&mut thread.header);
+        for _ in 0..20 {
+            // Old fields refer to large young objects for a moment; most of them are gone at the next collection, and their memory
+            // is used for others of other sizes.
+            for _ in 0..8 {
+                let large = thread.array(types().refs, 2100 + random.below(9) * 500);
+                set_field(large, 16, field(thread.slots[0], 16 + random.below(SLOTS) * 8));
+                for _ in 0..SLOTS / 8 {
+                    set_field(thread.slots[1], 16 + random.below(SLOTS) * 8, large);
+                }
+            }
+            for i in 0..SLOTS {
+                set_field(thread.slots[1], 16 + i * 8, ptr::null_mut());
+            }
+            thread.collect(0);
+        }
+    }
+    assert_eq!(sum(thread.slots[0]), expected);
+    detach(thread);
+}
