@@ -132,6 +132,7 @@ impl FuncBuilder {
             parent_locals: None,
             fixed_locals: 0,
             patchpoints: None,
+            call_counter: None,
             osr: false,
             exact: FxHashMap::default(),
             init_locals: false,

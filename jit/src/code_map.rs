@@ -135,7 +135,9 @@ pub struct CodeInfo {
     pub kind: CodeKind,
     /// First address.
     pub start: usize,
-    /// Size in bytes.
+    /// Where calls go: the first address, or that of a preamble behind the function.
+    pub entry: usize,
+    /// Size in bytes, with the preamble.
     pub len: u32,
     /// Bytes from rsp to rbp at every call.
     pub frame_size: u32,

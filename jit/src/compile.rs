@@ -7,11 +7,11 @@ use crate::code_map::{
 };
 use crate::host_api::{CompilerHost, CpuFeatures};
 use crate::ids::MethodId;
-use crate::ir::{Clause, ClauseKind, Func, NO_IL};
+use crate::ir::{Clause, ClauseKind, Func, Helper, NO_IL};
 use crate::isa::{IsaError, Targets, Tier};
 use crate::lower::{self, LowerError, Promote};
 use crate::perf_map::PerfMap;
-use crate::{disasm, gdb};
+use crate::{call_counting, disasm, gdb};
 use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{ExternalName, LibCall};
@@ -105,6 +105,8 @@ pub struct CompiledCode {
     method: Option<MethodId>,
     kind: CodeKind,
     bytes: Vec<u8>,
+    /// Offset of the entry.
+    entry: u32,
     relocs: Vec<Relocation>,
     frame_size: u32,
     saved: Vec<SavedRegister>,
@@ -298,7 +300,8 @@ impl Jit {
                 CodeKind::Method
             },
             bytes: compiled.code_buffer().to_vec(),
-            relocs: Vec::with_capacity(buffer.relocs().len()),
+            entry: 0,
+            relocs: Vec::with_capacity(buffer.relocs().len() + 1),
             frame_size: 0,
             saved: Vec::new(),
             call_sites: Vec::new(),
@@ -356,6 +359,16 @@ impl Jit {
                 kind,
                 target,
                 addend: reloc.addend,
+            });
+        }
+        if let (Some(cell), Some(method)) = (func.call_counter, func.method) {
+            let counting = call_counting::append(&mut code.bytes, method, cell);
+            code.entry = counting.entry;
+            code.relocs.push(Relocation {
+                offset: counting.displacement,
+                kind: RelocKind::Rel32,
+                target: RelocTarget::Address(host.helper_address(Helper::CallCounted)),
+                addend: -4,
             });
         }
         let Some(frame) = buffer.frame_layout() else {
@@ -524,6 +537,7 @@ impl Jit {
             method: code.method,
             kind: code.kind,
             start,
+            entry: start + code.entry as usize,
             len: len as u32,
             frame_size: code.frame_size,
             frameless: false,
@@ -573,6 +587,7 @@ impl Jit {
             method: None,
             kind: CodeKind::Stub,
             start: block as usize,
+            entry: block as usize,
             len: bytes.len() as u32,
             frame_size: frame_size.unwrap_or(0),
             frameless: frame_size.is_none(),

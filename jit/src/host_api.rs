@@ -429,6 +429,11 @@ pub trait CompilerHost: Sync {
     fn runtime_handle_object(&self, handle: TokenHandle) -> HostResult<u64>;
     /// Permanent entry address of a method (ldftn).
     fn stable_entry(&self, method: MethodId) -> HostResult<u64>;
+    /// A permanent address that managed code may call instead of going through the method's entry slot.
+    fn near_entry(&self, method: MethodId) -> Option<u64> {
+        let _ = method;
+        None
+    }
 
     // --- profiles
     /// Address of the record of a virtual, interface or delegate call, for instrumented code: first argument of

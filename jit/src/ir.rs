@@ -624,12 +624,6 @@ pub enum Op {
     CurrentThread,
     /// Back-edge poll.
     SafepointPoll,
-    /// Tier 0, at the entry: takes one from the 32-bit counter at `cell` and calls [`Helper::CallCounted`] when it reaches
-    /// zero. The method is the function's own.
-    CountCall {
-        /// Address of the counter.
-        cell: u64,
-    },
     /// Tier 0, first in a block that a loop enters with an empty evaluation stack: when the frame's counter
     /// ([`Func::patchpoints`]) is used up, asks [`Helper::Patchpoint`] for a function to go on with.
     Patchpoint {
@@ -795,6 +789,9 @@ pub struct Func {
     pub fixed_locals: usize,
     /// Has patchpoints, with this pace: every fixed local has a home in memory.
     pub patchpoints: Option<Pace>,
+    /// Tier 0: address of the 32-bit counter that each call takes one from; at zero the call first calls
+    /// [`Helper::CallCounted`]. `None`: calls are not counted.
+    pub call_counter: Option<u64>,
     /// Goes on where a Tier-0 frame is ([`crate::osr`]): its only argument is the address of that frame's area, and the return
     /// buffer if there is one. `sig` still tells the result.
     pub osr: bool,

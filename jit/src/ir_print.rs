@@ -222,7 +222,6 @@ impl Display for Op {
             Op::SafepointPoll => f.write_str("safepoint_poll"),
             Op::Patchpoint { il } => write!(f, "patchpoint IL_{il:04x}"),
             Op::FrameBase => f.write_str("frame_base"),
-            Op::CountCall { .. } => f.write_str("count_call"),
         }
     }
 }

@@ -17,6 +17,7 @@
 
 pub mod abi;
 pub mod builder;
+mod call_counting;
 pub mod code_heap;
 pub mod code_map;
 pub mod compile;

@@ -8,7 +8,7 @@ use corten_jit::code_map::CodeInfo;
 use corten_jit::compile::{CompileError, Jit};
 use corten_jit::host_api::{CompilerHost, CpuFeatures};
 use corten_jit::importer::{self, ImportError};
-use corten_jit::ir::{Func, Inst, NO_IL, Op, SiteId};
+use corten_jit::ir::{Func, Op};
 use corten_jit::isa::Tier;
 use corten_jit::profile;
 use corten_loader::MethodDesc;
@@ -159,11 +159,11 @@ pub fn compile_il(md: &'static MethodDesc, tier: tiering::Tier) -> VmResult<Code
         } else {
             wants_profile = sites;
         }
-        count_calls(&mut func, call_counter(md));
+        func.call_counter = Some(call_counter(md));
     }
     let info = generate(e, md, &mut func, kind, generator, start)?;
     Ok(Code {
-        address: info.start,
+        address: info.entry,
         tier: match kind {
             CodeKind::Tier0 => tiering::Tier::Tier0,
             CodeKind::Instrumented => tiering::Tier::Instrumented,
@@ -192,7 +192,9 @@ fn generate(
     {
         eprintln!("{}", corten_jit::ir_print::print(func));
     }
-    if tier == Tier::Tier1 {
+    if tier == Tier::Tier0 {
+        corten_jit::opt::prepare(func, &e.host, pass_enabled);
+    } else {
         corten_jit::opt::optimise(func, &e.host, pass_enabled);
         if dump_filter().is_some_and(|f| func.name.contains(f)) {
             eprintln!("; optimised\n{}", corten_jit::ir_print::print(func));
@@ -210,18 +212,6 @@ fn generate(
         );
     }
     Ok(info)
-}
-
-/// Makes the code of `func` count its calls.
-fn count_calls(func: &mut Func, cell: u64) {
-    let count = Inst {
-        op: Op::CountCall { cell },
-        result: None,
-        il: NO_IL,
-        site: SiteId::ROOT,
-    };
-    let entry = func.entry;
-    func.blocks[entry].insts.insert(0, count);
 }
 
 fn import_error(md: &'static MethodDesc, e: ImportError) -> Raise {

@@ -95,7 +95,8 @@ pub enum Helper {
     ArrayAddressCheck,
     /// (type handle) -> RuntimeType ref (refanytype). GC.
     RuntimeTypeOfHandle,
-    /// (method): its Tier-0 code was called as often as its counter says. Leaf; preserves every register.
+    /// (method, in r10): its Tier-0 code was called as often as its counter says. Leaf; preserves every register. Called before
+    /// the method's frame is made.
     CallCounted,
     /// (record, object): counts the object's class. Leaf.
     ProfileClass,

@@ -16,7 +16,6 @@ pub(crate) fn for_each_use(op: &Op, mut f: impl FnMut(Value)) {
         | Op::Scratch { .. }
         | Op::CurrentThread
         | Op::SafepointPoll
-        | Op::CountCall { .. }
         | Op::Patchpoint { .. }
         | Op::FrameBase => {}
         Op::LocalSet(_, v)
@@ -122,7 +121,6 @@ pub(crate) fn map_uses(op: &mut Op, mut f: impl FnMut(&mut Value)) {
         | Op::Scratch { .. }
         | Op::CurrentThread
         | Op::SafepointPoll
-        | Op::CountCall { .. }
         | Op::Patchpoint { .. }
         | Op::FrameBase => {}
         Op::LocalSet(_, v)

@@ -32,6 +32,9 @@ impl Lowerer<'_> {
                 .collect()
         };
         self.cur.goto_bottom(entry);
+        if !self.optimised {
+            self.base = Some(self.area_addr(0));
+        }
         if let Some(parents) = self.func.parent_locals {
             self.parent_base = Some(params[1]);
             if self.func.locals.len() <= parents {
@@ -53,7 +56,9 @@ impl Lowerer<'_> {
         self.start_patchpoint_counter()?;
         self.zero_registers()?;
         let (first, args) = self.edge(self.func.entry)?;
-        self.cur.ins().jump(first, &args);
+        if first != entry {
+            self.cur.ins().jump(first, &args);
+        }
         Ok(())
     }
 
@@ -75,6 +80,7 @@ impl Lowerer<'_> {
                     None => {
                         let (addr, _) = self.local_addr(crate::ir::Local::new(0))?;
                         self.store(p, addr);
+                        self.know_argument(crate::ir::Local::new(0), p);
                     }
                 }
             }
@@ -102,6 +108,7 @@ impl Lowerer<'_> {
                     for piece in pieces {
                         if let Some(p) = next.next() {
                             self.store(p, addr.plus(piece.offset));
+                            self.know_argument(crate::ir::Local::new(local), p);
                         }
                     }
                 }
@@ -144,7 +151,9 @@ impl Lowerer<'_> {
             return Ok(());
         };
         self.cur.goto_inst(first);
-        self.base = None;
+        if self.base.is_some() {
+            self.cur.next_inst();
+        }
         self.protect = ProtectId::new(0);
         self.set_position(crate::ir::NO_IL, crate::ir::SiteId::ROOT);
         let mut merged: Vec<(u32, u32)> = Vec::new();
@@ -215,10 +224,6 @@ impl Lowerer<'_> {
                     .frame_base
                     .ok_or_else(|| LowerError::Malformed("frame base outside of a replacement".into()))?;
                 self.set_plain(self.result(inst)?, base);
-                Ok(())
-            }
-            Op::CountCall { cell } => {
-                self.lower_count_call(*cell);
                 Ok(())
             }
             Op::LocAlloc { bytes, zero } => self.lower_localloc(inst, *bytes, *zero),

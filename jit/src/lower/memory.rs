@@ -262,6 +262,16 @@ impl Lowerer<'_> {
         }
     }
 
+    /// `p` is what was stored to an argument, if it is that as it stands: no part of a struct, and no small integer, whose upper
+    /// bits mean nothing.
+    pub(super) fn know_argument(&mut self, local: Local, p: ir::Value) {
+        let (kind, ty) = (self.layout.place(local).kind, self.type_of(p));
+        let whole = !matches!(self.func.locals[local].ty, Ty::Struct(_) | Ty::V128) && scalar_type(kind) == ty;
+        if whole && ty.bits() >= 32 {
+            self.know_value(local, p);
+        }
+    }
+
     /// What a promoted local holds after `v` was stored: small integers are truncated and extended.
     pub(super) fn local_value(&mut self, local: Local, v: ir::Value) -> Result<ir::Value> {
         let kind = self.layout.place(local).kind;

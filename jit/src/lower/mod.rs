@@ -181,10 +181,9 @@ struct Lowerer<'a> {
     site: SiteId,
     protect: ProtectId,
     cold: bool,
-    /// Tier 0: fewer instructions count more than what Cranelift's alias analysis makes of them.
-    share_base: bool,
-    /// Address of the area, where it is known, and the epoch.
-    base: Option<(ir::Value, ir::Block, u32)>,
+    /// Tier 0: address of the area, made at the entry. Cranelift folds it into every load and store, so it occupies no register.
+    /// Fewer instructions count more there than what alias analysis makes of several addresses.
+    base: Option<ir::Value>,
     /// Values of locals that are not promoted: where they are known, and the epoch they are of.
     known: Vec<Option<(ir::Value, ir::Block, u32)>>,
     positions: Vec<Position>,
@@ -269,10 +268,15 @@ pub(crate) fn lower(
     ));
     let entry = clif.dfg.make_block();
     clif.layout.append_block(entry);
+    // Nothing jumps to the first block: without promoted locals it needs no block of its own.
+    let merged = promote == Promote::Nothing;
     let blocks = func
         .blocks
         .iter()
         .map(|(block, data)| {
+            if merged && block == func.entry {
+                return entry;
+            }
             let b = clif.dfg.make_block();
             clif.layout.append_block(b);
             for i in promotion.expected(block) {
@@ -311,7 +315,6 @@ pub(crate) fn lower(
         site: SiteId::ROOT,
         protect: ProtectId::new(0),
         cold: false,
-        share_base: promote == Promote::Nothing,
         base: None,
         known: vec![None; func.locals.len()],
         positions: Vec::new(),
@@ -659,19 +662,6 @@ impl<'a> Lowerer<'a> {
         self.cur.ins().stack_addr(types::I64, self.area, offset as i32)
     }
 
-    /// Address of the area, made once for each stretch without calls.
-    fn area_base(&mut self) -> ir::Value {
-        let block = self.cur.current_block();
-        match self.base {
-            Some((base, at, epoch)) if Some(at) == block && epoch == self.epoch => base,
-            _ => {
-                let base = self.area_addr(0);
-                self.base = block.map(|at| (base, at, self.epoch));
-                base
-            }
-        }
-    }
-
     fn addr_value(&mut self, addr: Addr) -> ir::Value {
         match addr {
             Addr::Frame(o) => self.area_addr(o),
@@ -695,8 +685,10 @@ impl<'a> Lowerer<'a> {
 
     fn base(&mut self, addr: Addr) -> (ir::Value, i32) {
         match addr {
-            Addr::Frame(o) if self.share_base => (self.area_base(), o as i32),
-            Addr::Frame(o) => (self.area_addr(o), 0),
+            Addr::Frame(o) => match self.base {
+                Some(base) => (base, o as i32),
+                None => (self.area_addr(o), 0),
+            },
             Addr::Ptr(p, o) => (p, o),
         }
     }

@@ -9,15 +9,18 @@
 
 use crate::host_api::CompilerHost;
 use crate::ir::*;
+use cranelift_entity::packed_option::ReservedValue;
 
 /// Faults at addresses below this are null references (the engine's signal handler, as in CoreCLR).
 const NULL_AREA: i32 = 4096;
 /// Bytes of the largest access.
 const LARGEST: i32 = 16;
+/// So many instructions after a check are looked at.
+const WINDOW: usize = 64;
 /// Offset of an array's length (contract: object layout).
 const ARRAY_LENGTH: i32 = 8;
 
-/// The pass.
+/// The pass. It takes less time than it saves: Tier 0 runs it, too.
 pub(super) fn run(func: &mut Func, _: &dyn CompilerHost) {
     if func.parent_locals.is_some() {
         return;
@@ -32,30 +35,29 @@ pub(super) fn run(func: &mut Func, _: &dyn CompilerHost) {
         if !protects[data.protect].is_empty() {
             continue;
         }
-        let mut i = 0;
-        while i < data.insts.len() {
-            let Op::NullCheck(v) = data.insts[i].op else {
-                i += 1;
-                continue;
-            };
-            if let Some(at) = access(&data.insts, i, v) {
-                let check = data.insts.remove(i);
-                let inst = &mut data.insts[at - 1];
-                mark(&mut inst.op);
-                (inst.il, inst.site) = (check.il, check.site);
-            } else {
-                if values[v] == Ty::Ref {
-                    let inst = &mut data.insts[i];
-                    inst.result = Some(values.push(Ty::I64));
-                    inst.op = Op::Load {
-                        ty: MemTy::I64,
-                        addr: v,
-                        offset: 0,
-                        flags: FAULTS,
-                    };
-                }
-                i += 1;
+        let insts = &mut data.insts;
+        let mut gone = false;
+        for i in 0..insts.len() {
+            let Op::NullCheck(v) = insts[i].op else { continue };
+            if let Some(at) = access(insts, i, v) {
+                let (il, site) = (insts[i].il, insts[i].site);
+                mark(&mut insts[at].op);
+                (insts[at].il, insts[at].site) = (il, site);
+                // What stands for nothing: removed below, all at once.
+                insts[i].op = Op::NullCheck(Value::reserved_value());
+                gone = true;
+            } else if values[v] == Ty::Ref {
+                insts[i].result = Some(values.push(Ty::I64));
+                insts[i].op = Op::Load {
+                    ty: MemTy::I64,
+                    addr: v,
+                    offset: 0,
+                    flags: FAULTS,
+                };
             }
+        }
+        if gone {
+            insts.retain(|inst| !matches!(inst.op, Op::NullCheck(v) if v.is_reserved_value()));
         }
     }
 }
@@ -68,13 +70,14 @@ const FAULTS: MemFlags = MemFlags {
 
 /// The access through `v` that comes before anything else that can be noticed after the check at `check`.
 fn access(insts: &[Inst], check: usize, v: Value) -> Option<usize> {
-    for (i, inst) in insts.iter().enumerate().skip(check + 1) {
+    for (i, inst) in insts.iter().enumerate().skip(check + 1).take(WINDOW) {
         match inst.op {
             Op::Load { ty, addr, offset, .. } | Op::Store { ty, addr, offset, .. } if addr == v => {
                 let near = (0..=NULL_AREA - LARGEST).contains(&offset);
                 return (near && !matches!(ty, MemTy::Struct(_))).then_some(i);
             }
             Op::ArrayLen(array) if array == v => return Some(i),
+            Op::NullCheck(v) if v.is_reserved_value() => {}
             Op::IConst(_)
             | Op::FConst(_)
             | Op::Null

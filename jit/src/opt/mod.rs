@@ -1,4 +1,4 @@
-//! The optimiser: passes over IR between import and lowering, at Tier 1 only.
+//! The optimiser: passes over IR between import and lowering, at Tier 1, but for [`prepare`].
 //!
 //! Every pass takes and leaves IR that [`ir_check`](crate::ir_check) accepts. Values are local to their block; what crosses
 //! blocks goes through locals, which lowering keeps in registers.
@@ -49,6 +49,13 @@ type Pass = fn(&mut Func, &dyn CompilerHost);
 /// Names of the passes, in the order they run.
 pub fn pass_names() -> impl Iterator<Item = &'static str> {
     PASSES.iter().map(|p| p.0)
+}
+
+/// What Tier 0 runs because code generation has less to do afterwards. `enabled` as for [`optimise`].
+pub fn prepare(func: &mut Func, host: &dyn CompilerHost, enabled: impl Fn(&str) -> bool) {
+    if enabled("implicit") {
+        implicit::run(func, host);
+    }
 }
 
 /// Optimises a function. `enabled` chooses among the passes by name: all of them by default.

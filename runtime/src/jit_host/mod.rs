@@ -281,6 +281,9 @@ impl CompilerHost for EngineHost {
         }
         Ok(md.stable_entry() as u64)
     }
+    fn near_entry(&self, method: MethodId) -> Option<u64> {
+        Some(method_desc(method).stable_entry() as u64)
+    }
     fn profile_cell(&self, method: MethodId, il: u32) -> Option<u64> {
         Some(std::ptr::from_ref(crate::tiering::profile::record(method_desc(method), il)) as u64)
     }
