@@ -4,7 +4,8 @@
 //! code ([`CodeTable`]). Its second: code that was called often is queued, compiled in the background once the program has
 //! been quiet, and published ([`Promotion`], with the switches of [`Config`]).
 //!
-//! A loop that runs long in one frame is replaced while it runs ([`Patchpoints`]).
+//! A loop that runs long in one frame is replaced while it runs ([`Patchpoints`]); the frame goes on while another thread compiles
+//! the replacement ([`Requests`]).
 //!
 //! ```
 //! use corten_tiering::{CodeTable, Compiler, Tier};
@@ -28,12 +29,14 @@ mod code_table;
 mod config;
 mod patchpoints;
 mod promotion;
+mod requests;
 pub mod sync;
 
 pub use code_table::CodeTable;
 pub use config::Config;
 pub use patchpoints::{Answer, Patchpoints};
 pub use promotion::{Promotion, Publisher, Reached, Step};
+pub use requests::Requests;
 
 /// How much work goes into code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]

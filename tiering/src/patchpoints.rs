@@ -10,6 +10,8 @@ enum State<C> {
     Counting(u32),
     /// Some thread compiles its replacement.
     Compiling,
+    /// Its replacement must be compiled by a frame's own thread.
+    Postponed,
     /// Frames go on there.
     Ready(C),
     /// It has no replacement and never will.
@@ -23,8 +25,10 @@ pub enum Answer<C> {
     Stay,
     /// The same, but its method should be promoted.
     Promote,
-    /// Compile the replacement and report to [`Patchpoints::compiled`].
+    /// Have the replacement compiled, by any thread, which reports to [`Patchpoints::compiled`].
     Compile,
+    /// Compile the replacement before anything else, and report.
+    CompileHere,
     /// Go on there.
     Enter(C),
 }
@@ -76,9 +80,18 @@ impl<K: Copy + Eq + Hash, C: Copy> Patchpoints<K, C> {
                 *state = State::Compiling;
                 Answer::Compile
             }
+            State::Postponed => {
+                *state = State::Compiling;
+                Answer::CompileHere
+            }
             State::Compiling | State::Refused => Answer::Stay,
             State::Ready(code) => Answer::Enter(*code),
         }
+    }
+
+    /// The thread that was to compile the replacement cannot: the next frame that asks does.
+    pub fn postpone(&self, key: K) {
+        self.lock().insert(key, State::Postponed);
     }
 
     /// The end of what [`Answer::Compile`] asked for: the replacement, or `None` if there is none.
@@ -103,6 +116,18 @@ mod tests {
         assert_eq!(p.reached(1, false), Answer::Enter("code"));
         p.compiled(2, None);
         assert_eq!(p.reached(2, false), Answer::Stay);
+    }
+
+    #[test]
+    fn a_frame_compiles_what_another_thread_cannot() {
+        let p = Patchpoints::new(1);
+        assert_eq!(p.reached(1, false), Answer::Compile);
+        assert_eq!(p.reached(1, false), Answer::Stay);
+        p.postpone(1);
+        assert_eq!(p.reached(1, false), Answer::CompileHere);
+        assert_eq!(p.reached(1, false), Answer::Stay);
+        p.compiled(1, Some("code"));
+        assert_eq!(p.reached(1, false), Answer::Enter("code"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Models of on-stack replacement: two frames of one loop reach the limit; a replacement is made while the method is promoted.
 #![cfg(loom)]
 
-use corten_tiering::{Answer, Compiler, Config, Patchpoints, Promotion, Publisher, Reached, Step, Tier};
+use corten_tiering::{Answer, Compiler, Config, Patchpoints, Promotion, Publisher, Reached, Requests, Step, Tier};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
@@ -13,7 +13,7 @@ fn two_frames_compile_one_replacement() {
         let p = Arc::new(Patchpoints::new(1));
         let compiled = Arc::new(AtomicUsize::new(0));
         let frame = |p: Arc<Patchpoints<u32, usize>>, compiled: Arc<AtomicUsize>| match p.reached(7, false) {
-            Answer::Compile => {
+            Answer::Compile | Answer::CompileHere => {
                 compiled.fetch_add(1, Ordering::Relaxed);
                 p.compiled(7, Some(1));
             }
@@ -26,6 +26,32 @@ fn two_frames_compile_one_replacement() {
         t.join().unwrap();
         assert_eq!(compiled.load(Ordering::Relaxed), 1);
         assert_eq!(p.reached(7, false), Answer::Enter(1));
+    });
+}
+
+/// Two loops are compiled by servers that end when there is nothing left: neither request is lost, neither is served twice.
+#[test]
+fn replacements_compiled_by_another_thread_arrive() {
+    loom::model(|| {
+        let p = Arc::new(Patchpoints::<u32, u32>::new(1));
+        let requests = Arc::new(Requests::default());
+        let frame = |p: Arc<Patchpoints<u32, u32>>, requests: Arc<Requests<u32>>, loop_: u32| {
+            assert_eq!(p.reached(loop_, false), Answer::Compile);
+            if requests.push(loop_) {
+                // The server: another thread in the engine.
+                while let Some(key) = requests.take() {
+                    assert_eq!(p.reached(key, false), Answer::Stay);
+                    p.compiled(key, Some(key * 10));
+                }
+            }
+        };
+        let other = (p.clone(), requests.clone());
+        let t = thread::spawn(move || frame(other.0, other.1, 1));
+        frame(p.clone(), requests.clone(), 2);
+        t.join().unwrap();
+        assert_eq!(p.reached(1, false), Answer::Enter(10));
+        assert_eq!(p.reached(2, false), Answer::Enter(20));
+        assert!(requests.withdraw().is_empty());
     });
 }
 

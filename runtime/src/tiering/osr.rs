@@ -3,7 +3,8 @@
 use super::config;
 use crate::error::icall_body;
 use corten_loader::MethodDesc;
-use corten_tiering::{Answer, Patchpoints};
+use corten_tiering::{Answer, Patchpoints, Requests};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -35,6 +36,48 @@ fn table() -> &'static Table {
     TABLE.get_or_init(|| Patchpoints::new(config().patchpoint_hits))
 }
 
+/// Loops whose replacements a background thread compiles.
+fn requests() -> &'static Requests<(&'static MethodDesc, u32)> {
+    static REQUESTS: OnceLock<Requests<(&'static MethodDesc, u32)>> = OnceLock::new();
+    REQUESTS.get_or_init(Requests::default)
+}
+
+/// Do frames go on while their replacement is compiled? Not where there is one processor, which would do both, and not when loops
+/// are replaced at the first question or at random (stress), which has to happen at that moment.
+fn in_background() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        processors > 1 && config().patchpoint_hits > 1 && std::env::var_os("CORTEN_OSRRANDOM").is_none()
+    })
+}
+
+fn key(method: &'static MethodDesc, il: u32) -> (usize, u32) {
+    (method.address(), il)
+}
+
+/// Has a replacement compiled by the background thread.
+fn request(method: &'static MethodDesc, il: u32) {
+    if requests().push((method, il)) && !super::worker::spawn("LoopCompilation", serve) {
+        for (method, il) in requests().withdraw() {
+            table().postpone(key(method, il));
+        }
+    }
+}
+
+/// The background thread.
+fn serve() {
+    while let Some((method, il)) = requests().take() {
+        // A compiler that gives up by unwinding leaves the loop as it is.
+        let code = catch_unwind(AssertUnwindSafe(|| crate::engine::compile_replacement(method, il).ok()));
+        if super::worker::abandoned() {
+            table().postpone(key(method, il));
+        } else if let Ok(code) = code {
+            table().compiled(key(method, il), code);
+        }
+    }
+}
+
 /// `Helper::Patchpoint`: address of a function that finishes the frame's method from the loop at `il`, or 0.
 pub extern "C" fn patchpoint(method: &'static MethodDesc, il: u64) -> usize {
     icall_body(|thread| {
@@ -42,7 +85,7 @@ pub extern "C" fn patchpoint(method: &'static MethodDesc, il: u64) -> usize {
         if not_this_time() {
             return Ok(0);
         }
-        let key = (method.address(), il);
+        let key = key(method, il);
         let code = match table().reached(key, super::called_again(method)) {
             Answer::Stay => return Ok(0),
             Answer::Promote => {
@@ -50,7 +93,11 @@ pub extern "C" fn patchpoint(method: &'static MethodDesc, il: u64) -> usize {
                 return Ok(0);
             }
             Answer::Enter(code) => code,
-            Answer::Compile => {
+            Answer::Compile if in_background() => {
+                request(method, il);
+                return Ok(0);
+            }
+            Answer::Compile | Answer::CompileHere => {
                 let _preemptive = crate::transitions::enter_preemptive(thread);
                 let code = crate::engine::compile_replacement(method, il).ok();
                 table().compiled(key, code);

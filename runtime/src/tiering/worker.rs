@@ -1,5 +1,5 @@
-//! The background thread. It is known to the runtime, always in preemptive mode (collections do not wait for it), and runs no
-//! managed code.
+//! Background threads that compile. One promotes methods, one compiles replacements. They are known to the runtime, always in preemptive mode (collections do not wait for
+//! them), and run no managed code.
 
 use super::{config, now, promotion};
 use corten_tiering::Step;
@@ -13,10 +13,10 @@ static WORK: Condvar = Condvar::new();
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Role {
-    /// Not the background thread.
+    /// Not a background thread.
     Other,
     Working,
-    /// The background thread, and the compilation at hand must not be used.
+    /// A background thread, and the compilation at hand must not be used.
     Abandoned,
 }
 
@@ -24,7 +24,7 @@ thread_local! {
     static ROLE: Cell<Role> = const { Cell::new(Role::Other) };
 }
 
-/// Is this the background thread?
+/// Is this a background thread?
 pub fn on_worker() -> bool {
     ROLE.get() != Role::Other
 }
@@ -51,15 +51,22 @@ pub(super) fn wake() {
 
 /// Starts the background thread.
 pub(super) fn start() {
-    let started = crate::icalls::threading::spawn_native("TieredCompilation", run);
-    if started.is_err() {
+    if !spawn("TieredCompilation", run) {
         // No thread, no promotion: the program goes on at Tier 0.
         promotion().stop();
     }
 }
 
+/// Runs `body` as a background thread that compiles. False: there is no such thread.
+pub(super) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> bool {
+    let started = crate::icalls::threading::spawn_native(name, move || {
+        ROLE.set(Role::Working);
+        body();
+    });
+    started.is_ok()
+}
+
 fn run() {
-    ROLE.set(Role::Working);
     let mut expired = false;
     loop {
         let step = catch_unwind(AssertUnwindSafe(|| promotion().step(now(), expired)));
