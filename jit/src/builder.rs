@@ -135,6 +135,7 @@ impl FuncBuilder {
             call_counter: None,
             osr: false,
             exact: FxHashMap::default(),
+            short_loops: Vec::new(),
             init_locals: false,
             sites: Vec::new(),
         };

@@ -492,6 +492,10 @@ pub struct CpuFeatures {
     pub bmi2: bool,
     /// Fused multiplication and addition; with the operating system's support of the registers that they name.
     pub fma: bool,
+    /// Three-operand (VEX) forms of the 128-bit operations, with the operating system's support of the registers.
+    pub avx: bool,
+    /// The same for AVX2: broadcasts from registers and memory.
+    pub avx2: bool,
 }
 
 /// Types of CoreLib that IL semantics name.

@@ -797,6 +797,8 @@ pub struct Func {
     pub osr: bool,
     /// Values that are never null and whose object has exactly that class.
     pub exact: FxHashMap<Value, TypeId>,
+    /// Headers of loops that need no unrolling: vector loops and what they leave over. Only valid from one pass to the next.
+    pub short_loops: Vec<Block>,
 }
 
 /// How often a frame's patchpoints ask for a replacement.

@@ -115,6 +115,8 @@ fn make(cpu: CpuFeatures, tier: Tier, allocator: Allocator) -> Result<OwnedTarge
         (cpu.bmi1, "has_bmi1"),
         (cpu.bmi2, "has_bmi2"),
         (cpu.fma, "has_fma"),
+        (cpu.avx, "has_avx"),
+        (cpu.avx2, "has_avx2"),
     ] {
         if on {
             builder.enable(name).map_err(err)?;

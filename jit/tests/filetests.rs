@@ -15,6 +15,9 @@ const RUNNERS: &[(&str, Runner)] = &[
     ("vectorize", |text| {
         corten_jit::testing::pass_text(text, &["scalars", "checks", "rotate", "hoist"], "vectorize")
     }),
+    ("unroll", |text| {
+        corten_jit::testing::pass_text(text, &["scalars", "checks", "rotate", "hoist", "vectorize"], "unroll")
+    }),
     ("rotate", |text| {
         corten_jit::testing::pass_text(text, &["scalars", "checks"], "rotate")
     }),

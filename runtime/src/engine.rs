@@ -65,6 +65,8 @@ pub fn cpu_features() -> CpuFeatures {
         bmi2: std::arch::is_x86_feature_detected!("bmi2"),
         // The detection asks for AVX's state, too.
         fma: std::arch::is_x86_feature_detected!("fma"),
+        avx: std::arch::is_x86_feature_detected!("avx"),
+        avx2: std::arch::is_x86_feature_detected!("avx2"),
     }
 }
 

@@ -16,6 +16,10 @@ impl Lowerer<'_> {
     /// registers are saved and reloaded beside the call: a loop pays for a load, a test and a branch.
     pub(super) fn lower_poll(&mut self, index: u32) -> Result<()> {
         let kept = self.references_in_use(index);
+        let vectors: SmallVec<[(usize, ir::Value); 8]> = (0..self.promotion.locals.len())
+            .filter(|&i| self.promotion.goes_stale(i) && !self.promotion.is_reference(i))
+            .filter_map(|i| Some((i, self.valid_register(i)?)))
+            .collect();
         let thread = self.cur.ins().get_pinned_reg(types::I64);
         let flag = self.cur.ins().load(types::I32, plain(), thread, THREAD_POLL_FLAG);
         let (cold, cont) = (self.cold_block(), self.new_block());
@@ -39,6 +43,9 @@ impl Lowerer<'_> {
         self.cur.ins().jump(cont, &new);
         self.cur.goto_bottom(cont);
         self.epoch += 1;
+        for (i, v) in vectors {
+            self.set_register(i, v);
+        }
         for &(i, _) in &kept {
             let v = self.cur.func.dfg.append_block_param(cont, types::I64);
             self.set_register(i, v);
@@ -73,7 +80,7 @@ impl Lowerer<'_> {
     /// The value of a promoted local, if its register holds it now.
     fn valid_register(&self, index: usize) -> Option<ir::Value> {
         let (value, epoch) = self.registers[index]?;
-        (!self.promotion.is_reference(index) || epoch == self.epoch).then_some(value)
+        (!self.promotion.goes_stale(index) || epoch == self.epoch).then_some(value)
     }
 
     /// Notes the value of a promoted local.
@@ -100,15 +107,20 @@ impl Lowerer<'_> {
             return Err(LowerError::Malformed(format!("{local} has no value here")));
         }
         let home = self.home(index);
-        let value = self.load(types::I64, Addr::Frame(home));
+        let ty = Self::clif_type(self.func.locals[self.promotion.locals[index]].ty)?;
+        let value = self.load(ty, Addr::Frame(home));
         self.set_register(index, value);
         Ok(value)
     }
 
-    /// Where a reference is across safepoints. Zero from the start, so always valid.
+    /// Where a local is across safepoints. That of a reference is zero from the start, so always valid.
     fn home(&mut self, index: usize) -> u32 {
         let local: Local = self.promotion.locals[index];
         let index = self.promotion.place(index);
+        if self.homes[index] == NONE && self.func.locals[local].ty == crate::ir::Ty::V128 {
+            self.homes[index] = self.area_size;
+            self.area_size += 16;
+        }
         if self.homes[index] == NONE {
             let kind = if self.func.locals[local].ty == crate::ir::Ty::ByRef {
                 GcKind::ByRef

@@ -8,6 +8,9 @@
 //! safepoint, and the next use loads it again. To the question which locals a block expects in registers, safepoints are
 //! therefore like definitions: a reference that is next used behind a call is not passed from block to block. Loop polls do
 //! not count as safepoints here: they save and reload registers themselves, out of line (`lower::polls`).
+//!
+//! Vectors that are set once and live across a safepoint are treated likewise, because no call keeps vector registers: a loop
+//! that seldom calls keeps them in registers on the way without calls. (The allocator would keep them in the frame everywhere.)
 
 use super::uses;
 use crate::ir::{Block, Func, Local, Op, Ty, successors};
@@ -76,6 +79,8 @@ pub(super) struct Promotion {
     pub locals: Vec<Local>,
     /// By index: references and managed pointers.
     references: Vec<bool>,
+    /// By index: loaded from a home after safepoints: references, and vectors that are set once.
+    stale: Vec<bool>,
     /// By index: live across a safepoint.
     homes: Vec<bool>,
     /// By index: references that are never needed at the same time share the number of their home.
@@ -107,6 +112,11 @@ impl Promotion {
     /// Is it a reference or a managed pointer?
     pub fn is_reference(&self, index: usize) -> bool {
         self.references.get(index) == Some(&true)
+    }
+
+    /// Is what is in its register of no use after a safepoint?
+    pub fn goes_stale(&self, index: usize) -> bool {
+        self.stale.get(index) == Some(&true)
     }
 
     /// Must every definition be stored to its home?
@@ -164,11 +174,13 @@ impl Promotion {
             }
         }
         let mut uses = vec![0u32; count];
+        let mut sets = vec![0u32; count];
         for inst in func.blocks.values().flat_map(|b| &b.insts) {
             if let Op::LocalGet(l) | Op::LocalSet(l, _) = inst.op
                 && let Some(n) = uses.get_mut(l.index())
             {
                 *n += 1;
+                sets[l.index()] += u32::from(matches!(inst.op, Op::LocalSet(..)));
             }
         }
         let mut chosen: Vec<usize> = (0..count).filter(|&i| candidate[i] && uses[i] > 0).collect();
@@ -192,7 +204,12 @@ impl Promotion {
             promotion.assign(func, kept);
             live = promotion.liveness(func, false);
         }
-        if promotion.references.contains(&true) {
+        for (i, &local) in promotion.locals.iter().enumerate() {
+            // (What is live at the entry has an initial value, too.)
+            promotion.stale[i] |=
+                func.locals[local].ty == Ty::V128 && sets[local.index()] == 1 && !live.contains(func.entry.index(), i);
+        }
+        if promotion.stale.contains(&true) {
             promotion.find_homes(func, &live);
             promotion.share_homes(func, &live);
             promotion.expected = promotion.liveness(func, true);
@@ -209,20 +226,21 @@ impl Promotion {
         self.locals = chosen.into_iter().map(Local::new).collect();
         let is_reference = |l: &Local| matches!(func.locals[*l].ty, Ty::Ref | Ty::ByRef);
         self.references = self.locals.iter().map(is_reference).collect();
+        self.stale = self.references.clone();
         self.homes = vec![false; self.locals.len()];
         self.places = (0..self.locals.len()).collect();
     }
 
-    /// Locals that are live at the start of each block. With `safepoints_kill`, references are dead before a safepoint.
+    /// Locals that are live at the start of each block. With `safepoints_kill`, what goes stale is dead before a safepoint.
     fn liveness(&self, func: &Func, safepoints_kill: bool) -> Sets {
         let n = func.blocks.len();
         let mut live_in = Sets::new(n, self.locals.len());
         if self.locals.is_empty() {
             return live_in;
         }
-        let mut references = Sets::new(1, self.locals.len());
-        for i in (0..self.locals.len()).filter(|&i| self.references[i]) {
-            references.insert(0, i);
+        let mut stale = Sets::new(1, self.locals.len());
+        for i in (0..self.locals.len()).filter(|&i| self.stale[i]) {
+            stale.insert(0, i);
         }
         let mut defined = live_in.clone();
         let mut predecessors: Vec<Vec<u32>> = vec![Vec::new(); n];
@@ -241,7 +259,7 @@ impl Promotion {
                         }
                     }
                     ref op if safepoints_kill && clobbers_references(op) => {
-                        for (d, r) in defined.row_mut(b).iter_mut().zip(references.row(0)) {
+                        for (d, r) in defined.row_mut(b).iter_mut().zip(stale.row(0)) {
                             *d |= r;
                         }
                     }
@@ -280,7 +298,7 @@ impl Promotion {
         live_in
     }
 
-    /// Gives references that are not live at the same time one home. A definition writes to the home, so it interferes with
+    /// Gives locals that are not live at the same time one home. A definition writes to the home, so it interferes with
     /// everything that is live behind it; arguments and initial values are defined at the entry.
     fn share_homes(&mut self, func: &Func, live_in: &Sets) {
         // A replacement receives all locals at its entry.
@@ -324,10 +342,10 @@ impl Promotion {
             }
         }
         // The first of those that share gives the number.
-        for i in (0..n).filter(|&i| self.references[i]) {
+        for i in (0..n).filter(|&i| self.stale[i]) {
             let ty = func.locals[self.locals[i]].ty;
             let first = (0..i).find(|&f| {
-                let fits = self.references[f] && self.places[f] == f && func.locals[self.locals[f]].ty == ty;
+                let fits = self.stale[f] && self.places[f] == f && func.locals[self.locals[f]].ty == ty;
                 fits && (f..i).all(|j| self.places[j] != f || !neighbours.contains(i, j))
             });
             if let Some(first) = first {
@@ -336,7 +354,7 @@ impl Promotion {
         }
     }
 
-    /// Finds the references that are live across safepoints.
+    /// Finds what goes stale and is live across safepoints.
     fn find_homes(&mut self, func: &Func, live_in: &Sets) {
         for data in func.blocks.values() {
             let mut live = Sets::new(1, self.locals.len());
@@ -358,7 +376,7 @@ impl Promotion {
                         }
                     }
                     ref op if clobbers_references(op) => {
-                        for i in live.members(0).filter(|&i| self.references[i]) {
+                        for i in live.members(0).filter(|&i| self.stale[i]) {
                             self.homes[i] = true;
                         }
                     }

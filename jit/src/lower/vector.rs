@@ -110,6 +110,8 @@ impl Lowerer<'_> {
     fn shuffle(&mut self, a: ir::Value, b: ir::Value, bytes: [u8; 16]) -> ir::Value {
         let a = self.cast_vector(a, types::I8X16);
         let b = self.cast_vector(b, types::I8X16);
+        // Of one vector it is one instruction.
+        let b = if bytes.iter().all(|&i| i < 16) { a } else { b };
         let mask = self.cur.func.dfg.immediates.push(bytes.to_vec().into());
         self.cur.ins().shuffle(a, b, mask)
     }

@@ -25,6 +25,7 @@ mod rotate;
 mod scalars;
 mod shapes;
 mod ssa_view;
+mod unroll;
 mod vector_code;
 mod vectorize;
 
@@ -32,7 +33,7 @@ use crate::host_api::CompilerHost;
 use crate::ir::Func;
 
 /// The passes, in the order they run.
-const PASSES: [(&str, Pass); 9] = [
+const PASSES: [(&str, Pass); 10] = [
     ("guess", guess::run),
     ("inline", inline::run),
     ("scalars", scalars::run),
@@ -41,6 +42,7 @@ const PASSES: [(&str, Pass); 9] = [
     ("rotate", rotate::run),
     ("hoist", hoist::run),
     ("vectorize", vectorize::run),
+    ("unroll", unroll::run),
     ("implicit", implicit::run),
 ];
 

@@ -323,7 +323,11 @@ impl<'a> Prover<'a> {
                 return c >= before;
             }
         }
-        self.deeper(|| self.at_most_by_facts(a, b, c, at) || self.at_most_by_definition(a, b, c, at))
+        self.deeper(|| {
+            self.at_most_by_facts(a, b, c, at)
+                || self.at_most_by_definition(a, b, c, at)
+                || b.is_some_and(|b| self.at_most_by_difference(a, b, c, at))
+        })
     }
 
     /// The greatest and the least value that the kind of operation can give.
@@ -373,6 +377,20 @@ impl<'a> Prover<'a> {
             }
             _ => false,
         })
+    }
+
+    /// By what is known of `b - a`, if the function computes it.
+    fn at_most_by_difference(&self, a: Num, b: Num, c: i128, at: At) -> bool {
+        let ty = self.view.ty(a);
+        let Some(difference) = self.view.find(&Expr::Bin(ty, BinOp::Sub, b, a)) else {
+            return false;
+        };
+        // (Its facts only: what its operands say was asked already.)
+        let great = self.any_fact(difference, at, |rel| match rel {
+            Rel::From(other, k) => self.at_least(other, k - c, at),
+            _ => false,
+        });
+        great && self.at_least(a, 0, at) && self.at_least(b, 0, at)
     }
 
     fn at_most_by_definition(&self, a: Num, b: Option<Num>, c: i128, at: At) -> bool {
@@ -510,6 +528,10 @@ impl<'a> Prover<'a> {
                     self.at_least(x, min - k, at)
                 };
                 exact && self.at_least(x, c - k, at)
+            }
+            // (The difference of numbers that are not negative does not wrap around.)
+            Expr::Bin(_, BinOp::Sub, x, y) => {
+                self.at_least(x, 0, at) && self.at_least(y, 0, at) && self.at_most(y, Some(x), -c, at)
             }
             Expr::Bin(_, BinOp::And, x, y) => c <= 0 && (self.at_least(y, 0, at) || self.at_least(x, 0, at)),
             Expr::Bin(_, BinOp::ShrUn, x, y) => {

@@ -568,6 +568,7 @@ fn apply(func: &mut Func, graph: &Graph, l: &Loop, body: &Body, plan: &Plan) {
     let block_elements = i64::from(plan.lanes * unroll);
     let header = l.header;
     let guard = guard(func, body, plan, header, block_elements, &code);
+    func.short_loops.push(header);
     for &p in &graph.preds[header.index()] {
         if !l.blocks.contains(&p) {
             map_targets(&mut func.blocks[p].term, |b| {
@@ -599,6 +600,7 @@ fn guard(func: &mut Func, body: &Body, plan: &Plan, header: Block, elements: i64
     let enter = new_block(func, header);
     let vector = new_block(func, header);
     let leave = new_block(func, header);
+    func.short_loops.push(vector);
 
     let mut e = Emitter::new(func, body, plan);
     let mut ok = None;

@@ -555,6 +555,8 @@ impl CompilerHost for MockHost {
             bmi1: false,
             bmi2: false,
             fma: true,
+            avx: false,
+            avx2: false,
         }
     }
 }

@@ -206,8 +206,17 @@ pub const CPU: CpuFeatures = CpuFeatures {
     bmi1: true,
     bmi2: false,
     fma: false,
+    avx: false,
+    avx2: false,
 };
-pub static JIT: LazyLock<Jit> = LazyLock::new(|| Jit::with_code_bytes(CPU, 512 << 20).unwrap());
+pub static JIT: LazyLock<Jit> = LazyLock::new(|| {
+    let cpu = CpuFeatures {
+        avx: std::arch::is_x86_feature_detected!("avx"),
+        avx2: std::arch::is_x86_feature_detected!("avx2"),
+        ..CPU
+    };
+    Jit::with_code_bytes(cpu, 512 << 20).unwrap()
+});
 
 extern "C" fn fmod64(a: f64, b: f64) -> f64 {
     a % b
