@@ -18,8 +18,11 @@ use rustc_hash::FxHashMap;
 const MAX_BLOCKS: usize = 8;
 const MAX_LOOP_BLOCKS: usize = 40;
 /// Operations of an iteration (see [`weight`]) that is copied three times, and of one that is copied once.
-const SMALL: usize = 20;
-const MEDIUM: usize = 32;
+const SMALL: usize = 10;
+const MEDIUM: usize = 20;
+/// The same of iterations with vectors, which somebody wrote to be fast.
+const SMALL_VECTOR: usize = 20;
+const MEDIUM_VECTOR: usize = 40;
 /// The most instructions that one function gets.
 const MAX_GROWTH: usize = 600;
 /// Larger functions are left alone.
@@ -42,9 +45,19 @@ pub(super) fn run(func: &mut Func, _host: &dyn CompilerHost) {
         let Some((blocks, weight)) = iteration(func, &graph, l, &loops) else {
             continue;
         };
+        let vector = |b: &Block| {
+            let results = func.blocks[*b].insts.iter().filter_map(|i| i.result);
+            results.into_iter().any(|r| func.values[r] == Ty::V128)
+        };
+        let (small, medium) = match blocks.iter().any(vector) {
+            true => (SMALL_VECTOR, MEDIUM_VECTOR),
+            // (A loop with calls or loops inside has other things to do.)
+            false if blocks.len() < l.blocks.len() => continue,
+            false => (SMALL, MEDIUM),
+        };
         let copies = match weight {
-            ..=SMALL => 3,
-            ..=MEDIUM => 1,
+            w if w <= small => 3,
+            w if w <= medium => 1,
             _ => continue,
         };
         let insts: usize = blocks.iter().map(|&b| func.blocks[b].insts.len()).sum();
@@ -133,7 +146,7 @@ fn weight(func: &Func, block: Block) -> Option<usize> {
             | Op::AtomicRmw { .. }
             | Op::AtomicCas { .. }
             | Op::Patchpoint { .. }
-            | Op::CountCall { .. } => return None,
+ => return None,
             Op::Store { barrier, .. } if barrier != Barrier::None => weight += 4,
             _ => weight += 1,
         }
