@@ -145,8 +145,7 @@ fn weight(func: &Func, block: Block) -> Option<usize> {
             | Op::X86 { .. }
             | Op::AtomicRmw { .. }
             | Op::AtomicCas { .. }
-            | Op::Patchpoint { .. }
- => return None,
+            | Op::Patchpoint { .. } => return None,
             Op::Store { barrier, .. } if barrier != Barrier::None => weight += 4,
             _ => weight += 1,
         }
