@@ -240,6 +240,9 @@ pub struct FieldInfo {
     pub is_static: bool,
     /// `initonly`: constant once the class initialiser has run.
     pub is_init_only: bool,
+    /// A non-zero number of the class that declares it, the same for all its instantiations: fields of classes with different
+    /// numbers are different memory. (Others may share it.)
+    pub family: u32,
     /// Its name in metadata.
     pub name: Arc<str>,
 }

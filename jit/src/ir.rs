@@ -270,6 +270,20 @@ pub struct MemFlags {
     pub unaligned: Option<u8>,
     /// The address may be null, and the access raises NullReferenceException then (Tier 1, outside of protected regions).
     pub faults: bool,
+    /// The address is an object, and this class declares the field ([`FieldInfo::family`]); 0: not known.
+    ///
+    /// [`FieldInfo::family`]: crate::host_api::FieldInfo::family
+    pub family: u32,
+}
+
+impl MemFlags {
+    /// Neither volatile nor unaligned nor faulting.
+    pub fn is_plain(self) -> bool {
+        self == MemFlags {
+            family: self.family,
+            ..MemFlags::default()
+        }
+    }
 }
 
 /// Write barrier of a reference store.

@@ -22,7 +22,10 @@ const RUNNERS: &[(&str, Runner)] = &[
         corten_jit::testing::pass_text(text, &["scalars", "checks"], "rotate")
     }),
     ("hoist", |text| {
-        corten_jit::testing::pass_text(text, &["scalars", "checks", "rotate"], "hoist")
+        corten_jit::testing::pass_text(text, &["scalars", "loads", "checks", "rotate"], "hoist")
+    }),
+    ("loads", |text| {
+        corten_jit::testing::pass_text(text, &["scalars", "checks"], "loads")
     }),
     ("implicit", |text| {
         corten_jit::testing::pass_text(text, &["scalars", "checks"], "implicit")

@@ -146,6 +146,14 @@ impl Importer<'_, '_> {
         }
     }
 
+    /// Flags of an access to a field through a value of that type.
+    fn field_flags(&self, field: &FieldInfo, through: Ty) -> MemFlags {
+        MemFlags {
+            family: if through == Ty::Ref { field.family } else { 0 },
+            ..self.prefixes.flags
+        }
+    }
+
     /// `ldfld`: of an object, through a pointer, or of a value.
     pub fn ldfld(&mut self, token: Token) -> Step<()> {
         let field = self.field(token)?;
@@ -172,7 +180,7 @@ impl Importer<'_, '_> {
             ),
             _ => {
                 self.check_null(&entry, value);
-                let flags = self.prefixes.flags;
+                let flags = self.field_flags(&field, entry.ty);
                 self.b.emit(
                     Op::Load {
                         ty: mem,
@@ -253,7 +261,7 @@ impl Importer<'_, '_> {
             Barrier::Checked if target.ty == Ty::Ref => Barrier::Heap,
             other => other,
         };
-        let flags = self.prefixes.flags;
+        let flags = self.field_flags(&field, target.ty);
         self.b.emit_void(Op::Store {
             ty: mem,
             addr,

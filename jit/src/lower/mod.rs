@@ -24,6 +24,7 @@ mod vector;
 mod x86;
 
 pub(crate) use calls::{DELEGATE_CODE, DELEGATE_STATIC_CODE, DELEGATE_TARGET};
+pub(crate) use uses::is_safepoint;
 
 use crate::abi::AbiSignature;
 use crate::host_api::{CompilerHost, HostError, Signature, TypeInfo, TypeKind};

@@ -4,7 +4,7 @@ use crate::ir::{Helper, Op, successors};
 pub(super) use crate::ir::{for_each_use, term_use};
 
 /// Whether a collection can happen during an operation, once it has taken its operands.
-pub(super) fn is_safepoint(op: &Op) -> bool {
+pub(crate) fn is_safepoint(op: &Op) -> bool {
     match op {
         Op::CallHelper { helper, .. } if !is_leaf(*helper) && !is_cast(*helper) => true,
         Op::Call { .. } | Op::ClassInit { .. } | Op::SafepointPoll | Op::Patchpoint { .. } => true,

@@ -5,8 +5,9 @@
 //! null (or its element to exist), and nothing in the loop may write what it reads.
 
 use super::loops::{Graph, Loop, natural_loops};
+use super::memory::{self, Effects, Summary};
 use super::prover::{At, Prover};
-use super::ssa_view::{Expr, Num, View, writes_memory};
+use super::ssa_view::{Expr, Num, View};
 use super::{cfg, checks, dead};
 use crate::builder::loaded_ty;
 use crate::host_api::CompilerHost;
@@ -81,23 +82,13 @@ fn make_preheaders(func: &mut Func) {
     }
 }
 
-/// A write in the loop.
-enum Write {
-    /// An element of an array.
-    Element(MemTy),
-    /// A field of an object: offset and bytes.
-    Field(i32, u32),
-    /// Anything.
-    Anywhere,
-}
-
 struct Mover<'a> {
     func: &'a Func,
     view: &'a View,
     prover: &'a Prover<'a>,
     before: Block,
     header: Block,
-    writes: Vec<Write>,
+    writes: Summary,
     /// New instructions of the preheader.
     insts: Vec<Inst>,
     /// Types of the new values.
@@ -135,13 +126,18 @@ fn round(func: &mut Func, host: &dyn CompilerHost) -> bool {
         if touched[before.index()] || l.blocks.iter().any(|b| touched[b.index()]) {
             continue;
         }
+        let effects = Effects {
+            func,
+            host,
+            tracked: &view.tracked,
+        };
         let mut mover = Mover {
             func,
             view: &view,
             prover: &prover,
             before,
             header: l.header,
-            writes: writes(func, &view, l),
+            writes: Summary::with_numbers(&effects, &view, &l.blocks),
             insts: Vec::new(),
             new_values: Vec::new(),
             new_locals: Vec::new(),
@@ -187,27 +183,6 @@ fn apply(func: &mut Func, changes: Vec<(Block, usize, Change)>) {
             Change::Get(local) => func.blocks[block].insts[i].op = Op::LocalGet(local),
         }
     }
-}
-
-fn writes(func: &Func, view: &View, l: &Loop) -> Vec<Write> {
-    let mut out = Vec::new();
-    for inst in l.blocks.iter().flat_map(|&b| &func.blocks[b].insts) {
-        match inst.op {
-            Op::Store { ty, addr, offset, .. } => {
-                let bytes = super::shapes::scalar_bytes(ty);
-                let element = matches!(view.expr(view.num(addr)), Expr::ElemAddr(..));
-                out.push(match func.values[addr] {
-                    _ if bytes == 0 => Write::Anywhere,
-                    _ if element => Write::Element(ty),
-                    Ty::Ref => Write::Field(offset, bytes),
-                    _ => Write::Anywhere,
-                });
-            }
-            ref op if writes_memory(op, &view.tracked) => out.push(Write::Anywhere),
-            _ => {}
-        }
-    }
-    out
 }
 
 impl Mover<'_> {
@@ -258,7 +233,8 @@ impl Mover<'_> {
                         _ => self.func.values[addr] == Ty::Ref && self.is_checked(num),
                     };
                     if valid
-                        && !self.written(num, ty, offset)
+                        && memory::read(self.view, &inst.op)
+                            .is_some_and(|place| !self.writes.may_write(&place, Some(self.view)))
                         && let Some(addr) = self.rebuild(num)
                         && let Some(result) = inst.result
                     {
@@ -313,21 +289,6 @@ impl Mover<'_> {
     /// Is the reference known not to be null in front of the loop?
     fn is_checked(&self, num: Num) -> bool {
         self.checked.contains(&num) || self.prover.non_null(num, At::edge(self.before, self.header))
-    }
-
-    /// May the loop write what is read there?
-    fn written(&self, addr: Num, ty: MemTy, offset: i32) -> bool {
-        let element = matches!(self.view.expr(addr), Expr::ElemAddr(..));
-        let bytes = super::shapes::scalar_bytes(ty) as i32;
-        self.writes.iter().any(|w| match *w {
-            Write::Anywhere => true,
-            Write::Element(other) => {
-                element
-                    && super::shapes::scalar_bytes(other) as i32 == bytes
-                    && (other == MemTy::Ref) == (ty == MemTy::Ref)
-            }
-            Write::Field(at, size) => !element && at < offset + bytes && offset < at + size as i32,
-        })
     }
 
     fn push(&mut self, op: Op) {

@@ -66,6 +66,7 @@ const FAULTS: MemFlags = MemFlags {
     volatile: false,
     unaligned: None,
     faults: true,
+    family: 0,
 };
 
 /// The access through `v` that comes before anything else that can be noticed after the check at `check`.

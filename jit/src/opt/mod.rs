@@ -15,8 +15,10 @@ mod hoist;
 mod implicit;
 mod inline;
 mod inline_policy;
+mod loads;
 mod loop_body;
 mod loops;
+mod memory;
 mod pieces;
 mod promote_structs;
 mod propagate;
@@ -25,6 +27,7 @@ mod rotate;
 mod scalars;
 mod shapes;
 mod ssa_view;
+mod states;
 mod unroll;
 mod vector_code;
 mod vectorize;
@@ -33,13 +36,16 @@ use crate::host_api::CompilerHost;
 use crate::ir::Func;
 
 /// The passes, in the order they run.
-const PASSES: [(&str, Pass); 10] = [
+const PASSES: [(&str, Pass); 12] = [
     ("guess", guess::run),
     ("inline", inline::run),
     ("scalars", scalars::run),
     ("devirt", devirt::run),
+    ("loads", loads::run),
     ("checks", checks::run),
     ("rotate", rotate::run),
+    // The test in front of a loop reads what the one at its end reads.
+    ("loads", loads::in_loops),
     ("hoist", hoist::run),
     ("vectorize", vectorize::run),
     ("unroll", unroll::run),

@@ -221,7 +221,7 @@ impl<'a, 's> Rewriter<'a, 's> {
     /// Is a store of this value to memory split?
     fn splits(&mut self, func: &Func, v: Value, flags: MemFlags) -> bool {
         self.source(v) == Source::Pieces
-            && flags == MemFlags::default()
+            && flags.is_plain()
             && self.shape(func, v).is_some_and(|s| s.fields.len() <= MAX_STORES)
     }
 
@@ -460,7 +460,7 @@ impl<'a, 's> Rewriter<'a, 's> {
                 }
                 if matches!(ty, MemTy::Struct(_)) && self.splits(func, value, flags) {
                     let addr = self.operand(func, addr);
-                    return self.store_pieces(func, value, addr, offset, barrier);
+                    return self.store_pieces(func, value, addr, offset, (barrier, flags));
                 }
             }
             Op::CopyStruct { ty, dst, src, barrier } => {
@@ -500,7 +500,7 @@ impl<'a, 's> Rewriter<'a, 's> {
         }
     }
 
-    fn store_pieces(&mut self, func: &mut Func, v: Value, addr: Value, offset: i32, barrier: Barrier) {
+    fn store_pieces(&mut self, func: &mut Func, v: Value, addr: Value, offset: i32, how: (Barrier, MemFlags)) {
         let Some(shape) = self.shape(func, v) else { return };
         let made = self.pieces.get(&v).is_some_and(|p| p.iter().any(Option::is_some));
         if let (false, Ty::Struct(ty)) = (made, func.values[v]) {
@@ -512,21 +512,21 @@ impl<'a, 's> Rewriter<'a, 's> {
                     addr,
                     offset,
                     value,
-                    barrier,
-                    flags: MemFlags::default(),
+                    barrier: how.0,
+                    flags: how.1,
                 },
                 None,
             );
         }
         for (i, field) in shape.fields.iter().enumerate() {
             let value = self.piece(func, v, &shape, i);
-            self.store_field(*field, addr, offset, value, barrier);
+            self.store_field(*field, addr, offset, value, how);
         }
     }
 
-    fn store_field(&mut self, field: Field, addr: Value, offset: i32, value: Value, barrier: Barrier) {
+    fn store_field(&mut self, field: Field, addr: Value, offset: i32, value: Value, how: (Barrier, MemFlags)) {
         let barrier = match field.mem {
-            MemTy::Ref => barrier,
+            MemTy::Ref => how.0,
             _ => Barrier::None,
         };
         self.push(
@@ -536,7 +536,7 @@ impl<'a, 's> Rewriter<'a, 's> {
                 offset: offset + field.offset as i32,
                 value,
                 barrier,
-                flags: MemFlags::default(),
+                flags: how.1,
             },
             None,
         );
@@ -571,7 +571,7 @@ impl<'a, 's> Rewriter<'a, 's> {
                 Some((promoted, Part::Fields(first, _))) => {
                     self.push(Op::LocalSet(promoted.pieces[first + i], v), None);
                 }
-                _ => self.store_field(*field, dst, 0, v, barrier),
+                _ => self.store_field(*field, dst, 0, v, (barrier, MemFlags::default())),
             }
         }
     }

@@ -4,12 +4,19 @@
 //! different values meet, the local holds a *phi*. Numbers are expressions over numbers, made unique, so the same computation in
 //! two blocks has one number. A number names the value of the *present* iteration: two uses of a phi's number are equal if
 //! no edge to the phi's block was taken between them.
+//!
+//! A load is different from all others, because other threads may write between them: proofs about two loads would be about
+//! values that the program need not see. Only who replaces the one load by the value of the other ([`super::loads`]) asks for
+//! numbers by the state of memory ([`View::with_memory`]).
 
 use super::fold;
-use super::loops::Graph;
+use super::loops::{Graph, Loop, natural_loops};
+use super::memory::{self, Effects};
 use super::propagate::{narrow_kind, private_locals};
+use super::states::{self, Loaded, State, States};
 use crate::host_api::CompilerHost;
 use crate::ir::*;
+use crate::lower::is_safepoint;
 use cranelift_entity::EntityRef;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
@@ -39,8 +46,8 @@ pub(super) enum Expr {
     ElemAddr(Num, Num, u32),
     PtrAdd(Num, Num),
     Intrinsic(IntrinsicOp, SmallVec<[Num; 3]>),
-    /// (address, offset, type, state of memory)
-    Load(Num, i32, MemTy, Num),
+    /// (address, offset, type, state of memory); see [`View::with_memory`].
+    Load(Num, i64, MemTy, State),
 }
 
 /// Functions with more blocks times locals are not analysed.
@@ -55,8 +62,10 @@ pub(super) struct View {
     index: FxHashMap<Expr, Num>,
     /// By value.
     values: Vec<Num>,
-    /// By block: what each local holds at the end; behind the locals the state of memory.
+    /// By block: what each local holds at the end; behind the locals a number that differs behind each safepoint.
     ends: Vec<Option<Box<[Num]>>>,
+    /// By value: that number, where it is defined.
+    epochs: Vec<Num>,
     /// By local: is it followed?
     pub tracked: Vec<bool>,
     narrow: Vec<Option<ConvOp>>,
@@ -67,6 +76,15 @@ pub(super) struct View {
 impl View {
     /// Analyses a function; `None` if it is too large.
     pub fn of(func: &Func, host: &dyn CompilerHost, graph: &Graph) -> Option<View> {
+        View::analyse(func, host, graph, false)
+    }
+
+    /// The same with equal numbers for loads that read the same bytes with no write between them, and for what was stored there.
+    pub fn with_memory(func: &Func, host: &dyn CompilerHost, graph: &Graph) -> Option<View> {
+        View::analyse(func, host, graph, true)
+    }
+
+    fn analyse(func: &Func, host: &dyn CompilerHost, graph: &Graph, memory: bool) -> Option<View> {
         if func.blocks.len().saturating_mul(func.locals.len()) > MAX_CELLS {
             return None;
         }
@@ -83,19 +101,37 @@ impl View {
             index: FxHashMap::default(),
             values: vec![Num(0); func.values.len()],
             ends: vec![None; func.blocks.len()],
+            epochs: vec![Num(0); if memory { func.values.len() } else { 0 }],
             tracked,
             narrow: func.locals.keys().map(|l| narrow_kind(func, host, l)).collect(),
             lengths: FxHashMap::default(),
         };
         // Number 0 stands for values of blocks that are not reached.
         view.opaque(Ty::I32, func.entry);
-        let assigned = assigned_in_loops(func, graph, &view.tracked);
+        let loops = natural_loops(graph);
+        let assigned = assigned_in_loops(func, &loops, &view.narrow);
+        let tracked = view.tracked.clone();
+        let effects = Effects {
+            func,
+            host,
+            tracked: &tracked,
+        };
+        let mut states = memory.then(|| States::new(graph, &effects, &loops));
         for &block in &graph.order {
-            let mut state = view.start(func, graph, block, assigned.get(&block));
+            let mut locals = view.start(func, graph, block, assigned.get(&block));
+            let mut state = states.as_mut().map_or(states::ENTRY, |s| s.start(func.entry, block));
             for inst in &func.blocks[block].insts {
-                view.step(func, block, inst, &mut state);
+                let loaded = states.as_mut().and_then(|s| view.load(func, block, inst, s, state));
+                view.step(func, block, inst, loaded, &mut locals);
+                if let Some(states) = &mut states {
+                    let effect = effects.by_numbers(&view, &inst.op);
+                    state = states.step(&view, state, effect);
+                }
             }
-            view.ends[block.index()] = Some(state);
+            if let Some(states) = &mut states {
+                states.end(block, state);
+            }
+            view.ends[block.index()] = Some(locals);
         }
         Some(view)
     }
@@ -137,10 +173,16 @@ impl View {
         self.lengths.get(&array).copied()
     }
 
+    /// Was there no safepoint between the definitions of two values, of which one dominates the other? ([`View::with_memory`])
+    pub fn same_epoch(&self, a: Value, b: Value) -> bool {
+        self.epochs.get(a.index()) == self.epochs.get(b.index())
+    }
+
     /// Does a block of `inside` define the number or a part of it?
     pub fn depends(&self, num: Num, inside: &dyn Fn(Block) -> bool) -> bool {
         match self.expr(num) {
             Expr::Opaque(_) | Expr::Phi(..) => inside(self.origins[num.0 as usize]),
+            Expr::Load(..) => true,
             expr => {
                 let mut found = false;
                 operands(expr, |n| found = found || self.depends(n, inside));
@@ -165,9 +207,9 @@ impl View {
         self.intern(Expr::Opaque(self.exprs.len() as u32), ty, block)
     }
 
-    fn start(&mut self, func: &Func, graph: &Graph, block: Block, assigned: Option<&Vec<bool>>) -> Box<[Num]> {
-        let memory = (Local::new(func.locals.len()), Ty::I64);
-        let locals = func.locals.iter().map(|(l, data)| (l, data.ty)).chain([memory]);
+    fn start(&mut self, func: &Func, graph: &Graph, block: Block, assigned: Option<&Vec<Assigned>>) -> Box<[Num]> {
+        let epoch = (Local::new(func.locals.len()), Ty::I64);
+        let locals = func.locals.iter().map(|(l, data)| (l, data.ty)).chain([epoch]);
         if block == func.entry {
             let zero = |l: Local| func.locals.get(l).is_some_and(|data| data.zero_init);
             return locals
@@ -184,21 +226,28 @@ impl View {
         let mut waiting = preds.iter().filter(|p| self.ends[p.index()].is_none()).peekable();
         let pending = waiting.peek().is_some();
         let natural = waiting.all(|&p| graph.dominates(block, p));
-        // Of back-edges to a loop's header it is known which locals they change.
-        let kept = |l: Local| assigned.is_some_and(|a| !a[l.index()]);
-        locals
-            .map(|(l, ty)| {
-                let mut nums = preds
-                    .iter()
-                    .filter_map(|p| self.ends[p.index()].as_ref())
-                    .map(|s| s[l.index()]);
-                let first = nums.next();
-                let same = nums.all(|n| Some(n) == first);
-                match first {
-                    Some(first) if same && !handler && (!pending || (natural && kept(l))) => first,
-                    _ => self.intern(Expr::Phi(block, l), ty, block),
-                }
+        // What all edges that are known already bring.
+        let incoming = |l: Local| {
+            let mut nums = preds
+                .iter()
+                .filter_map(|p| self.ends[p.index()].as_ref())
+                .map(|s| s[l.index()]);
+            let first = nums.next();
+            first.filter(|_| nums.all(|n| Some(n) == first) && !handler)
+        };
+        // Of back-edges to a loop's header it is known how they change locals.
+        let kept = |l: Local, num: Num| {
+            assigned.is_some_and(|a| match a[l.index()] {
+                Assigned::Never => true,
+                Assigned::Copy(from) => a[from.index()] == Assigned::Never && incoming(from) == Some(num),
+                Assigned::Anyhow => false,
             })
+        };
+        let nums: Vec<(Local, Ty, Option<Num>)> = locals
+            .map(|(l, ty)| (l, ty, incoming(l).filter(|&num| !pending || (natural && kept(l, num)))))
+            .collect();
+        nums.into_iter()
+            .map(|(l, ty, num)| num.unwrap_or_else(|| self.intern(Expr::Phi(block, l), ty, block)))
             .collect()
     }
 
@@ -206,11 +255,34 @@ impl View {
         self.tracked.get(local.index()) == Some(&true)
     }
 
-    fn step(&mut self, func: &Func, block: Block, inst: &Inst, state: &mut [Num]) {
-        if writes_memory(&inst.op, &self.tracked)
-            && let Some(memory) = state.last_mut()
+    /// The number of what a load gives, if it can be told from the states of memory.
+    fn load(&mut self, func: &Func, block: Block, inst: &Inst, states: &mut States<'_>, state: State) -> Option<Num> {
+        let place = memory::read(self, &inst.op)?;
+        let Op::Load { ty: mem, addr, .. } = inst.op else {
+            return None;
+        };
+        let ty = func.values[inst.result?];
+        let (base, offset) = (place.base().unwrap_or(self.num(addr)), place.offset());
+        let state = if memory::is_method_table(func, &inst.op) {
+            states::ENTRY
+        } else {
+            match states.load(self, state, &place, (base, offset, mem)) {
+                Loaded::Since(state) => state,
+                Loaded::Stored(value, stored, state) => match truncation(mem) {
+                    Some(conv) if self.ty(value) == ty => return Some(self.conv(conv, value, ty, block)),
+                    None if self.ty(value) == ty && stored == mem => return Some(value),
+                    _ => state,
+                },
+            }
+        };
+        Some(self.intern(Expr::Load(base, offset, mem, state), ty, block))
+    }
+
+    fn step(&mut self, func: &Func, block: Block, inst: &Inst, loaded: Option<Num>, state: &mut [Num]) {
+        if clobbers_references(&inst.op)
+            && let Some(epoch) = state.last_mut()
         {
-            *memory = self.opaque(Ty::I64, block);
+            *epoch = self.opaque(Ty::I64, block);
         }
         if let Op::LocalSet(l, v) = inst.op {
             let num = self.num(v);
@@ -222,8 +294,11 @@ impl View {
         }
         let Some(result) = inst.result else { return };
         let ty = func.values[result];
-        let num = self.evaluate(&inst.op, ty, block, state);
+        let num = loaded.unwrap_or_else(|| self.evaluate(&inst.op, ty, block, state));
         self.values[result.index()] = num;
+        if let (Some(epoch), Some(&now)) = (self.epochs.get_mut(result.index()), state.last()) {
+            *epoch = now;
+        }
     }
 
     fn evaluate(&mut self, op: &Op, ty: Ty, block: Block, state: &[Num]) -> Num {
@@ -295,17 +370,6 @@ impl View {
             Op::Intrinsic { op, args } if !matches!(op, IntrinsicOp::SpinWait | IntrinsicOp::Fence) => {
                 Expr::Intrinsic(*op, args.iter().map(|&a| self.num(a)).collect())
             }
-            Op::Load {
-                ty: mem,
-                addr,
-                offset,
-                flags,
-            } if !flags.volatile && !matches!(mem, MemTy::Struct(_)) => {
-                let Some(&memory) = state.last() else {
-                    return self.opaque(ty, block);
-                };
-                Expr::Load(self.num(*addr), *offset, *mem, memory)
-            }
             _ => return self.opaque(ty, block),
         };
         self.intern(expr, ty, block)
@@ -374,12 +438,8 @@ pub(super) fn operands(expr: &Expr, mut f: impl FnMut(Num)) {
         | Expr::Address(..)
         | Expr::Null(_)
         | Expr::LocalAddr(..) => {}
-        Expr::Un(_, a) | Expr::Conv(_, a) | Expr::ArrayLen(a) => f(*a),
-        Expr::Bin(_, _, a, b)
-        | Expr::Cmp(_, a, b)
-        | Expr::ElemAddr(a, b, _)
-        | Expr::PtrAdd(a, b)
-        | Expr::Load(a, _, _, b) => {
+        Expr::Un(_, a) | Expr::Conv(_, a) | Expr::ArrayLen(a) | Expr::Load(a, ..) => f(*a),
+        Expr::Bin(_, _, a, b) | Expr::Cmp(_, a, b) | Expr::ElemAddr(a, b, _) | Expr::PtrAdd(a, b) => {
             f(*a);
             f(*b);
         }
@@ -392,39 +452,56 @@ pub(super) fn operands(expr: &Expr, mut f: impl FnMut(Num)) {
     }
 }
 
-/// May the operation change what a load reads, or stop loads from moving? (`tracked`: locals that no address leads to.)
-pub(super) fn writes_memory(op: &Op, tracked: &[bool]) -> bool {
-    match op {
-        Op::LocalSet(l, _) => !tracked[l.index()],
-        Op::CallHelper { helper, .. } => !matches!(helper, Helper::FmodF64 | Helper::FmodF32),
-        Op::Load { flags, .. } => flags.volatile,
-        Op::Intrinsic { op, .. } => matches!(op, IntrinsicOp::Fence | IntrinsicOp::SpinWait),
-        Op::Store { .. }
-        | Op::CopyStruct { .. }
-        | Op::ZeroStruct { .. }
-        | Op::CopyBlock { .. }
-        | Op::InitBlock { .. }
-        | Op::Call { .. }
-        | Op::ClassInit { .. }
-        | Op::LocAlloc { .. }
-        | Op::AtomicRmw { .. }
-        | Op::AtomicCas { .. }
-        | Op::Patchpoint { .. } => true,
-        _ => false,
+/// What a load of a small integer does to the value that was stored.
+fn truncation(mem: MemTy) -> Option<ConvOp> {
+    match mem {
+        MemTy::I8 => Some(ConvOp::Sext8),
+        MemTy::U8 => Some(ConvOp::Zext8),
+        MemTy::I16 => Some(ConvOp::Sext16),
+        MemTy::U16 => Some(ConvOp::Zext16),
+        _ => None,
     }
 }
 
-/// By header of a natural loop: the locals that are set inside, and behind them whether memory is written.
-fn assigned_in_loops(func: &Func, graph: &Graph, tracked: &[bool]) -> FxHashMap<Block, Vec<bool>> {
+/// May references be stale behind the operation, so that they are loaded again from the frame?
+fn clobbers_references(op: &Op) -> bool {
+    *op != Op::SafepointPoll && is_safepoint(op)
+}
+
+/// How a loop sets a local.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Assigned {
+    Never,
+    /// Only to what that other one holds.
+    Copy(Local),
+    Anyhow,
+}
+
+/// By header of a loop: how locals are set inside, and behind them whether it has safepoints.
+fn assigned_in_loops(func: &Func, loops: &[Loop], narrow: &[Option<ConvOp>]) -> FxHashMap<Block, Vec<Assigned>> {
     let mut out = FxHashMap::default();
-    for l in super::loops::natural_loops(graph) {
-        let memory = func.locals.len();
-        let mut assigned = vec![false; memory + 1];
+    let mut gets: FxHashMap<Value, Local> = FxHashMap::default();
+    for l in loops {
+        let epoch = func.locals.len();
+        let mut assigned = vec![Assigned::Never; epoch + 1];
         for inst in l.blocks.iter().flat_map(|&b| &func.blocks[b].insts) {
-            if let Op::LocalSet(local, _) = inst.op {
-                assigned[local.index()] = true;
+            match inst.op {
+                Op::LocalGet(from) => gets.extend(inst.result.map(|r| (r, from))),
+                Op::LocalSet(local, v) => {
+                    let how = match gets.get(&v) {
+                        Some(&from) if narrow[local.index()].is_none() => Assigned::Copy(from),
+                        _ => Assigned::Anyhow,
+                    };
+                    let old = &mut assigned[local.index()];
+                    *old = if *old == Assigned::Never || *old == how {
+                        how
+                    } else {
+                        Assigned::Anyhow
+                    };
+                }
+                ref op if clobbers_references(op) => assigned[epoch] = Assigned::Anyhow,
+                _ => {}
             }
-            assigned[memory] |= writes_memory(&inst.op, tracked);
         }
         out.insert(l.header, assigned);
     }

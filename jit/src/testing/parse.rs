@@ -221,6 +221,7 @@ fn field(tables: &mut Tables, words: &[String]) -> Result<(), String> {
         place,
         is_static: !matches!(place, FieldPlace::Instance { .. }),
         is_init_only: readonly.is_some(),
+        family: owner.0 as u32 + 1,
         name: name.into(),
     }));
     tables.field_names.insert(format!("{}::{name}", at(words, 1)?), id);

@@ -3,6 +3,7 @@
 //! `CORTEN_PROGRAMS=N` runs N programs, `CORTEN_SEED=S` begins with seed S.
 
 use crate::harness::{self, JIT};
+use crate::objects::{self, World};
 use corten_jit::code_map::CodeInfo;
 use corten_jit::ids::MethodId;
 use corten_jit::importer::{ImportOptions, import};
@@ -36,12 +37,17 @@ enum T {
 }
 
 // Locals: 0-3 int, 4-5 long, 6 double, 7 byte, 8 short, 9-10 struct, 11-13 loop counters, 14 result.
-const LOCALS: &str = "int, int, int, int, long, long, double, byte, short, Pair, Pair, int, int, int, int, int&";
+const LOCALS: &str = "int, int, int, int, long, long, double, byte, short, Pair, Pair, int, int, int, int, int&, \
+                      Node, int&, int[]";
 const COUNTERS: usize = 11;
 const RESULT: usize = 14;
 /// Points to [`POINTED`] from the first instruction on.
 const POINTER: usize = 15;
 const POINTED: usize = 3;
+/// A node, a pointer into an object or an array, an array: what they are changes.
+const NODE: usize = 16;
+const INSIDE: usize = 17;
+const ARRAY: usize = 18;
 const INTS: [&str; 9] = ["0", "1", "-1", "7", "31", "255", "65536", "2147483647", "-2147483648"];
 
 struct Gen {
@@ -78,7 +84,154 @@ impl Gen {
         }
     }
 
+    /// An object: there are at most two.
+    fn node(&mut self) {
+        let text = match self.rng.below(3) {
+            0 => "ldarg.2".to_string(),
+            1 => "ldarg.3".to_string(),
+            _ => format!("ldloc.s {NODE}"),
+        };
+        self.line(&text);
+        if self.rng.one_in(4) {
+            self.line("ldfld Node::next");
+        }
+    }
+
+    /// An array and an index that mostly fits.
+    fn element(&mut self) {
+        if self.rng.one_in(2) {
+            self.line(&format!("ldloc.s {ARRAY}"));
+        } else {
+            self.node();
+            self.line("ldfld Node::data");
+        }
+        let index = match self.rng.below(4) {
+            0 => "ldc.i4 1".to_string(),
+            1 => format!("ldloc.s {}", COUNTERS + self.rng.below(3)),
+            n => format!("ldloc.s {n}"),
+        };
+        self.line(&index);
+        match self.rng.below(8) {
+            0 => {}
+            1 => {
+                self.line("ldc.i4.1");
+                self.line("add");
+            }
+            _ => {
+                self.line("ldc.i4 3");
+                self.line("and");
+            }
+        }
+    }
+
+    /// Reads memory that other statements write.
+    fn read(&mut self) {
+        match self.rng.below(8) {
+            0..=2 => {
+                self.node();
+                let field = ["Node::x", "Node::z", "Node::small"][self.rng.below(3)];
+                self.line(&format!("ldfld {field}"));
+            }
+            3 => {
+                self.node();
+                self.line("ldfld Node::other");
+                self.line("ldfld Other::r");
+            }
+            4 | 5 => {
+                self.element();
+                self.line("ldelem.i4");
+            }
+            6 => {
+                self.line(&format!("ldloc.s {INSIDE}"));
+                let load = ["ldind.i4", "ldind.i4", "ldind.u1", "ldind.i2"][self.rng.below(4)];
+                self.line(load);
+            }
+            _ => self.line("ldsfld Node::stat"),
+        }
+    }
+
+    /// Writes memory, or changes which memory is meant.
+    fn write(&mut self) {
+        match self.rng.below(14) {
+            0..=2 => {
+                self.node();
+                self.int(1);
+                let field = ["Node::x", "Node::z", "Node::small"][self.rng.below(3)];
+                self.line(&format!("stfld {field}"));
+            }
+            3 => {
+                self.node();
+                self.long(1);
+                self.line("stfld Node::y");
+            }
+            4 => {
+                self.node();
+                self.node();
+                self.line("stfld Node::next");
+            }
+            5 => {
+                self.node();
+                self.line("ldfld Node::other");
+                self.int(1);
+                self.line("stfld Other::r");
+            }
+            6 | 7 => {
+                self.element();
+                self.int(1);
+                self.line("stelem.i4");
+            }
+            8 => {
+                self.node();
+                self.line(&format!("stloc.s {NODE}"));
+            }
+            9 => {
+                match self.rng.below(4) {
+                    0 => self.line("ldsflda Node::stat"),
+                    1 => {
+                        self.element();
+                        self.line("ldelema int");
+                    }
+                    n => {
+                        self.node();
+                        self.line(["ldflda Node::x", "ldflda Node::z"][n - 2]);
+                    }
+                }
+                self.line(&format!("stloc.s {INSIDE}"));
+            }
+            10 => {
+                self.line(&format!("ldloc.s {INSIDE}"));
+                self.int(1);
+                let store = ["stind.i4", "stind.i4", "stind.i1"][self.rng.below(3)];
+                self.line(store);
+            }
+            11 => {
+                self.node();
+                self.line("ldfld Node::data");
+                if self.rng.one_in(2) {
+                    self.line(&format!("stloc.s {ARRAY}"));
+                } else {
+                    self.line("pop");
+                    self.node();
+                    self.line(&format!("ldloc.s {ARRAY}"));
+                    self.line("stfld Node::data");
+                }
+            }
+            12 => {
+                self.node();
+                self.int(1);
+                self.line("call Node::Write");
+            }
+            _ => {
+                self.int(1);
+                self.line("stsfld Node::stat");
+            }
+        }
+    }
+
     fn int(&mut self, depth: usize) {
+        if self.rng.one_in(4) {
+            return self.read();
+        }
         if depth == 0 {
             let text = match self.rng.below(6) {
                 0 => format!("ldc.i4 {}", INTS[self.rng.below(INTS.len())]),
@@ -147,9 +300,13 @@ impl Gen {
 
     fn long(&mut self, depth: usize) {
         if depth == 0 {
-            let text = match self.rng.below(3) {
+            let text = match self.rng.below(4) {
                 0 => "ldarg.1".to_string(),
                 1 => format!("ldc.i8 {}", INTS[self.rng.below(INTS.len())]),
+                2 => {
+                    self.node();
+                    "ldfld Node::y".to_string()
+                }
                 _ => format!("ldloc.s {}", 4 + self.rng.below(2)),
             };
             return self.line(&text);
@@ -202,9 +359,9 @@ impl Gen {
 
     fn statement(&mut self, depth: usize) {
         let choice = if depth == 0 {
-            self.rng.below(6)
+            self.rng.below(8).min(6)
         } else {
-            self.rng.below(14)
+            self.rng.below(19)
         };
         let size = self.rng.below(4);
         match choice {
@@ -253,7 +410,8 @@ impl Gen {
                     self.line("starg.s 0");
                 }
             },
-            6 | 7 => {
+            6 => self.write(),
+            7 | 14 => {
                 let (other, end) = (self.label(), self.label());
                 self.int(2);
                 self.branch("brfalse", other);
@@ -266,6 +424,7 @@ impl Gen {
             8..=10 if self.loops < 3 => self.count(depth),
             11 => self.protect(depth, "catch object"),
             12 => self.protect(depth, "finally"),
+            15.. => self.write(),
             _ => match self.exit {
                 Some(exit) => {
                     self.int(2);
@@ -374,6 +533,14 @@ fn program(seed: u64) -> String {
     };
     g.line(&format!("ldloca.s {POINTED}"));
     g.line(&format!("stloc.s {POINTER}"));
+    g.line("ldarg.3");
+    g.line(&format!("stloc.s {NODE}"));
+    g.line("ldarg.2");
+    g.line("ldflda Node::x");
+    g.line(&format!("stloc.s {INSIDE}"));
+    g.line("ldarg.3");
+    g.line("ldfld Node::data");
+    g.line(&format!("stloc.s {ARRAY}"));
     for _ in 0..3 {
         g.statements(3);
         // A label at an end needs an instruction to stand at.
@@ -383,8 +550,9 @@ fn program(seed: u64) -> String {
     g.line(&format!("stloc.s {RESULT}"));
     g.finish();
     format!(
-        ".struct Pair 16 {{ int 0, long 8 }}\n.field Pair int x 0\n.field Pair long y 8\n.test F int (int, long)\n\
+        ".struct Pair 16 {{ int 0, long 8 }}\n.field Pair int x 0\n.field Pair long y 8\n{}.test F int (int, long, Node, Node)\n\
          .locals init ({LOCALS})\n{}.end\n",
+        objects::DECLARATIONS,
         g.out
     )
 }
@@ -444,10 +612,13 @@ pub fn compile(host: &MockHost, method: MethodId, options: &ImportOptions, tier:
 
 const ARGUMENTS: [(i32, i64); 3] = [(0, 0), (5, -3), (i32::MIN, 1 << 40)];
 
-fn outcomes(code: &CodeInfo, mut before: impl FnMut(usize)) -> Vec<Result<u32, usize>> {
+/// Results (or exceptions) and what the runs left in memory.
+fn outcomes(code: &CodeInfo) -> Vec<(Result<u32, usize>, u64)> {
     let run = |(i, &(a, b)): (usize, &(i32, i64))| {
-        before(i);
-        harness::run(code, [a as u32 as usize, b as usize, 0, 0]).map(|r| r as u32)
+        let mut world = World::new(i == 1);
+        let [n, m] = world.arguments();
+        let result = harness::run(code, [a as u32 as usize, b as usize, n, m]).map(|r| r as u32);
+        (result, world.digest())
     };
     ARGUMENTS.iter().enumerate().map(run).collect()
 }
@@ -460,8 +631,8 @@ fn check(seed: u64) -> usize {
     harness::CATCH_ALL.set(1);
     let method = host.tests()[0];
     let plain = ImportOptions::default();
-    let expected = outcomes(compile(&host, method, &plain, Tier::Tier0), |_| {});
-    let optimised = outcomes(compile(&host, method, &plain, Tier::Tier1), |_| {});
+    let expected = outcomes(compile(&host, method, &plain, Tier::Tier0));
+    let optimised = outcomes(compile(&host, method, &plain, Tier::Tier1));
     assert_eq!(expected, optimised, "seed {seed}, Tier 0 and Tier 1\n{text}");
     let mut rng = Rng(seed);
     let patched = ImportOptions {
@@ -479,7 +650,7 @@ fn check(seed: u64) -> usize {
         made: HashMap::new(),
         entered: 0,
     }));
-    let replaced = outcomes(code, |_| {});
+    let replaced = outcomes(code);
     let entered = REPLACING.take().map_or(0, |r| r.entered);
     assert_eq!(expected, replaced, "seed {seed}, with replacement\n{text}");
     entered

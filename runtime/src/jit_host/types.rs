@@ -239,6 +239,7 @@ impl EngineHost {
             place,
             is_static: f.is_static(),
             is_init_only: f.is_init_only(),
+            family: family(owner),
             name: f.name().into(),
         })
     }
@@ -316,4 +317,12 @@ impl EngineHost {
     pub(super) fn owner_of(&self, m: &'static MethodDesc) -> TypeHandle {
         m.owner().handle()
     }
+}
+
+/// A number of the definition of a class ([`FieldInfo::family`]).
+fn family(mt: &MethodTable) -> u32 {
+    use std::hash::{Hash, Hasher};
+    let mut hasher = rustc_hash::FxHasher::default();
+    (std::ptr::from_ref(mt.module()) as usize, mt.class().typedef()).hash(&mut hasher);
+    hasher.finish() as u32 | 1
 }
