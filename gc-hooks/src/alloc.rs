@@ -257,7 +257,13 @@ impl Heap {
             return self.try_medium(thread, mt, size, length);
         }
         let extent = crate::stress::chunk_bytes(size);
-        let chunk = self.spaces.lock().nursery.take_block(self.layout, extent).ok_or(0)?;
+        let mut spaces = self.spaces.lock();
+        if self.marker.take_done() && spaces.no_gc.is_none() {
+            // The sooner a marking ends, the less has changed since.
+            return Err(0);
+        }
+        let chunk = spaces.nursery.take_block(self.layout, extent).ok_or(0)?;
+        drop(spaces);
         // SAFETY: the block was just handed to this thread and holds nothing. Whoever walks it stops at the zero word behind
         // the last object, or at the end of the block.
         unsafe { memory::zero(chunk.cursor - 8, (extent + 16).min(BLOCK_SIZE)) };

@@ -32,6 +32,12 @@ impl Bitmap {
         (self.words.wrapping_add(bit >> 6), (bit & 63) as u32)
     }
 
+    /// Asks the processor to fetch the word of `address`.
+    #[inline(always)]
+    pub fn prefetch(&self, address: usize) {
+        memory::prefetch(self.locate(address).0 as usize);
+    }
+
     /// Sets the bit of `address`. Others may read the word meanwhile, but not write it.
     #[inline(always)]
     pub fn set(&self, address: usize) {
@@ -77,6 +83,25 @@ impl Bitmap {
         let word = unsafe { AtomicU64::from_ptr(word) };
         let mask = 1u64 << bit;
         word.load(Ordering::Relaxed) & mask == 0 && word.fetch_or(mask, Ordering::AcqRel) & mask == 0
+    }
+
+    /// Sets the bits of `addresses`, those of neighbours together, while other threads use [`Self::insert_shared`].
+    pub fn set_all_shared(&self, addresses: &[usize]) {
+        let mut rest = addresses;
+        while let Some(&first) = rest.first() {
+            let (word, _) = self.locate(first);
+            let count = rest
+                .iter()
+                .take_while(|&&address| self.locate(address).0 == word)
+                .count();
+            let (together, others) = rest.split_at(count);
+            let mask = together
+                .iter()
+                .fold(0, |mask, &address| mask | 1 << self.locate(address).1);
+            // SAFETY: as in `set`; all concurrent accesses are atomic.
+            unsafe { AtomicU64::from_ptr(word) }.fetch_or(mask, Ordering::AcqRel);
+            rest = others;
+        }
     }
 
     /// As [`Self::clear`], while other threads use [`Self::insert_shared`].
@@ -177,6 +202,9 @@ mod tests {
         let mut seen = Vec::new();
         map.for_each(base, base + 0x10000, |a| seen.push(a - base));
         assert_eq!(seen, [8, 0x1000]);
+        map.set_all_shared(&[base + 0x2000, base + 0x2010, base + 0x3000, base + 0x2018]);
+        assert!([0x2000, 0x2010, 0x2018, 0x3000].iter().all(|at| map.test(base + at)));
+        assert!(!map.test(base + 0x2008));
         map.clear_range(base, base + 0x10000);
         assert!(!map.any(base, base + 0x10000));
     }

@@ -13,13 +13,15 @@ use crate::cycle::Plan;
 use crate::finalize::Lists;
 use crate::handles::HandleKind;
 use crate::heap::{CollectionReason, Heap, Spaces};
+use crate::laps::Laps;
+use crate::memory::prefetch;
 use crate::object::ObjPtr;
 use crate::old::OldSpace;
 use crate::roots::RootVisitor;
 use crate::safepoint::World;
 use crate::space::{CARD_SIZE, Layout};
 use crate::stats::CollectionRecord;
-use crate::trace::{MinorTrace, Trace, prefetch};
+use crate::trace::{MinorTrace, Trace};
 
 /// The old space may grow at least this much between full collections.
 pub(crate) const FULL_BUDGET_MIN: usize = 8 << 20;
@@ -44,6 +46,7 @@ pub(crate) struct Collector {
     pins: Vec<usize>,
     dirty: Vec<usize>,
     stack: Vec<usize>,
+    pub laps: Laps,
 }
 
 // SAFETY: the pointers are only used while the world is stopped, under the collector's lock.
@@ -113,6 +116,7 @@ impl Collector {
     /// Collects `generation`. The world is stopped.
     pub fn collect(&mut self, heap: &Heap, world: &World<'_>, generation: i32, reason: CollectionReason) {
         let started = Instant::now();
+        self.laps.begin();
         let mut spaces = heap.spaces.lock();
         let spaces = &mut *spaces;
         let mut record = CollectionRecord {
@@ -131,6 +135,7 @@ impl Collector {
         }
         self.gather(heap, world, spaces, heap.config.verify);
         record.pinned_objects = self.pins.len();
+        self.laps.lap("roots");
         crate::no_gc_region::collection_begins(spaces, reason == CollectionReason::Induced);
         let (plan, mut cycle) = Self::plan(heap, spaces, generation, reason);
         if matches!(plan, Plan::Finish | Plan::Full) {
@@ -143,18 +148,22 @@ impl Collector {
             Self::abandon_cycle(heap, spaces, cycle);
             heap.stats.cycle_abandoned();
         }
+        let growth = spaces.old.allocated_since_full + spaces.large.promoted_since_full;
+        let mut meanwhile = 0;
         let mut lists = heap.finalizers().lists.lock();
+        self.laps.lap("plan");
         record.promoted = self.minor(heap, spaces, &mut lists, cycle.is_some());
         if let Some(cycle) = &mut cycle {
             match plan {
                 Plan::Minor => {}
                 Plan::Assist => {
                     cycle.receive(&heap.marker.inbox);
-                    cycle.assist(heap.layout, crate::cycle::ASSIST);
+                    cycle.assist(heap.layout, Self::assistance(heap, spaces), &heap.marker);
                 }
                 Plan::Start => self.start_cycle(heap, spaces, &mut lists, cycle, reason),
                 Plan::Finish => {
                     record.concurrent = true;
+                    meanwhile = growth.saturating_sub(spaces.growth_before);
                     heap.stats.cycle_finished(cycle.busy);
                     record.compacted = self.finish_cycle(heap, spaces, &mut lists, cycle);
                 }
@@ -162,9 +171,10 @@ impl Collector {
             }
         }
         if record.generation == 2 {
-            Self::set_budgets(heap, spaces);
+            Self::set_budgets(heap, spaces, meanwhile);
         }
         Self::release_memory(heap, spaces, reason);
+        self.laps.lap("release");
         record.finalization_pending = lists.ready.len() + lists.ready_critical.len();
         drop(lists);
         if record.finalization_pending != 0 {
@@ -176,7 +186,8 @@ impl Collector {
         record.bytes_after = heap.used_bytes(spaces);
         record.fragmented = spaces.old.used_bytes().saturating_sub(spaces.old.object_bytes());
         record.pause = world.stop_time + started.elapsed();
-        heap.stats.finish(record);
+        heap.stats.finish(&mut record);
+        self.laps.end(plan, &record);
         if let Some(cycle) = &mut cycle
             && cycle.is_active()
         {
@@ -184,8 +195,13 @@ impl Collector {
         }
     }
 
-    fn set_budgets(heap: &Heap, spaces: &mut Spaces) {
-        let live = spaces.old.live_after_full + spaces.large.used_bytes();
+    /// Sets how much the heap may grow until the next full collection. `meanwhile`: bytes that became old while a concurrent
+    /// marking was under way.
+    fn set_budgets(heap: &Heap, spaces: &mut Spaces, meanwhile: usize) {
+        let found = spaces.old.live_after_full + spaces.large.used_bytes();
+        // What died meanwhile counts as live. As much as came, if the heap does not grow.
+        let live = found - meanwhile.min(found / 2);
+        spaces.live_after_full = live;
         let nursery = spaces.nursery.budget_bytes();
         spaces.full_budget = (live / 4 * 3).max(FULL_BUDGET_MIN);
         spaces.large_budget = (live / 4).max(LARGE_BUDGET_MIN);
@@ -355,6 +371,7 @@ impl Collector {
             frozen,
             ..
         } = spaces;
+        self.laps.lap("cards taken");
         let stamp = heap.stats.promotion_stamp();
         let marking = old.marking;
         let mut handover = Handover::default();
@@ -387,8 +404,11 @@ impl Collector {
         for &(obj, card) in &large_dirty {
             trace.scan_part(obj, card, card + CARD_SIZE);
         }
+        trace.visit_rest();
+        self.laps.lap("cards");
         self.trace_roots(heap, lists, &mut trace);
         trace.drain();
+        self.laps.lap("copy");
         self.finish_tracing(heap, lists, &mut trace, false);
         let promoted = trace.promoted;
         let has_pins = trace.has_pins;
@@ -408,9 +428,11 @@ impl Collector {
             }
         });
         if marking {
+            layout.marks.set_all_shared(&handover.fresh);
             heap.marker.old_top.store(old.top(layout), Ordering::Release);
             heap.marker.inbox.put(handover);
         }
+        self.laps.lap("minor rest");
         promoted + large_promoted
     }
 

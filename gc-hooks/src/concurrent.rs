@@ -17,7 +17,7 @@
 //! - Blocks with few live bytes may be chosen for evacuation when a cycle starts. The marker writes down every slot that refers
 //!   to them; the last pause copies their objects and corrects those slots.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -35,11 +35,13 @@ const STEP: usize = 128;
 /// Bytes of a big array that are scanned at once.
 const SLICE: usize = 16 << 10;
 /// Bytes of heap whose changed cards are scanned at once.
-const CLEAN_STEP: usize = 256 << 10;
+const CLEAN_STEP: usize = 64 << 10;
 /// How often the changed cards of the whole heap are scanned beside the program.
 const CLEANINGS: u32 = 2;
 /// How long a pause that can be put off waits for the marker to stand still.
-const PATIENCE: Duration = Duration::from_millis(1);
+const PATIENCE: Duration = Duration::from_micros(200);
+/// How often a marker that stands still looks whether it still has to.
+const HALT: Duration = Duration::from_millis(2);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -99,6 +101,12 @@ pub(crate) struct Cycle {
 pub(crate) struct Marker {
     cycle: Mutex<Cycle>,
     wake: Condvar,
+    /// The marker is to stand still until the collector has held it.
+    halt: AtomicBool,
+    /// Bytes of objects that were scanned in this cycle.
+    pub marked: AtomicUsize,
+    /// The marker is done, and no pause has ended the cycle since.
+    done: AtomicBool,
     /// From minor collections.
     pub inbox: Inbox<Handover>,
     /// Whether the marker may still hold an address.
@@ -127,6 +135,9 @@ impl Marker {
                 busy: Duration::ZERO,
             }),
             wake: Condvar::new(),
+            halt: AtomicBool::new(false),
+            marked: AtomicUsize::new(0),
+            done: AtomicBool::new(false),
             inbox: Inbox::new(),
             grace: Grace::new(),
             old_top: AtomicUsize::new(0),
@@ -140,12 +151,30 @@ impl Marker {
 
     /// As [`Self::hold`], if the marker stands still already.
     pub fn try_hold(&self) -> Option<MutexGuard<'_, Cycle>> {
-        self.cycle.try_lock()
+        let cycle = self.cycle.try_lock()?;
+        self.halt.store(false, Ordering::Relaxed);
+        Some(cycle)
     }
 
-    /// As [`Self::hold`], if the marker stands still soon.
-    pub fn hold_soon(&self) -> Option<MutexGuard<'_, Cycle>> {
-        self.cycle.try_lock_for(PATIENCE)
+    /// As [`Self::hold`], if the marker stands still soon. Otherwise it goes on, or stands still when the next pause comes
+    /// (`insist`).
+    pub fn hold_soon(&self, insist: bool) -> Option<MutexGuard<'_, Cycle>> {
+        self.halt.store(true, Ordering::Relaxed);
+        let until = Instant::now() + PATIENCE;
+        // Whoever sleeps on a busy machine is woken late.
+        while Instant::now() < until {
+            if let Some(cycle) = self.try_hold() {
+                return Some(cycle);
+            }
+            std::hint::spin_loop();
+        }
+        self.halt.store(insist, Ordering::Relaxed);
+        None
+    }
+
+    /// Whether the marker has become done since the last call.
+    pub fn take_done(&self) -> bool {
+        self.done.load(Ordering::Relaxed) && self.done.swap(false, Ordering::Relaxed)
     }
 
     /// Lets a marker that has work begin. Its thread is started by the first call.
@@ -171,10 +200,18 @@ impl Marker {
             while cycle.phase != Phase::Marking {
                 self.wake.wait(&mut cycle);
             }
+            if self.halt.load(Ordering::Relaxed) {
+                // It may be called off without notice.
+                self.wake.wait_for(&mut cycle, HALT);
+                continue;
+            }
             let started = Instant::now();
             cycle.step(heap.layout, self);
             cycle.busy += started.elapsed();
             self.grace.step_ends();
+            if cycle.phase == Phase::Done {
+                self.done.store(true, Ordering::Relaxed);
+            }
             // The collector goes first.
             MutexGuard::bump(&mut cycle);
         }
@@ -228,19 +265,21 @@ impl Cycle {
     }
 
     /// Marks for some time while the world is stopped.
-    pub fn assist(&mut self, layout: &Layout, time: Duration) {
+    pub fn assist(&mut self, layout: &Layout, time: Duration, marker: &Marker) {
         let started = Instant::now();
-        while started.elapsed() < time {
+        let mut bytes = 0;
+        'all: while started.elapsed() < time {
             for _ in 0..STEP {
                 if let Some(rest) = self.rest.take() {
                     self.slice(layout, rest);
                 } else if let Some(obj) = self.work.pop() {
-                    self.scan(layout, obj);
+                    bytes += self.scan(layout, obj);
                 } else {
-                    return;
+                    break 'all;
                 }
             }
         }
+        marker.marked.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Does a little.
@@ -250,26 +289,24 @@ impl Cycle {
             return;
         }
         self.receive(&marker.inbox);
+        let mut bytes = 0;
         for _ in 0..STEP {
-            match self.work.pop() {
-                Some(obj) => self.scan(layout, obj),
-                None if self.cleanings < CLEANINGS => {
-                    return self.clean(layout, marker.old_top.load(Ordering::Acquire));
+            let Some(obj) = self.work.pop() else {
+                if bytes == 0 {
+                    self.clean(layout, marker);
                 }
-                None => {
-                    if marker.inbox.is_empty() {
-                        self.phase = Phase::Done;
-                    }
-                    return;
-                }
-            }
-            if self.rest.is_some() {
-                return;
+                break;
+            };
+            bytes += self.scan(layout, obj);
+            if self.rest.is_some() || bytes > 2 * SLICE {
+                break;
             }
         }
+        marker.marked.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    fn scan(&mut self, layout: &Layout, obj: usize) {
+    /// Scans a marked object; returns its size.
+    fn scan(&mut self, layout: &Layout, obj: usize) -> usize {
         let object = obj as ObjPtr;
         // SAFETY: marked objects are whole; neither their type nor their size changes, and nothing outside of the nursery moves
         // while the marker runs. Nursery objects are never on its stack.
@@ -293,9 +330,10 @@ impl Cycle {
                     at: obj,
                     end: obj + size,
                 });
-                return;
+                return size;
             }
             for_each_ref(object, mt, size, |field| self.visit(layout, field));
+            size
         }
     }
 
@@ -347,8 +385,16 @@ impl Cycle {
         }
     }
 
-    /// Scans marked objects again that were changed, of a part of the heap: large objects first, then old blocks below `top`.
-    fn clean(&mut self, layout: &Layout, top: usize) {
+    /// Scans marked objects again that were changed, of a part of the heap: large objects first, then old blocks. The
+    /// marker is done when that was done often enough.
+    fn clean(&mut self, layout: &Layout, marker: &Marker) {
+        if self.cleanings == CLEANINGS {
+            if marker.inbox.is_empty() {
+                self.phase = Phase::Done;
+            }
+            return;
+        }
+        let top = marker.old_top.load(Ordering::Acquire);
         let mut cards = Vec::new();
         if self.clean_at.is_none() {
             if self.large_rest.is_none() {

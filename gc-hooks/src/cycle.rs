@@ -1,20 +1,24 @@
 //! Full collections: at once, or as the end of a concurrent marking ([`crate::concurrent`]).
 
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
 use parking_lot::MutexGuard;
 
 use crate::collect::Collector;
 use crate::concurrent::{Cycle, Phase, rescan};
 use crate::finalize::Lists;
 use crate::heap::{CollectionReason, Heap, Spaces};
-use crate::trace::FullTrace;
+use crate::object::ObjPtr;
+use crate::trace::{Delay, FullTrace};
 
 /// Marking is not worth a thread when less than this many bytes are in use: it is over in two or three milliseconds.
 const CONCURRENT_FROM: usize = 16 << 20;
 /// Most live bytes of blocks that the last pause of a concurrent marking evacuates.
 const COPIED_IN_LAST_PAUSE: usize = 4 << 20;
 
-/// How long a pause helps a marker that falls behind.
-pub(crate) const ASSIST: std::time::Duration = std::time::Duration::from_millis(5);
+/// How long a pause helps a marker that falls behind, at least and at most.
+const ASSIST: [Duration; 2] = [Duration::from_millis(4), Duration::from_millis(20)];
 
 /// What a pause does about old objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +57,8 @@ impl Collector {
         if plan == Plan::Full || matches!(reason, CollectionReason::Concurrent | CollectionReason::Stress) {
             return (plan, Some(heap.marker.hold()));
         }
-        match heap.marker.hold_soon() {
+        // It must end some time.
+        match heap.marker.hold_soon(plan == Plan::Finish) {
             Some(cycle) => (plan, Some(cycle)),
             None => (Plan::Minor, None),
         }
@@ -69,7 +74,7 @@ impl Collector {
             let too_long = growth > spaces.full_budget.saturating_mul(4) || Self::near_limit(heap, spaces, growth);
             return if phase == Phase::Done || too_long {
                 Plan::Finish
-            } else if growth > spaces.full_budget {
+            } else if Self::lag(heap, spaces) > 1.0 {
                 Plan::Assist
             } else {
                 Plan::Minor
@@ -93,6 +98,23 @@ impl Collector {
         } else {
             Plan::Minor
         }
+    }
+
+    /// How far the marker is behind the program: above 1, too much comes into the heap until it is done. What dies meanwhile, and
+    /// that may be as much as what comes, is only found by the next cycle.
+    fn lag(heap: &Heap, spaces: &Spaces) -> f64 {
+        let growth = spaces.old.allocated_since_full + spaces.large.promoted_since_full;
+        let came = growth - spaces.growth_before.min(growth);
+        let to_mark = (spaces.live_after_full + spaces.growth_before) as f64;
+        let marked = heap.marker.marked.load(Ordering::Relaxed) as f64;
+        let bearable = (spaces.full_budget / 3).max(2 * spaces.nursery.budget_bytes()) as f64;
+        came as f64 / bearable * to_mark / marked.max(1.0)
+    }
+
+    /// How long this pause helps the marker.
+    pub(crate) fn assistance(heap: &Heap, spaces: &Spaces) -> Duration {
+        let [least, most] = ASSIST;
+        least.mul_f64(Self::lag(heap, spaces).clamp(1.0, 100.0)).min(most)
     }
 
     fn near_limit(heap: &Heap, spaces: &Spaces, growth: usize) -> bool {
@@ -126,7 +148,10 @@ impl Collector {
         old.fresh.clear();
         large.marking = true;
         crate::barrier::widen(layout, true);
+        spaces.growth_before = old.allocated_since_full + large.promoted_since_full;
+        heap.marker.marked.store(0, Ordering::Relaxed);
         cycle.start(stack, candidates, heap.config.verify);
+        self.laps.lap("start");
     }
 
     /// Gives a concurrent marking up.
@@ -142,6 +167,7 @@ impl Collector {
         spaces.large.marking = false;
         crate::barrier::widen(heap.layout, false);
         heap.marker.inbox.take();
+        heap.marker.take_done();
         cycle.reset();
     }
 
@@ -165,44 +191,64 @@ impl Collector {
         let mut work = cycle.take_work();
         work.append(&mut spaces.old.fresh);
         let evacuates = spaces.old.begin_last_part(&cycle.live, &candidates);
+        self.laps.lap("begin");
         // Changed fields: what the minor collections have noted, this one included, and what they left dirty.
         let mut changed = Vec::new();
         let mut fields = Vec::new();
+        let mut delay = Delay::default();
         let large_top = spaces.large.top();
         let old_top = spaces.old.top(layout);
         for (low, high) in [(layout.large.start, large_top), (layout.old.start, old_top)] {
             layout.take_changed_cards(low, high, |card| changed.push(card));
             layout.for_each_dirty_card(low, high, |card| changed.push(card));
         }
+        self.laps.lap("changed taken");
+        let old = &spaces.old;
+        let is_missing = |field: usize| {
+            // SAFETY: a field of a live object with a reference to the heap; the world is stopped.
+            let address = unsafe { *(field as *const usize) };
+            !layout.marks.test(address)
+                || evacuates && layout.old.contains(address) && old.is_evacuating(layout, address)
+        };
         for card in changed {
             rescan(layout, spaces, card, |field| {
                 // SAFETY: a field of a live object; the world is stopped.
                 let address = unsafe { *field } as usize;
-                let found = layout.heap.contains(address)
-                    && address < layout.frozen.start
-                    && (!layout.marks.test(address)
-                        || evacuates && layout.old.contains(address) && spaces.old.is_evacuating(layout, address));
-                if found {
-                    fields.push(field);
+                if layout.heap.contains(address) && address < layout.frozen.start {
+                    layout.marks.prefetch(address);
+                    let other = delay.exchange(field as usize);
+                    if other != 0 && is_missing(other) {
+                        fields.push(other as *mut ObjPtr);
+                    }
                 }
             });
         }
+        fields.extend(
+            delay
+                .rest()
+                .filter(|&field| is_missing(field))
+                .map(|field| field as *mut ObjPtr),
+        );
+        self.laps.lap("changed");
         let mut trace = FullTrace::new(layout, &mut spaces.old, evacuates, work);
         for &pin in self.pins() {
             trace.keep(pin);
         }
-        for slot in std::mem::take(&mut cycle.slots) {
-            trace.correct(slot as *mut _);
-        }
+        trace.correct(&std::mem::take(&mut cycle.slots));
+        self.laps.lap("slots");
         for field in fields {
             trace.visit_field(field);
         }
         spaces.frozen.for_each_object(layout, |obj| trace.scan(obj));
         self.trace_roots(heap, lists, &mut trace);
+        self.laps.lap("mark roots");
         trace.drain_parallel(bytes, false);
+        self.laps.lap("mark");
         self.finish_tracing(heap, lists, &mut trace, true);
         drop(trace);
+        self.laps.lap("mark rest");
         Self::sweep(heap, spaces);
+        self.laps.lap("sweep");
         Self::end_cycle(heap, spaces, cycle);
         evacuates
     }
@@ -237,7 +283,9 @@ impl Collector {
         self.finish_tracing(heap, lists, &mut trace, true);
         let stack = trace.into_stack();
         self.return_stack(stack);
+        self.laps.lap("mark");
         Self::sweep(heap, spaces);
+        self.laps.lap("sweep");
         evacuates
     }
 

@@ -48,6 +48,18 @@ pub unsafe fn advise_huge(address: usize, size: usize) {
     unsafe { libc::madvise(address as *mut libc::c_void, size, libc::MADV_HUGEPAGE) };
 }
 
+/// Asks the processor to fetch the line of an address; any address will do.
+#[inline(always)]
+pub fn prefetch(address: usize) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch has no effect but on caches.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address as *const i8);
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
 /// Fills a range with zero bytes.
 ///
 /// # Safety

@@ -181,15 +181,15 @@ impl GcStats {
         self.history.lock().started.get_or_insert_with(Instant::now);
     }
 
-    pub(crate) fn finish(&self, mut record: CollectionRecord) {
+    pub(crate) fn finish(&self, record: &mut CollectionRecord) {
         record.index = self.collections();
         self.promoted_bytes.fetch_add(record.promoted as u64, Relaxed);
         self.pause_nanos.fetch_add(record.pause.as_nanos() as u64, Relaxed);
         if let Some(observer) = OBSERVER.get() {
-            observer(&record);
+            observer(record);
         }
         let mut history = self.history.lock();
-        history.last[record.generation.clamp(0, 2) as usize] = record;
+        history.last[record.generation.clamp(0, 2) as usize] = *record;
         if history.pauses.len() >= 1 << 16 {
             // Keep every second sample; the distribution stays.
             let mut odd = false;

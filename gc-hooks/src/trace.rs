@@ -1,7 +1,10 @@
 //! Tracing: what happens to a reference in a minor and in a full collection.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use crate::gcdesc::{for_each_ref, for_each_ref_in};
 use crate::large::LargeSpace;
+use crate::memory::prefetch;
 use crate::object::{MethodTableHeader, ObjPtr, Object, size_with_mt};
 use crate::old::OldSpace;
 use crate::space::{CARD_SIZE, Layout, Range};
@@ -54,44 +57,55 @@ fn evacuate(layout: &Layout, old: &mut OldSpace, from: usize, size: usize) -> us
     to
 }
 
-/// Asks the processor to fetch the line of an address; any address will do.
-#[inline(always)]
-pub(crate) fn prefetch(address: usize) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch has no effect but on caches.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address as *const i8);
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
-}
-
 /// Heaps of at least this many bytes are marked by several threads.
 const PARALLEL_FROM: usize = 16 << 20;
 
+/// Objects that are marked before other threads are asked to help: starting them takes about as long.
+const ALONE: usize = 50_000;
+
 /// Entries that wait for their prefetch.
 const IN_FLIGHT: usize = 8;
+
+/// A short queue of numbers other than 0: what goes in comes out a few steps later, when what was prefetched for it is there.
+#[derive(Debug, Default)]
+pub(crate) struct Delay {
+    queue: [usize; IN_FLIGHT],
+    at: usize,
+}
+
+impl Delay {
+    /// Puts an item in; another one comes out, or 0.
+    #[inline(always)]
+    pub fn exchange(&mut self, item: usize) -> usize {
+        let other = std::mem::replace(&mut self.queue[self.at], item);
+        self.at = (self.at + 1) % IN_FLIGHT;
+        other
+    }
+
+    /// What is left.
+    pub fn rest(self) -> impl Iterator<Item = usize> {
+        self.queue.into_iter().filter(|&item| item != 0)
+    }
+}
 
 /// A work stack with a short queue in front: what leaves the stack is prefetched and comes out a few steps later.
 #[derive(Debug)]
 pub(crate) struct WorkStack {
     stack: Vec<usize>,
-    queue: [usize; IN_FLIGHT],
-    at: usize,
+    queue: Delay,
 }
 
 impl WorkStack {
     pub fn new(stack: Vec<usize>) -> Self {
         Self {
             stack,
-            queue: [0; IN_FLIGHT],
-            at: 0,
+            queue: Delay::default(),
         }
     }
 
     /// All items.
     pub fn into_vec(mut self) -> Vec<usize> {
-        self.stack.extend(self.queue.iter().filter(|&&item| item != 0));
+        self.stack.extend(self.queue.rest());
         self.stack
     }
 
@@ -124,8 +138,7 @@ impl WorkStack {
             } else {
                 empty += 1;
             }
-            let item = std::mem::replace(&mut self.queue[self.at], next);
-            self.at = (self.at + 1) % IN_FLIGHT;
+            let item = self.queue.exchange(next);
             if item != 0 {
                 return Some(item);
             }
@@ -154,11 +167,14 @@ pub(crate) struct MinorTrace<'a> {
     /// Nursery objects are marked.
     pub has_pins: bool,
     stamp: u32,
+    /// Fields of cards that wait for what they refer to.
+    soon: Delay,
     /// Bytes copied.
     pub promoted: usize,
-    /// A concurrent marking is under way: copies are marked.
+    /// A concurrent marking is under way: copies are to be marked.
     marking: bool,
-    /// The copies made meanwhile.
+    /// The copies made meanwhile. The marker may come across some of them before they are marked, which does no harm: they are
+    /// scanned once more.
     pub fresh: Vec<usize>,
 }
 
@@ -183,6 +199,7 @@ impl<'a> MinorTrace<'a> {
             stack,
             has_pins: false,
             stamp,
+            soon: Delay::default(),
             promoted: 0,
             marking,
             fresh: Vec::new(),
@@ -228,8 +245,6 @@ impl<'a> MinorTrace<'a> {
                 let to = evacuate(self.layout, self.old, address, size);
                 self.promoted += size;
                 if self.marking {
-                    // The copy is whole now: the marker, which may be setting other bits, may see it.
-                    self.layout.marks.insert_shared(to);
                     self.fresh.push(to);
                 }
                 // SAFETY: the low half of the header word is free; it holds the promotion stamp. `mt` is the type of
@@ -246,9 +261,32 @@ impl<'a> MinorTrace<'a> {
                 to
             }
         };
+        // The marker may be reading the field, and then the copy, which is whole.
         // SAFETY: as above.
-        unsafe { *slot = to as ObjPtr };
+        unsafe { AtomicUsize::from_ptr(slot.cast()) }.store(to, Ordering::Release);
         false
+    }
+
+    /// As [`Self::visit_field`], but a little later: what the field refers to is on its way into the cache until then.
+    #[inline(always)]
+    fn visit_soon(&mut self, field: *mut ObjPtr) {
+        // SAFETY: fields are valid references.
+        let address = unsafe { *field } as usize;
+        if self.young.contains(address) {
+            prefetch(address);
+            prefetch(address + 48);
+            let other = self.soon.exchange(field as usize) as *mut ObjPtr;
+            if !other.is_null() {
+                self.visit_field(other);
+            }
+        }
+    }
+
+    /// Ends the delay of [`Self::visit_soon`].
+    pub fn visit_rest(&mut self) {
+        for field in std::mem::take(&mut self.soon).rest() {
+            self.visit_field(field as *mut ObjPtr);
+        }
     }
 
     #[inline(always)]
@@ -275,17 +313,17 @@ impl<'a> MinorTrace<'a> {
         }
     }
 
-    /// Scans the references of `obj` with addresses in `low..high`.
+    /// Scans the references of `obj` with addresses in `low..high`; [`Self::visit_rest`] ends it.
     pub fn scan_part(&mut self, obj: ObjPtr, low: usize, high: usize) {
         // SAFETY: an object outside of the nursery, so never forwarded in a minor collection.
         unsafe {
             let mt = (*obj).mt;
             let size = size_with_mt(obj, mt);
-            for_each_ref_in(obj, mt, size, low, high, |field| self.visit_field(field));
+            for_each_ref_in(obj, mt, size, low, high, |field| self.visit_soon(field));
         }
     }
 
-    /// Scans the objects of a card; `first` is the last object that begins at or below it.
+    /// Scans the objects of a card; `first` is the last object that begins at or below it. [`Self::visit_rest`] ends it.
     pub fn scan_card(&mut self, first: Option<usize>, card: usize) {
         let end = card + CARD_SIZE;
         if let Some(obj) = first
@@ -355,10 +393,17 @@ impl<'a> FullTrace<'a> {
         self.work.into_vec()
     }
 
-    /// As [`Trace::drain`], with several threads if the heap is big or `always`.
+    /// As [`Trace::drain`], with several threads if there is much to do in a big heap, or `always`.
     pub fn drain_parallel(&mut self, heap_bytes: usize, always: bool) {
+        for _ in 0..if always { 0 } else { ALONE } {
+            match self.work.pop() {
+                Some(obj) => self.scan(obj as ObjPtr),
+                None => return,
+            }
+        }
         if (always || heap_bytes >= PARALLEL_FROM) && crate::parallel::workers() > 1 {
-            crate::parallel::mark(self.layout, self.old, self.evacuates, &mut self.work.stack);
+            let mut stack = std::mem::replace(&mut self.work, WorkStack::new(Vec::new())).into_vec();
+            crate::parallel::mark(self.layout, self.old, self.evacuates, &mut stack);
         } else {
             self.drain();
         }
@@ -409,13 +454,24 @@ impl<'a> FullTrace<'a> {
         }
     }
 
-    /// Corrects a slot that held a reference into a block that is evacuated; it may hold another one now.
-    pub fn correct(&mut self, slot: *mut ObjPtr) {
-        // SAFETY: the slot belongs to an object that was marked in this cycle: its memory is still there.
-        let address = unsafe { *slot } as usize;
-        if self.layout.old.contains(address) && self.old.is_evacuating(self.layout, address) {
-            self.visit_slot(slot);
+    /// Corrects slots that held references into blocks that are evacuated; they may hold other ones now.
+    pub fn correct(&mut self, slots: &[usize]) {
+        let mut soon = Delay::default();
+        for (i, &slot) in slots.iter().enumerate() {
+            if let Some(&later) = slots.get(i + IN_FLIGHT) {
+                prefetch(later);
+            }
+            // SAFETY: the slot belongs to an object that was marked in this cycle: its memory is still there.
+            let address = unsafe { *(slot as *const usize) };
+            if self.layout.old.contains(address) && self.old.is_evacuating(self.layout, address) {
+                prefetch(address);
+                let other = soon.exchange(slot);
+                if other != 0 {
+                    self.visit_slot(other as *mut ObjPtr);
+                }
+            }
         }
+        soon.rest().for_each(|slot| self.visit_slot(slot as *mut ObjPtr));
     }
 
     /// Visits the references of an object.
