@@ -9,7 +9,8 @@ use std::arch::naked_asm;
 use std::cell::UnsafeCell;
 
 use crate::object::{ObjPtr, Object};
-use crate::space::{CARD_SHIFT, Layout};
+pub use crate::space::CARD_SHIFT;
+use crate::space::Layout;
 
 /// Numbers that the assembly reads. Changed only while no managed code runs.
 #[repr(C)]

@@ -247,6 +247,25 @@ pub struct FieldInfo {
     pub name: Arc<str>,
 }
 
+/// What a write barrier does: if the value stored lies in a range, the byte of a table that stands for the destination becomes 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InlineBarrier {
+    /// Address of these words, which change only at safepoints.
+    pub words: u64,
+    /// Where among them the start of the range is, and its size in bytes.
+    pub start: i32,
+    /// See `start`.
+    pub size: i32,
+    /// The heap, in the same way: destinations elsewhere are not recorded.
+    pub heap_start: i32,
+    /// See `heap_start`.
+    pub heap_size: i32,
+    /// Where the address of the table's byte for address 0 is.
+    pub table: i32,
+    /// Bits of an address that one byte stands for.
+    pub shift: u8,
+}
+
 /// What a static read-only field holds for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StaticValue {
@@ -474,6 +493,10 @@ pub trait CompilerHost: Sync {
     }
     /// Where code finds thread statics without the helper.
     fn thread_static_table(&self) -> Option<ThreadStaticTable> {
+        None
+    }
+    /// How code records references without [`Helper::WriteBarrier`].
+    fn inline_barrier(&self) -> Option<InlineBarrier> {
         None
     }
     /// Instruction sets that code may assume.

@@ -3,7 +3,7 @@
 use super::structs::{Source, mem_ty};
 use super::{Addr, LowerError, Lowerer, NONE, Result, StructPlace, Val, plain};
 use crate::abi::scalar_type;
-use crate::host_api::TypeKind;
+use crate::host_api::{InlineBarrier, TypeKind};
 use crate::ids::TypeId;
 use crate::ir::{AtomicOp, Barrier, Helper, Inst, Local, MemFlags, MemTy, Op, Ty, Value};
 use cranelift_codegen::cursor::Cursor;
@@ -332,8 +332,46 @@ impl Lowerer<'_> {
             return self.store_mem(ty, v, Addr::Ptr(p, offset), access(flags));
         }
         let dst = self.addr_value(Addr::Ptr(p, offset));
-        self.call_leaf(helper, &[dst, v]);
+        match self.host.inline_barrier() {
+            Some(barrier) if self.optimised && !self.cold => {
+                self.store_mem(ty, v, Addr::Ptr(p, offset), access(flags))?;
+                self.record_store(barrier, dst, v, helper == Helper::CheckedWriteBarrier);
+            }
+            _ => self.call_leaf(helper, &[dst, v]),
+        }
         Ok(())
+    }
+
+    /// What the write barrier does behind its store; `anywhere`: the destination may be outside of the heap.
+    fn record_store(&mut self, barrier: InlineBarrier, dst: ir::Value, value: ir::Value, anywhere: bool) {
+        let words = self.iconst(types::I64, barrier.words as i64);
+        let (mark, cont) = (self.cold_block(), self.new_block());
+        self.unless_in(words, value, (barrier.start, barrier.size), cont);
+        if anywhere {
+            self.unless_in(words, dst, (barrier.heap_start, barrier.heap_size), cont);
+        }
+        let table = self.cur.ins().load(types::I64, plain(), words, barrier.table);
+        let shift = self.iconst(types::I64, i64::from(barrier.shift));
+        let card = self.cur.ins().ushr(dst, shift);
+        let card = self.cur.ins().iadd(table, card);
+        let marked = self.cur.ins().uload8(types::I32, plain(), card, 0);
+        self.cur.ins().brif(marked, cont, &[], mark, &[]);
+        self.cur.goto_bottom(mark);
+        let one = self.iconst(types::I32, 1);
+        self.cur.ins().istore8(plain(), one, card, 0);
+        self.cur.ins().jump(cont, &[]);
+        self.cur.goto_bottom(cont);
+    }
+
+    /// Goes to `out` unless an address lies in the range that two of the barrier's words describe.
+    fn unless_in(&mut self, words: ir::Value, address: ir::Value, range: (i32, i32), out: ir::Block) {
+        let start = self.cur.ins().load(types::I64, plain(), words, range.0);
+        let size = self.cur.ins().load(types::I64, plain(), words, range.1);
+        let distance = self.cur.ins().isub(address, start);
+        let inside = self.cur.ins().icmp(IntCC::UnsignedLessThan, distance, size);
+        let next = self.new_block();
+        self.cur.ins().brif(inside, next, &[], out, &[]);
+        self.cur.goto_bottom(next);
     }
 
     pub(super) fn copy_with_barrier(&mut self, ty: TypeId, dst: ir::Value, src: ir::Value) {

@@ -1,5 +1,5 @@
 use crate::harness::*;
-use corten_jit::host_api::TypeKind as K;
+use corten_jit::host_api::{InlineBarrier, TypeKind as K};
 use corten_jit::ir::*;
 
 /// "Moves" every object: addresses between 1000 and 2000 become 1000 larger.
@@ -117,4 +117,55 @@ fn poll_updates_values_loaded_before_it() {
     assert_eq!(run(info, [1000, 0, 0, 0]), Ok(2000));
     unsafe { THREAD[4] = 0 };
     ON_POLL.set(None);
+}
+
+#[test]
+fn stores_of_young_references_are_recorded_inline() {
+    // References from 0x1000 to 0x2000 count; a byte of the table stands for 16 bytes of the heap, which is `heap`.
+    #[repr(align(16))]
+    struct Heap([usize; 16]);
+    let mut heap = Heap([0; 16]);
+    let start = heap.0.as_mut_ptr() as usize;
+    let mut cards = [0u8; 8];
+    let table = (&raw mut cards as usize).wrapping_sub(start >> 4);
+    let words = [0x1000, 0x1000, start, size_of::<Heap>(), table];
+    let mut host = Host::new();
+    host.barrier = Some(InlineBarrier {
+        words: words.as_ptr() as u64,
+        start: 0,
+        size: 8,
+        heap_start: 16,
+        heap_size: 24,
+        table: 32,
+        shift: 4,
+    });
+    let store = |barrier| {
+        let func = build(&host, sig(VOID, &[BYREF, REF]), |b| {
+            let (dst, value) = (b.arg(0), b.arg(1));
+            let (dst, value) = (b.get(dst), b.get(value));
+            b.store(MemTy::Ref, dst, 8, value, barrier);
+            b.ret(None);
+        });
+        compile_optimised(&host, &func).1
+    };
+    let [heap_only, checked] = [Barrier::Heap, Barrier::Checked].map(store);
+    let mut elsewhere = [0usize; 2];
+    // (code, destination, value, card that is marked)
+    let cases = [
+        (heap_only, start, 0x1000, Some(0)),
+        (heap_only, start + 16, 0xfff, None),
+        (heap_only, start + 24, 0x1fff, Some(2)),
+        (heap_only, start + 48, 0x2000, None),
+        (checked, start + 64, 0x1234, Some(4)),
+        (checked, &raw mut elsewhere as usize, 0x1235, None),
+        (checked, start + 96, 0, None),
+    ];
+    for (code, dst, value, card) in cases {
+        cards = [0; 8];
+        run(code, [dst, value, 0, 0]).unwrap();
+        // SAFETY: a part of `heap` or `elsewhere`.
+        assert_eq!(unsafe { *((dst + 8) as *const usize).as_ref().unwrap() }, value);
+        let marked: Vec<usize> = (0..8).filter(|&i| cards[i] != 0).collect();
+        assert_eq!(marked, Vec::from_iter(card), "{value:#x} at {dst:#x}");
+    }
 }

@@ -33,6 +33,8 @@ pub struct Host {
     pub is_inst: u64,
     /// Where calls of interface methods go.
     pub dispatch_stub: u64,
+    /// How Tier 1 records references.
+    pub barrier: Option<InlineBarrier>,
 }
 
 fn describe(id: TypeId, kind: TypeKind, size: u32, fields: &[(u32, TypeKind)]) -> Arc<TypeInfo> {
@@ -65,6 +67,7 @@ impl Host {
             structs: vec![],
             is_inst: throw_other as *const () as u64,
             dispatch_stub: throw_other as *const () as u64,
+            barrier: None,
         }
     }
     pub fn add_struct(&mut self, size: u32, fields: &[(u32, TypeKind)]) -> TypeId {
@@ -171,6 +174,9 @@ impl CompilerHost for Host {
             Helper::IsInst => self.is_inst,
             _ => helper(h),
         }
+    }
+    fn inline_barrier(&self) -> Option<InlineBarrier> {
+        self.barrier
     }
     fn cpu(&self) -> CpuFeatures {
         CPU

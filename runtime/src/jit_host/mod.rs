@@ -314,6 +314,19 @@ impl CompilerHost for EngineHost {
         use crate::thread::offsets::{TAIL_STACK_BYTES, TAIL_TARGET};
         Some((TAIL_TARGET as i32, TAIL_STACK_BYTES as i32))
     }
+    fn inline_barrier(&self) -> Option<InlineBarrier> {
+        use corten_gc_hooks::barrier::{BarrierBounds, CARD_SHIFT, barrier_bounds};
+        use std::mem::offset_of;
+        Some(InlineBarrier {
+            words: barrier_bounds() as u64,
+            start: offset_of!(BarrierBounds, young_start) as i32,
+            size: offset_of!(BarrierBounds, young_size) as i32,
+            heap_start: offset_of!(BarrierBounds, heap_start) as i32,
+            heap_size: offset_of!(BarrierBounds, heap_size) as i32,
+            table: offset_of!(BarrierBounds, card_base) as i32,
+            shift: CARD_SHIFT as u8,
+        })
+    }
     fn thread_static_table(&self) -> Option<ThreadStaticTable> {
         use crate::thread::offsets::{THREAD_STATICS_BASE, THREAD_STATICS_BYTES};
         Some(ThreadStaticTable {
