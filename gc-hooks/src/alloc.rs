@@ -263,6 +263,9 @@ impl Heap {
             return Err(0);
         }
         let chunk = spaces.nursery.take_block(self.layout, extent).ok_or(0)?;
+        if spaces.no_gc.is_some() {
+            crate::no_gc_region::memory_was_taken(self, &mut spaces);
+        }
         drop(spaces);
         // SAFETY: the block was just handed to this thread and holds nothing. Whoever walks it stops at the zero word behind
         // the last object, or at the end of the block.
@@ -334,6 +337,9 @@ impl Heap {
             return Err(0);
         }
         let (address, dirty) = spaces.large.allocate(self.layout, size).ok_or(2)?;
+        if spaces.no_gc.is_some() {
+            crate::no_gc_region::memory_was_taken(self, &mut spaces);
+        }
         drop(spaces);
         self.allocated.fetch_add(size as u64, Relaxed);
         // SAFETY: the page run is ours alone; lookups do not see it before it is published. A type without references may

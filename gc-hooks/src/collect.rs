@@ -123,6 +123,7 @@ impl Collector {
             generation,
             stop_time: world.stop_time,
             bytes_before: heap.used_bytes(spaces),
+            before: heap.sizes(spaces),
             ..CollectionRecord::default()
         };
         for thread in world.threads() {
@@ -136,7 +137,7 @@ impl Collector {
         self.gather(heap, world, spaces, heap.config.verify);
         record.pinned_objects = self.pins.len();
         self.laps.lap("roots");
-        crate::no_gc_region::collection_begins(spaces, reason == CollectionReason::Induced);
+        crate::no_gc_region::collection_begins(heap, spaces);
         let (plan, mut cycle) = Self::plan(heap, spaces, generation, reason);
         if matches!(plan, Plan::Finish | Plan::Full) {
             record.generation = 2;
@@ -184,6 +185,7 @@ impl Collector {
             crate::verify::check_or_abort(heap, spaces, "after a collection");
         }
         record.bytes_after = heap.used_bytes(spaces);
+        record.after = heap.sizes(spaces);
         record.fragmented = spaces.old.used_bytes().saturating_sub(spaces.old.object_bytes());
         record.pause = world.stop_time + started.elapsed();
         heap.stats.finish(&mut record);

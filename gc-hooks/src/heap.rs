@@ -18,10 +18,11 @@ use crate::no_gc_region::NoGcRegion;
 use crate::nursery::Nursery;
 use crate::object::{ObjPtr, size_of_object};
 use crate::old::OldSpace;
+use crate::pressure::MemoryPressure;
 use crate::roots::{RootProvider, StaticRefs};
 use crate::safepoint::ThreadRegistry;
 use crate::space::{BLOCK_SIZE, LARGE_THRESHOLD, Layout};
-use crate::stats::GcStats;
+use crate::stats::{GcStats, SpaceSizes};
 use crate::stress::StressMode;
 use crate::thread::ThreadHeader;
 
@@ -141,6 +142,7 @@ pub struct Heap {
     handles: HandleTable,
     pub(crate) finalizers: FinalizerQueue,
     pub(crate) stats: GcStats,
+    pub(crate) pressure: MemoryPressure,
     pub(crate) allocated: StdAtomicU64,
     /// Memory of the machine in bytes.
     pub(crate) physical: usize,
@@ -227,6 +229,7 @@ impl Heap {
             handles: HandleTable::new(),
             finalizers: FinalizerQueue::new(),
             stats: GcStats::default(),
+            pressure: MemoryPressure::default(),
             allocated: StdAtomicU64::new(0),
             physical,
         })
@@ -391,6 +394,20 @@ impl Heap {
             + spaces.old.used_bytes()
             + spaces.large.used_bytes()
             + spaces.frozen.used_bytes(self.layout)
+    }
+
+    /// Bytes of objects by space, as far as known.
+    pub(crate) fn sizes(&self, spaces: &Spaces) -> SpaceSizes {
+        SpaceSizes {
+            nursery: spaces.nursery.used_bytes(),
+            old: spaces.old.object_bytes(),
+            large: spaces.large.used_bytes(),
+        }
+    }
+
+    /// As [`Self::sizes`], now.
+    pub fn space_sizes(&self) -> SpaceSizes {
+        self.sizes(&self.spaces.lock())
     }
 
     /// Bytes in use by objects, dead ones included until they are collected (`GC.GetTotalMemory`).

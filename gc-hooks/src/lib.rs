@@ -66,6 +66,7 @@ mod nursery;
 pub mod object;
 mod old;
 mod parallel;
+mod pressure;
 pub mod roots;
 pub mod safepoint;
 pub mod scope;

@@ -1,7 +1,9 @@
 //! Regions without collections (`GC.TryStartNoGCRegion`): room for a promised number of bytes is made beforehand.
 //!
 //! The region is the budgets of the nursery and of the large objects, raised by what was promised. The first collection in it ends
-//! it; [`Heap::end_no_gc_region`] tells whether there was one.
+//! it. A [`NoGcWatcher`] is told when a number of bytes has been allocated in it.
+
+use std::sync::atomic::Ordering::Relaxed;
 
 use crate::collect::LARGE_BUDGET_MIN;
 use crate::heap::{Heap, Spaces};
@@ -24,20 +26,45 @@ pub enum NoGcStart {
 pub enum NoGcEnd {
     /// Without a collection.
     Kept = 0,
-    /// There was none, or it was ended before.
+    /// There was none, or a collection has ended it. (CoreCLR does not tell why either, although it has numbers for that.)
     NotInProgress = 1,
-    /// Somebody asked for a collection.
-    Induced = 2,
-    /// More was allocated than promised.
-    Exceeded = 3,
 }
 
+/// What became of the wish to watch a region; the numbers are those of `EnableNoGCRegionCallbackStatus`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoGcWatch {
+    /// The watcher will be told.
+    Watching = 0,
+    /// No region is under way.
+    NotInProgress = 1,
+    /// The region promises less.
+    TooMuch = 2,
+    /// There is a watcher already.
+    Watched = 3,
+}
+
+/// Is told once: `true` when the watched number of bytes has been allocated, `false` when the region ended before. Called in any mode,
+/// under the heap's locks: it takes note of it, and does nothing else.
+pub type NoGcWatcher = Box<dyn FnOnce(bool) + Send>;
+
 /// A region under way.
-#[derive(Debug, Clone, Copy)]
 pub(crate) struct NoGcRegion {
     nursery_budget: usize,
-    /// The collection that ended it.
-    ended: Option<NoGcEnd>,
+    /// Bytes promised.
+    total: usize,
+    /// Bytes allocated by the process when it began.
+    allocated: u64,
+    /// Who wants to know when how many bytes were allocated.
+    watcher: Option<(u64, NoGcWatcher)>,
+    watched: bool,
+}
+
+impl std::fmt::Debug for NoGcRegion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NoGcRegion")
+            .field("total", &self.total)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Heap {
@@ -67,7 +94,10 @@ impl Heap {
         spaces.large_budget = spaces.large_budget.max(large + large / 8 + LARGE_BUDGET_MIN);
         spaces.no_gc = Some(NoGcRegion {
             nursery_budget,
-            ended: None,
+            total,
+            allocated: self.allocated.load(Relaxed),
+            watcher: None,
+            watched: false,
         });
         NoGcStart::Started
     }
@@ -75,28 +105,59 @@ impl Heap {
     /// Ends the region and tells how it went.
     pub fn end_no_gc_region(&self) -> NoGcEnd {
         let mut spaces = self.spaces.lock();
-        match spaces.no_gc.take() {
-            None => NoGcEnd::NotInProgress,
-            Some(region) => {
-                spaces.nursery.set_budget(region.nursery_budget);
-                region.ended.unwrap_or(NoGcEnd::Kept)
-            }
+        if spaces.no_gc.is_none() {
+            return NoGcEnd::NotInProgress;
         }
+        end(self, &mut spaces);
+        NoGcEnd::Kept
     }
 
     /// Whether a region is under way that no collection has ended.
     pub fn in_no_gc_region(&self) -> bool {
-        self.spaces.lock().no_gc.is_some_and(|region| region.ended.is_none())
+        self.spaces.lock().no_gc.is_some()
+    }
+
+    /// Has `watcher` told when `bytes` have been allocated in the region.
+    pub fn watch_no_gc_region(&self, bytes: usize, watcher: NoGcWatcher) -> NoGcWatch {
+        let mut spaces = self.spaces.lock();
+        let Some(region) = &mut spaces.no_gc else {
+            return NoGcWatch::NotInProgress;
+        };
+        if region.watched {
+            return NoGcWatch::Watched;
+        }
+        if bytes > region.total {
+            return NoGcWatch::TooMuch;
+        }
+        region.watched = true;
+        region.watcher = Some((region.allocated + bytes as u64, watcher));
+        NoGcWatch::Watching
+    }
+}
+
+fn end(heap: &Heap, spaces: &mut Spaces) {
+    memory_was_taken(heap, spaces);
+    if let Some(region) = spaces.no_gc.take() {
+        spaces.nursery.set_budget(region.nursery_budget);
+        if let Some((_, watcher)) = region.watcher {
+            watcher(false);
+        }
     }
 }
 
 /// A collection takes place.
-pub(crate) fn collection_begins(spaces: &mut Spaces, induced: bool) {
+pub(crate) fn collection_begins(heap: &Heap, spaces: &mut Spaces) {
+    if spaces.no_gc.is_some() {
+        end(heap, spaces);
+    }
+}
+
+/// A chunk or a large object was handed out.
+pub(crate) fn memory_was_taken(heap: &Heap, spaces: &mut Spaces) {
+    let allocated = heap.allocated.load(Relaxed);
     if let Some(region) = &mut spaces.no_gc
-        && region.ended.is_none()
+        && let Some((_, watcher)) = region.watcher.take_if(|(at, _)| *at <= allocated)
     {
-        region.ended = Some(if induced { NoGcEnd::Induced } else { NoGcEnd::Exceeded });
-        let budget = region.nursery_budget;
-        spaces.nursery.set_budget(budget);
+        watcher(true);
     }
 }

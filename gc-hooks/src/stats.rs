@@ -6,6 +6,17 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+/// Bytes of objects by space.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SpaceSizes {
+    /// Young objects, with what is unused in their blocks.
+    pub nursery: usize,
+    /// Old objects.
+    pub old: usize,
+    /// Large objects.
+    pub large: usize,
+}
+
 /// What one collection did.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CollectionRecord {
@@ -21,6 +32,10 @@ pub struct CollectionRecord {
     pub bytes_before: usize,
     /// Bytes in use after.
     pub bytes_after: usize,
+    /// The same by space.
+    pub before: SpaceSizes,
+    /// The same by space.
+    pub after: SpaceSizes,
     /// Bytes that survived the nursery.
     pub promoted: usize,
     /// Objects pinned by handles or conservative roots.
@@ -33,6 +48,17 @@ pub struct CollectionRecord {
     pub compacted: bool,
     /// Whether it ended a concurrent marking.
     pub concurrent: bool,
+}
+
+/// Kinds of collections (`GCKind`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CollectionKind {
+    /// Of young objects only.
+    Young,
+    /// Of all objects, in one pause.
+    FullAtOnce,
+    /// Of all objects, marked beside the program.
+    Concurrent,
 }
 
 static OBSERVER: std::sync::OnceLock<fn(&CollectionRecord)> = std::sync::OnceLock::new();
@@ -59,8 +85,10 @@ pub struct GcStats {
 #[derive(Default)]
 struct History {
     pauses: Vec<u32>,
-    last: [CollectionRecord; 3],
+    /// By generation; the last one is for concurrent markings.
+    last: [CollectionRecord; 4],
     started: Option<Instant>,
+    ended: Option<Instant>,
 }
 
 /// Pauses of the process in microseconds.
@@ -115,18 +143,25 @@ impl GcStats {
         }
     }
 
-    /// The last collection, or the last one of `generation` exactly.
-    pub fn last_collection(&self, generation: Option<i32>) -> CollectionRecord {
+    /// The last collection, or the last one of a kind.
+    pub fn last_collection(&self, kind: Option<CollectionKind>) -> CollectionRecord {
         let history = self.history.lock();
-        match generation.and_then(|g| usize::try_from(g).ok()) {
-            Some(g) => history.last.get(g).copied().unwrap_or_default(),
-            None => history
-                .last
-                .iter()
-                .copied()
-                .max_by_key(|record| record.index)
-                .unwrap_or_default(),
-        }
+        let records = match kind {
+            None => &history.last[..],
+            Some(CollectionKind::Young) => &history.last[..2],
+            Some(CollectionKind::FullAtOnce) => &history.last[2..3],
+            Some(CollectionKind::Concurrent) => &history.last[3..],
+        };
+        records
+            .iter()
+            .copied()
+            .max_by_key(|record| record.index)
+            .unwrap_or_default()
+    }
+
+    /// Time since the last collection ended.
+    pub fn since_last_collection(&self) -> Duration {
+        self.history.lock().ended.map_or(Duration::MAX, |ended| ended.elapsed())
     }
 
     /// Distribution of the pauses.
@@ -189,7 +224,13 @@ impl GcStats {
             observer(record);
         }
         let mut history = self.history.lock();
-        history.last[record.generation.clamp(0, 2) as usize] = *record;
+        let kind = if record.concurrent {
+            3
+        } else {
+            record.generation.clamp(0, 2)
+        };
+        history.last[kind as usize] = *record;
+        history.ended = Some(Instant::now());
         if history.pauses.len() >= 1 << 16 {
             // Keep every second sample; the distribution stays.
             let mut odd = false;

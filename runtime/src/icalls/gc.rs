@@ -7,6 +7,7 @@ use crate::objects::{GcGenerationInfo, GcMemoryInfoObject, method_table_of, view
 use crate::thread::Thread;
 use crate::transitions::enter_preemptive;
 use corten_gc_hooks::object::{MethodTableHeader, ObjPtr, method_table};
+use corten_gc_hooks::stats::{CollectionKind, SpaceSizes};
 use corten_gc_hooks::{AllocFlags, HandleKind, Heap, RootVisitor};
 use corten_loader::{WellKnown, corelib_type};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
@@ -37,6 +38,7 @@ fn finalizer_loop() {
             if !queue.wait_for_work(None) {
                 continue;
             }
+            super::gc_notifications::run_due_items();
         }
         if let Some(run) = run
             && !FINALIZER_STOPS.load(Ordering::Relaxed)
@@ -140,11 +142,14 @@ extern "C" fn percent_time_in_gc() -> i32 {
 }
 
 extern "C" fn generation_size(generation: i32) -> u64 {
-    if generation == 2 {
-        Heap::get().total_memory() as u64
-    } else {
-        0
-    }
+    by_generation(Heap::get().space_sizes())
+        .get(generation as usize)
+        .map_or(0, |&size| size as u64)
+}
+
+/// What CoreCLR calls generations 0 to 4; 3 is large objects. Objects are old after one collection, and pinned ones are among them.
+fn by_generation(sizes: SpaceSizes) -> [i64; 5] {
+    [sizes.nursery as i64, 0, sizes.old as i64, sizes.large as i64, 0]
 }
 
 extern "C" fn register_for_full_gc_notification(_generation: i32, _large: i32) -> bool {
@@ -177,13 +182,14 @@ fn memory_load() -> i64 {
 
 extern "C" fn get_memory_info(data: ObjPtr, kind: i32) {
     let heap = Heap::get();
-    // GCKind: Any 0, Ephemeral 1, FullBlocking 2, Background 3 (none of those happen here).
-    let record = match kind {
-        0 => heap.stats().last_collection(None),
-        1 => heap.stats().last_collection(Some(0)),
-        2 => heap.stats().last_collection(Some(2)),
-        _ => Default::default(),
+    // GCKind: Any 0, Ephemeral 1, FullBlocking 2, Background 3.
+    let kind = match kind {
+        0 => None,
+        1 => Some(CollectionKind::Young),
+        2 => Some(CollectionKind::FullAtOnce),
+        _ => Some(CollectionKind::Concurrent),
     };
+    let record = heap.stats().last_collection(kind);
     // SAFETY: a live GCMemoryInfoData without references.
     let d = unsafe { view::<GcMemoryInfoObject>(data) };
     d.total_available_memory = available_memory();
@@ -202,18 +208,14 @@ extern "C" fn get_memory_info(data: ObjPtr, kind: i32) {
     d.generation = record.generation;
     d.pause_time_percentage = (heap.stats().pause_percentage() * 100.0) as i32;
     d.compacted = record.compacted.into();
-    d.concurrent = 0;
-    d.generations = [GcGenerationInfo {
-        size_before: 0,
+    d.concurrent = record.concurrent.into();
+    let (before, after) = (by_generation(record.before), by_generation(record.after));
+    d.generations = std::array::from_fn(|g| GcGenerationInfo {
+        size_before: before[g],
         fragmentation_before: 0,
-        size_after: 0,
-        fragmentation_after: 0,
-    }; 5];
-    if let Some(g) = d.generations.get_mut(record.generation.clamp(0, 4) as usize) {
-        g.size_before = record.bytes_before as i64;
-        g.size_after = record.bytes_after as i64;
-        g.fragmentation_after = record.fragmented as i64;
-    }
+        size_after: after[g],
+        fragmentation_after: if g == 2 { record.fragmented as i64 } else { 0 },
+    });
     d.pause_durations = [(record.pause.as_nanos() / 100) as i64, 0];
 }
 

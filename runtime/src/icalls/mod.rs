@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 pub mod diagnostics;
 pub mod environment;
 pub mod gc;
+pub mod gc_notifications;
 pub mod interop;
 pub mod math;
 pub mod memory;

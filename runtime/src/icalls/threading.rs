@@ -384,6 +384,8 @@ pub fn start(peer: &'static mut Thread, stack_size: usize, name: Option<String>)
     } else {
         stack_size.max(MINIMUM_STACK)
     };
+    let runs = Arc::new((Mutex::new(false), Condvar::new()));
+    let announced = runs.clone();
     let spawned = std::thread::Builder::new().stack_size(size).spawn(move || {
         let peer = address as *mut Thread;
         if attach(peer).is_err() {
@@ -393,6 +395,9 @@ pub fn start(peer: &'static mut Thread, stack_size: usize, name: Option<String>)
             set_os_name(&name);
         }
         let thread = Thread::current();
+        *announced.0.lock() = true;
+        announced.1.notify_one();
+        drop(announced);
         ThreadRegistry::get().leave_preemptive(&thread.header);
         // SAFETY: the strong handle made above.
         let object = unsafe { *thread.managed_thread };
@@ -409,6 +414,12 @@ pub fn start(peer: &'static mut Thread, stack_size: usize, name: Option<String>)
         unsafe { handles.free(peer.managed_thread) };
         peer.managed_thread = std::ptr::null_mut();
         return Err(Raise::of(ExceptionKind::OutOfMemory));
+    }
+    // As in CoreCLR, the thread runs when its start returns.
+    let _preemptive = enter_preemptive(Thread::current());
+    let mut running = runs.0.lock();
+    while !*running {
+        runs.1.wait(&mut running);
     }
     Ok(())
 }

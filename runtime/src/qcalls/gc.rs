@@ -2,6 +2,7 @@
 
 use crate::error::qcall_body;
 use crate::icalls::gc as icalls;
+use crate::icalls::gc_notifications::{RegionWorkItem, watch_region};
 use crate::qcall_table;
 use crate::thread::Thread;
 use corten_gc_hooks::Heap;
@@ -58,9 +59,21 @@ extern "C" fn total_allocated_bytes_precise() -> i64 {
     qcall_body(|thread| Ok(Heap::get().total_allocated(Some(&thread.header)) as i64))
 }
 
-/// Native memory that managed objects hold does not trigger collections here.
-extern "C" fn add_memory_pressure(_bytes: u64) {}
-extern "C" fn remove_memory_pressure(_bytes: u64) {}
+extern "C" fn add_memory_pressure(bytes: u64) {
+    qcall_body(|thread| {
+        Heap::get().add_memory_pressure(&mut thread.header, bytes);
+        Ok(())
+    });
+}
+
+extern "C" fn remove_memory_pressure(bytes: u64) {
+    Heap::get().remove_memory_pressure(bytes);
+}
+
+extern "C" fn enable_no_gc_region_callback(item: *mut RegionWorkItem, bytes: i64) -> i32 {
+    // SAFETY: managed code passes a complete work item.
+    unsafe { watch_region(item, bytes) }
+}
 
 /// Gives a `StartNoGCRegionStatus`. A full collection always comes first: it makes the room.
 extern "C" fn start_no_gc_region(total: i64, large_known: i32, large: i64, _no_full: i32) -> i32 {
@@ -98,30 +111,29 @@ extern "C" fn refresh_memory_limit() -> i32 {
 
 /// Reports the configured limits through `callback(context, name, public key, type, value)`.
 extern "C" fn enumerate_configuration(context: usize, callback: extern "C" fn(usize, *const u8, *const u8, i32, i64)) {
-    const BOOLEAN: i32 = 1;
     const INT64: i32 = 0;
+    const BOOLEAN: i32 = 2;
     let config = Heap::get().config();
-    callback(
-        context,
-        c"ServerGC".as_ptr().cast(),
-        c"System.GC.Server".as_ptr().cast(),
-        BOOLEAN,
-        0,
-    );
-    callback(
-        context,
-        c"ConcurrentGC".as_ptr().cast(),
-        c"System.GC.Concurrent".as_ptr().cast(),
-        BOOLEAN,
-        0,
-    );
-    callback(
-        context,
-        c"GCHeapHardLimit".as_ptr().cast(),
-        c"System.GC.HeapHardLimit".as_ptr().cast(),
-        INT64,
-        config.hard_limit as i64,
-    );
+    let values = [
+        (c"ServerGC", c"System.GC.Server", BOOLEAN, 0),
+        (
+            c"ConcurrentGC",
+            c"System.GC.Concurrent",
+            BOOLEAN,
+            i64::from(config.concurrent),
+        ),
+        (c"RetainVM", c"System.GC.RetainVM", BOOLEAN, 0),
+        (c"HeapCount", c"System.GC.HeapCount", INT64, 1),
+        (
+            c"GCHeapHardLimit",
+            c"System.GC.HeapHardLimit",
+            INT64,
+            config.hard_limit as i64,
+        ),
+    ];
+    for (name, key, kind, value) in values {
+        callback(context, name.as_ptr().cast(), key.as_ptr().cast(), kind, value);
+    }
 }
 
 extern "C" fn handle_alloc(value: *mut ObjPtr, kind: i32) -> *mut ObjPtr {
@@ -155,6 +167,7 @@ qcall_table! {
     "GCInterface_RemoveMemoryPressure" => remove_memory_pressure,
     "GCInterface_StartNoGCRegion" => start_no_gc_region,
     "GCInterface_EndNoGCRegion" => end_no_gc_region,
+    "GCInterface_EnableNoGCRegionCallback" => enable_no_gc_region_callback,
     "GCInterface_WaitForFullGCApproach" => wait_for_full_gc,
     "GCInterface_WaitForFullGCComplete" => wait_for_full_gc,
     "GCInterface_GetGenerationBudget" => generation_budget,
