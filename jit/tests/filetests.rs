@@ -16,7 +16,7 @@ const RUNNERS: &[(&str, Runner)] = &[
         corten_jit::testing::pass_text(text, &["scalars", "checks", "rotate", "hoist"], "vectorize")
     }),
     ("unroll", |text| {
-        corten_jit::testing::pass_text(text, &["scalars", "checks", "rotate", "hoist", "vectorize"], "unroll")
+        corten_jit::testing::pass_text(text, &["scalars", "checks", "rotate", "hoist"], "unroll")
     }),
     ("rotate", |text| {
         corten_jit::testing::pass_text(text, &["scalars", "checks"], "rotate")

@@ -214,12 +214,7 @@ impl Mover<'_> {
                     }
                 }
                 Op::ArrayLen(array) => self.length(array, inst, self.header, i, &mut changes),
-                Op::Load {
-                    ty,
-                    addr,
-                    offset,
-                    flags,
-                } if !flags.volatile && !matches!(ty, MemTy::Struct(_)) => {
+                Op::Load { ty, addr, flags, .. } if !flags.volatile && !matches!(ty, MemTy::Struct(_)) => {
                     let num = self.view.num(addr);
                     if let Some(&local) = inst.result.and_then(|r| self.moved.get(&self.view.num(r))) {
                         changes.push((self.header, i, Change::Get(local)));
@@ -232,22 +227,8 @@ impl Mover<'_> {
                         Expr::Address(..) => true,
                         _ => self.func.values[addr] == Ty::Ref && self.is_checked(num),
                     };
-                    if valid
-                        && memory::read(self.view, &inst.op)
-                            .is_some_and(|place| !self.writes.may_write(&place, Some(self.view)))
-                        && let Some(addr) = self.rebuild(num)
-                        && let Some(result) = inst.result
-                    {
-                        let op = Op::Load {
-                            ty,
-                            addr,
-                            offset,
-                            flags,
-                        };
-                        let value = self.emit(op, loaded_ty(ty));
-                        let local = self.keep(value, loaded_ty(ty));
-                        self.moved.insert(self.view.num(result), local);
-                        changes.push((self.header, i, Change::Get(local)));
+                    if valid {
+                        self.load(num, inst, self.header, i, &mut changes);
                     }
                 }
                 // A handler may read the local.
@@ -259,13 +240,60 @@ impl Mover<'_> {
         let (func, inside, header) = (self.func, self.inside, self.header);
         for &block in inside.blocks.iter().filter(|&&b| b != header) {
             for (i, inst) in func.blocks[block].insts.iter().enumerate() {
-                if let Op::ArrayLen(array) = inst.op {
-                    (self.il, self.site) = (inst.il, inst.site);
-                    self.length(array, inst, block, i, &mut changes);
+                (self.il, self.site) = (inst.il, inst.site);
+                match inst.op {
+                    Op::ArrayLen(array) => self.length(array, inst, block, i, &mut changes),
+                    Op::Load { addr, .. } if self.is_in_every_object(&inst.op) => {
+                        let num = self.view.num(addr);
+                        self.load(num, inst, block, i, &mut changes);
+                    }
+                    _ => {}
                 }
             }
         }
         changes
+    }
+
+    /// A load that may be done too early, because every object has the bytes (the length of a string, a first field).
+    fn is_in_every_object(&self, op: &Op) -> bool {
+        let &Op::Load {
+            ty,
+            addr,
+            offset,
+            flags,
+        } = op
+        else {
+            return false;
+        };
+        let bytes = super::shapes::scalar_bytes(ty) as i32;
+        let inside = bytes > 0 && offset >= 8 && offset + bytes <= 16;
+        inside && !flags.volatile && self.func.values[addr] == Ty::Ref && self.is_checked(self.view.num(addr))
+    }
+
+    /// Moves a load from an address that is good in front of the loop.
+    fn load(&mut self, num: Num, inst: &Inst, block: Block, i: usize, changes: &mut Vec<(Block, usize, Change)>) {
+        let Op::Load { ty, offset, flags, .. } = inst.op else {
+            return;
+        };
+        let Some(result) = inst.result else { return };
+        if let Some(&local) = self.moved.get(&self.view.num(result)) {
+            changes.push((block, i, Change::Get(local)));
+            return;
+        }
+        if memory::read(self.view, &inst.op).is_some_and(|place| !self.writes.may_write(&place, Some(self.view)))
+            && let Some(addr) = self.rebuild(num)
+        {
+            let op = Op::Load {
+                ty,
+                addr,
+                offset,
+                flags,
+            };
+            let value = self.emit(op, loaded_ty(ty));
+            let local = self.keep(value, loaded_ty(ty));
+            self.moved.insert(self.view.num(result), local);
+            changes.push((block, i, Change::Get(local)));
+        }
     }
 
     fn length(&mut self, array: Value, inst: &Inst, block: Block, i: usize, changes: &mut Vec<(Block, usize, Change)>) {

@@ -1,6 +1,6 @@
 //! One iteration of a simple loop as a graph of operations.
 //!
-//! A loop is simple if its first or its last block decides whether it goes on, nothing else leaves it, and its branches inside only choose between
+//! A loop is simple if every iteration goes the same way until it leaves, and its branches inside only choose between
 //! values (both sides are evaluated and the results selected). The instructions are run on symbols: locals that the
 //! loop changes begin as [`Node::Start`], all others keep their value, and what each local holds at the end of the iteration
 //! tells how it changes.
@@ -36,6 +36,27 @@ pub(super) enum Effect {
     NullCheck(Value),
 }
 
+/// A branch out of the loop.
+#[derive(Clone, Debug)]
+pub(super) struct Exit {
+    pub condition: Value,
+    /// Leaves if the condition holds, else if it does not.
+    pub exit_if: bool,
+    pub target: Block,
+    place: Position,
+    /// Locals that the loop changes and that this iteration has not set before it leaves here.
+    pub unset: Vec<Local>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Position {
+    /// The first branch, in the first block.
+    First,
+    Middle,
+    /// Else the next iteration begins.
+    Last,
+}
+
 /// See the module.
 pub(super) struct Body {
     pub nodes: PrimaryMap<Value, (Node, Ty)>,
@@ -51,6 +72,8 @@ pub(super) struct Body {
     /// Locals that the loop changes, with their values at the end of the iteration.
     pub changed: Vec<(Local, Value)>,
     pub polls: bool,
+    /// The other ways out, in order.
+    pub exits: Vec<Exit>,
 }
 
 /// More instructions are not worth the time.
@@ -104,6 +127,7 @@ impl Body {
                 test_last: false,
                 changed: Vec::new(),
                 polls: false,
+                exits: Vec::new(),
             },
         };
         let mut state = State::new();
@@ -113,6 +137,19 @@ impl Body {
             reader.body.changed.push((local, end));
         }
         Some(reader.body)
+    }
+
+    /// Makes one of the branches out of the loop the test: the last one, or the first one if `first`. Whether there is one.
+    pub fn choose_test(&mut self, first: bool) -> bool {
+        let wanted = if first { Position::First } else { Position::Last };
+        let Some(i) = self.exits.iter().position(|e| e.place == wanted) else {
+            return false;
+        };
+        let exit = self.exits.remove(i);
+        self.condition = exit.condition;
+        (self.exit, self.exit_if) = (exit.target, exit.exit_if);
+        self.test_last = !first;
+        true
     }
 
     pub fn op(&self, node: Value) -> Option<&Op> {
@@ -140,6 +177,21 @@ impl Body {
             Op::IConst(n) => Some(*n),
             _ => None,
         }
+    }
+
+    /// Does the conversion change nothing, because that is how the value was loaded?
+    fn has_range_of(&self, node: Value, conv: ConvOp) -> bool {
+        let loaded = match self.op(node) {
+            Some(Op::Load { ty, .. }) => ty,
+            _ => return false,
+        };
+        matches!(
+            (loaded, conv),
+            (MemTy::I8, ConvOp::Sext8)
+                | (MemTy::U8, ConvOp::Zext8)
+                | (MemTy::I16, ConvOp::Sext16)
+                | (MemTy::U16, ConvOp::Zext16)
+        )
     }
 
     /// Adds a node, or finds it.
@@ -182,7 +234,6 @@ impl Reader<'_> {
     /// Follows control through one iteration.
     fn path(&mut self, state: &mut State) -> Option<()> {
         let header = self.l.header;
-        let mut tested = false;
         let mut block = header;
         loop {
             self.block(block, state, false)?;
@@ -200,20 +251,29 @@ impl Reader<'_> {
                         (false, true) => (other, then, true),
                         _ => return None,
                     };
-                    // Only the first block or the last may leave.
-                    if tested || (block != header && stay != header) {
-                        return None;
-                    }
-                    tested = true;
-                    self.body.condition = cond;
-                    (self.body.exit, self.body.exit_if) = (exit, exit_if);
-                    self.body.test_last = stay == header;
+                    let place = match block {
+                        _ if stay == header => Position::Last,
+                        _ if block == header => Position::First,
+                        _ => Position::Middle,
+                    };
+                    let set = |local: Local| {
+                        let value = state.iter().find(|s| s.0 == local);
+                        value.is_some_and(|&(_, v)| !self.body.is_start(v, local))
+                    };
+                    let unset = self.assigned.iter().copied().filter(|&l| !set(l)).collect();
+                    self.body.exits.push(Exit {
+                        condition: cond,
+                        exit_if,
+                        target: exit,
+                        place,
+                        unset,
+                    });
                     stay
                 }
                 _ => return None,
             };
             if next == header {
-                return tested.then_some(());
+                return (!self.body.exits.is_empty()).then_some(());
             }
             if !self.l.blocks.contains(&next) {
                 return None;
@@ -285,6 +345,7 @@ impl Reader<'_> {
         let node = match op {
             Op::LocalSet(local, v) => {
                 let v = match self.narrow[local.index()] {
+                    Some(conv) if self.body.has_range_of(v, conv) => v,
                     Some(conv) => self.body.add(Node::Op(Op::Conv(conv, v)), Ty::I32),
                     None => v,
                 };

@@ -25,6 +25,7 @@ mod propagate;
 mod prover;
 mod rotate;
 mod scalars;
+mod search;
 mod shapes;
 mod ssa_view;
 mod states;

@@ -35,6 +35,15 @@ pub(super) fn run(func: &mut Func, _host: &dyn CompilerHost) {
                 (false, true) => other,
                 _ => return None,
             };
+            // The test may stand at the end already, and this be another way out.
+            let tested = |p: &Block| match func.blocks[*p].term {
+                Term::Branch { then, other, .. } => !l.blocks.contains(&then) || !l.blocks.contains(&other),
+                _ => false,
+            };
+            let mut latches = graph.preds[header.index()].iter().filter(|p| l.blocks.contains(p));
+            if latches.all(tested) {
+                return None;
+            }
             // (Another loop's header would get a second loop's edges.)
             if graph.preds[first.index()].len() != 1 || !may_copy(&func.blocks[header]) {
                 return None;

@@ -17,7 +17,12 @@ const ACCUMULATORS: usize = 4;
 
 /// The vector loop and what it needs.
 pub(super) struct Code {
+    /// The last part of the loop, which counts.
     pub insts: Vec<Inst>,
+    /// The part before it and its result: whether to leave early.
+    pub early: Option<(Vec<Inst>, Value)>,
+    /// Invariants that this conversion must not change.
+    pub fits: Vec<(Value, ConvOp)>,
     /// Condition of the next round.
     pub again: Value,
     pub counter: Local,
@@ -45,6 +50,7 @@ pub(super) struct Emitter<'a> {
     splats: Vec<(Value, Lane, Local)>,
     scalars: Vec<(Value, Local)>,
     counter: Option<Value>,
+    fits: Vec<(Value, ConvOp)>,
     operations: usize,
 }
 
@@ -63,6 +69,7 @@ impl<'a> Emitter<'a> {
             splats: Vec::new(),
             scalars: Vec::new(),
             counter: None,
+            fits: Vec::new(),
             operations: 0,
         }
     }
@@ -212,12 +219,21 @@ impl<'a> Emitter<'a> {
                 }
             }
         }
+        let mut early = None;
+        let mut i = i;
+        if !plan.exits.is_empty() {
+            let cond = self.any_exit(unroll)?;
+            early = Some((std::mem::take(&mut self.insts), cond));
+            i = self.emit(Op::LocalGet(counter), Ty::I64);
+        }
         let next = self.plus(i, i64::from(plan.lanes * unroll));
         self.push(Op::LocalSet(counter, next));
         let end = self.emit(Op::LocalGet(last), Ty::I64);
         let again = self.emit(Op::Cmp(Cond::Le, next, end), Ty::I32);
         Some(Code {
             insts: self.insts,
+            early,
+            fits: self.fits,
             again,
             counter,
             last,
@@ -226,6 +242,26 @@ impl<'a> Emitter<'a> {
             scalars: self.scalars,
             accumulators,
         })
+    }
+
+    /// Whether any of the elements leaves the loop.
+    fn any_exit(&mut self, unroll: u32) -> Option<Value> {
+        let mut any: Option<Value> = None;
+        for copy in 0..unroll {
+            for &(cond, exit_if) in &self.plan.exits {
+                let (mask, bits) = self.compare(cond, copy, true)?;
+                for mut part in mask {
+                    if !exit_if {
+                        part = self.vector(VecOp::Not, integer(bits, false), &[part])?;
+                    }
+                    any = Some(match any {
+                        None => part,
+                        Some(any) => self.vector(VecOp::Or, Lane::U8, &[any, part])?,
+                    });
+                }
+            }
+        }
+        self.vector(VecOp::AnyTrue, Lane::U8, &[any?])
     }
 
     fn accumulate(&mut self, how: Reduce, minus: bool, bits: u32, a: Value, b: Value) -> Option<Value> {
@@ -286,6 +322,28 @@ impl<'a> Emitter<'a> {
             for &local in locals {
                 self.push(Op::LocalSet(local, start));
             }
+        }
+    }
+
+    /// After the vector loop, while the original counter still says where it began: what goes up with the counter.
+    pub fn induce(&mut self, code: &Code) {
+        for &(local, step) in &self.plan.inductions {
+            let ty = self.func.locals[local].ty;
+            let before = self.emit(Op::LocalGet(self.plan.counter), self.func.locals[self.plan.counter].ty);
+            let now = self.emit(Op::LocalGet(code.counter), Ty::I64);
+            let before = match self.plan.wide {
+                true => before,
+                false => self.emit(Op::Conv(ConvOp::SextI64, before), Ty::I64),
+            };
+            let mut times = self.emit(Op::Bin(BinOp::Sub, now, before), Ty::I64);
+            if ty == Ty::I32 {
+                times = self.emit(Op::Conv(ConvOp::Trunc, times), Ty::I32);
+            }
+            let step = self.scalar(step);
+            let distance = self.emit(Op::Bin(BinOp::Mul, times, step), ty);
+            let value = self.emit(Op::LocalGet(local), ty);
+            let value = self.emit(Op::Bin(BinOp::Add, value, distance), ty);
+            self.push(Op::LocalSet(local, value));
         }
     }
 
@@ -585,16 +643,30 @@ impl<'a> Emitter<'a> {
 
     /// All ones or zeroes by a comparison.
     fn mask(&mut self, cond: Value, bits: u32, copy: u32) -> Option<Parts> {
+        let (parts, from) = self.compare(cond, copy, false)?;
+        self.resize(parts, from, bits, true)
+    }
+
+    /// All ones or zeroes by a comparison, and how many bits each has: if `narrow`, as few as the elements that are compared.
+    fn compare(&mut self, cond: Value, copy: u32, narrow: bool) -> Option<(Parts, u32)> {
         let &Op::Cmp(op, a, b) = self.body.op(cond)? else {
             return None;
         };
         let ty = self.body.ty(a);
-        let natural = width(ty);
-        let unsigned = matches!(op, Cond::LtUn | Cond::LeUn | Cond::GtUn | Cond::GeUn);
+        let mut bits = width(ty);
+        let mut unsigned = matches!(op, Cond::LtUn | Cond::LeUn | Cond::GtUn | Cond::GeUn);
+        if narrow && let Some(conv) = self.common_width(a, b) {
+            (bits, unsigned) = match conv {
+                ConvOp::Sext8 => (8, unsigned),
+                ConvOp::Zext8 => (8, true),
+                ConvOp::Sext16 => (16, unsigned),
+                _ => (16, true),
+            };
+        }
         let lane = match ty {
             Ty::F32 => Lane::F32,
             Ty::F64 => Lane::F64,
-            Ty::I32 | Ty::I64 => integer(natural, unsigned),
+            Ty::I32 | Ty::I64 => integer(bits, unsigned),
             _ => return None,
         };
         if lane.is_float() && unsigned {
@@ -609,8 +681,45 @@ impl<'a> Emitter<'a> {
             Cond::Ge | Cond::GeUn => VecOp::Ge,
             Cond::Unordered => return None,
         };
-        let parts = self.zip(vector, lane, a, b, natural, copy)?;
-        self.resize(parts, natural, bits, true)
+        Some((self.zip(vector, lane, a, b, bits, copy)?, bits))
+    }
+
+    /// The extension that both operands of a comparison are the result of, so that fewer bits tell. An invariant is tested
+    /// in front of the loop.
+    fn common_width(&mut self, a: Value, b: Value) -> Option<ConvOp> {
+        match (self.extension(a), self.extension(b)) {
+            (Some(x), Some(y)) => (x == y).then_some(x),
+            (Some(x), None) => self.fit(b, x).then_some(x),
+            (None, Some(y)) => self.fit(a, y).then_some(y),
+            _ => None,
+        }
+    }
+
+    fn fit(&mut self, node: Value, conv: ConvOp) -> bool {
+        if let Some(n) = self.body.int(node) {
+            return super::fold::conv(conv, n) == Some(n);
+        }
+        let invariant = self.body.is_invariant(node);
+        if invariant && !self.fits.contains(&(node, conv)) {
+            self.fits.push((node, conv));
+        }
+        invariant
+    }
+
+    fn extension(&self, node: Value) -> Option<ConvOp> {
+        match *self.body.op(node)? {
+            Op::Load { ty, .. } => match ty {
+                MemTy::I8 => Some(ConvOp::Sext8),
+                MemTy::U8 => Some(ConvOp::Zext8),
+                MemTy::I16 => Some(ConvOp::Sext16),
+                MemTy::U16 => Some(ConvOp::Zext16),
+                _ => None,
+            },
+            Op::Conv(conv @ (ConvOp::Sext8 | ConvOp::Zext8 | ConvOp::Sext16 | ConvOp::Zext16), _) => {
+                (!self.body.is_invariant(node)).then_some(conv)
+            }
+            _ => None,
+        }
     }
 
     /// Elements of another width: extended or truncated.

@@ -5,11 +5,14 @@
 //! every exception, is the original loop's, which goes on with the counter and the sums that the vector loop leaves. So the
 //! vector loop needs no checks, and exceptions come exactly where they would come anyway.
 //!
+//! A loop may also leave early, by a comparison of elements (a search, or a comparison of two arrays). The vector loop then
+//! stops in front of the block that has such an element, and the original loop finds which it is.
+//!
 //! Integer sums and the like are split over several accumulators. Sums of floats are left alone: another order of additions
 //! gives another result.
 
 use super::cfg::map_targets;
-use super::loop_body::{Body, Effect, Node};
+use super::loop_body::{Body, Effect, Exit, Node};
 use super::loops::{Graph, Loop, natural_loops};
 use super::propagate::{narrow_kind, private_locals};
 use super::vector_code::{Code, Emitter};
@@ -90,13 +93,25 @@ pub(super) struct Plan {
     /// (store, load): must not overlap within a block.
     apart: Vec<(Place, Place)>,
     pub reductions: Vec<Reduction>,
+    /// Locals that go up with the counter, and by how much.
+    pub inductions: Vec<(Local, Value)>,
     pub stores: Vec<(MemTy, Place, Value)>,
     /// Elements of a vector of the smallest type.
     pub lanes: u32,
+    /// Conditions of leaving early, and the value with which they do.
+    pub exits: Vec<(Value, bool)>,
 }
 
 fn plan(func: &Func, body: &mut Body) -> Option<Plan> {
-    let (counter, limit) = counter(body)?;
+    let all = body.exits.clone();
+    let mut found = body.choose_test(false).then(|| counter(body)).flatten();
+    if found.is_none() {
+        body.exits = all;
+        found = body.choose_test(true).then(|| counter(body)).flatten();
+    }
+    let (counter, limit) = found?;
+    let exits = super::search::exits(body)?;
+    let early = !exits.is_empty();
     let mut plan = Plan {
         counter,
         wide: func.locals[counter].ty == Ty::I64,
@@ -105,8 +120,10 @@ fn plan(func: &Func, body: &mut Body) -> Option<Plan> {
         arrays: Vec::new(),
         apart: Vec::new(),
         reductions: Vec::new(),
+        inductions: Vec::new(),
         stores: Vec::new(),
         lanes: 0,
+        exits,
     };
     let mut smallest = 8;
     let mut loads = Vec::new();
@@ -161,6 +178,19 @@ fn plan(func: &Func, body: &mut Body) -> Option<Plan> {
     if loads.is_empty() {
         return None;
     }
+    if early {
+        // Elements are read that the loop would not come to. A pointer's limit says nothing about them.
+        for (place, _) in &loads {
+            if place.array {
+                let length = body.add(Node::Op(Op::ArrayLen(place.base)), Ty::I32);
+                if !plan.limits.contains(&(length, place.ahead)) {
+                    plan.limits.push((length, place.ahead));
+                }
+            } else if body.ty(place.base) != Ty::ByRef {
+                return None;
+            }
+        }
+    }
     // Sums with wide numbers might wrap around.
     if plan
         .limits
@@ -207,17 +237,25 @@ fn plan(func: &Func, body: &mut Body) -> Option<Plan> {
         .changed
         .iter()
         .copied()
-        .filter(|&(local, _)| uses_start(body, local) || live_at(func, body.exit, local))
+        .filter(|&(local, _)| {
+            let early = |e: &Exit| e.unset.contains(&local) && live_at(func, e.target, local);
+            uses_start(body, local) || live_at(func, body.exit, local) || body.exits.iter().any(early)
+        })
         .collect();
     for &(local, end) in &changed {
         if local == counter || body.is_start(end, local) {
+            continue;
+        }
+        if let Some(step) = step(body, local, end) {
+            plan.inductions.push((local, step));
             continue;
         }
         let found = reduction(body, &changed, local, end)?;
         smallest = smallest.min(if body.ty(end) == Ty::I32 { 4 } else { 8 });
         plan.reductions.push(found);
     }
-    if plan.reductions.is_empty() && plan.stores.is_empty() {
+    let collects = !plan.reductions.is_empty() || !plan.stores.is_empty();
+    if collects == early {
         return None;
     }
     plan.lanes = 16 / smallest;
@@ -252,7 +290,8 @@ fn counter(body: &Body) -> Option<(Local, (Value, i64))> {
     }
     let extra = match cond {
         // (A negative limit of an unsigned comparison gives the vector loop nothing to do.)
-        Cond::Lt | Cond::LtUn => 0,
+        // (The vector loop stays below the limit, so that what is not equal to it is less.)
+        Cond::Lt | Cond::LtUn | Cond::Ne => 0,
         Cond::Le => -1,
         _ => return None,
     };
@@ -371,6 +410,17 @@ fn scaled(body: &Body, distance: Value) -> Option<(Value, i64)> {
 
 fn affine_bytes(body: &Body, distance: Value, counter: Local) -> bool {
     scaled(body, distance).is_some_and(|(index, _)| affine(body, index, counter).is_some_and(|ahead| ahead >= 0))
+}
+
+/// What is added to a local in every iteration. (Nothing that vectors compute may read it.)
+fn step(body: &Body, local: Local, end: Value) -> Option<Value> {
+    let ty = body.ty(end);
+    match *body.op(end)? {
+        _ if !matches!(ty, Ty::I32 | Ty::I64) => None,
+        Op::Bin(BinOp::Add, x, y) if body.is_start(x, local) && body.is_invariant(y) => Some(y),
+        Op::Bin(BinOp::Add, x, y) if body.is_start(y, local) && body.is_invariant(x) => Some(x),
+        _ => None,
+    }
 }
 
 /// How a local collects values, if it does nothing else.
@@ -554,7 +604,12 @@ fn live_at(func: &Func, block: Block, local: Local) -> bool {
 }
 
 fn apply(func: &mut Func, graph: &Graph, l: &Loop, body: &Body, plan: &Plan) {
-    let mut unroll = if plan.reductions.is_empty() { 2 } else { 4 };
+    let mut unroll = match () {
+        // (The original loop goes over the last block once more.)
+        () if !plan.exits.is_empty() && plan.lanes < 16 => 4,
+        () if plan.reductions.is_empty() => 2,
+        () => 4,
+    };
     // Wider values than the smallest take several vectors each.
     let code = loop {
         let Some(code) = Emitter::new(func, body, plan).loop_code(unroll) else {
@@ -672,6 +727,12 @@ fn guard(func: &mut Func, body: &Body, plan: &Plan, header: Block, elements: i64
         let apart = e.emit(Op::Cmp(Cond::GeUn, distance, bytes), Ty::I32);
         ok = e.both(Some(ok), apart);
     }
+    for &(node, conv) in &code.fits {
+        let v = e.scalar(node);
+        let narrow = e.emit(Op::Conv(conv, v), Ty::I32);
+        let fits = e.emit(Op::Cmp(Cond::Eq, narrow, v), Ty::I32);
+        ok = e.both(Some(ok), fits);
+    }
     e.push(Op::LocalSet(code.counter, i));
     e.push(Op::LocalSet(code.last, last));
     e.finish(
@@ -687,7 +748,19 @@ fn guard(func: &mut Func, body: &Body, plan: &Plan, header: Block, elements: i64
     e.prepare(code);
     e.finish(enter, Term::Jump(vector));
 
-    let data = &mut func.blocks[vector];
+    // (An early exit is taken before the counter goes on.)
+    let mut last_part = vector;
+    if let Some((insts, cond)) = &code.early {
+        last_part = new_block(func, header);
+        let data = &mut func.blocks[vector];
+        data.insts = insts.clone();
+        data.term = Term::Branch {
+            cond: *cond,
+            then: leave,
+            other: last_part,
+        };
+    }
+    let data = &mut func.blocks[last_part];
     data.insts = code.insts.clone();
     data.term = Term::Branch {
         cond: code.again,
@@ -696,6 +769,7 @@ fn guard(func: &mut Func, body: &Body, plan: &Plan, header: Block, elements: i64
     };
 
     let mut e = Emitter::new(func, body, plan);
+    e.induce(code);
     let i = e.emit(Op::LocalGet(code.counter), Ty::I64);
     let i = if plan.wide {
         i

@@ -17,6 +17,7 @@ mod casts;
 mod exceptions;
 mod gc;
 mod harness;
+mod loops;
 mod objects;
 mod random;
 mod tiers;
