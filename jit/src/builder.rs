@@ -115,6 +115,7 @@ impl FuncBuilder {
             term_site: SiteId::ROOT,
             protect: no_protect,
             cold: false,
+            weight: None,
         });
         let func = Func {
             name,
@@ -133,6 +134,7 @@ impl FuncBuilder {
             fixed_locals: 0,
             patchpoints: None,
             call_counter: None,
+            il_blocks: Vec::new(),
             osr: false,
             exact: FxHashMap::default(),
             short_loops: Vec::new(),
@@ -195,6 +197,7 @@ impl FuncBuilder {
             term_site: SiteId::ROOT,
             protect: self.protect,
             cold: false,
+            weight: None,
         })
     }
 

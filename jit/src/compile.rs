@@ -14,11 +14,12 @@ use crate::perf_map::PerfMap;
 use crate::{call_counting, disasm, gdb};
 use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
-use cranelift_codegen::ir::{ExternalName, LibCall};
+use cranelift_codegen::ir::{self, ExternalName, LibCall};
 use cranelift_codegen::isa::TargetIsa;
 use cranelift_codegen::isa::unwind::{UnwindInfo, UnwindInst};
 use cranelift_codegen::{CodegenResult, Context, FinalizedMachExceptionHandler, FinalizedRelocTarget};
 use cranelift_entity::EntityRef;
+use rustc_hash::FxHashMap;
 use std::cell::RefCell;
 
 /// Address space for code.
@@ -281,7 +282,7 @@ impl Jit {
                 let registers = &mut scratch.registers;
                 isa.compile_function(&context.func, &context.domtree, registers, false, &mut scratch.control)
             }),
-            Tier::Tier1 => optimise(context, isa, &mut scratch.control).and_then(|()| {
+            Tier::Tier1 => optimise(context, isa, &mut scratch.control, &lowered.likely).and_then(|()| {
                 let registers = &mut scratch.registers;
                 isa.compile_function(&context.func, &context.domtree, registers, false, &mut scratch.control)
             }),
@@ -631,14 +632,19 @@ fn prepare_quickly(context: &mut Context, isa: &dyn TargetIsa) -> CodegenResult<
 }
 
 /// [`Context::optimize`], with what it leaves of block parameters and in loops.
-fn optimise(context: &mut Context, isa: &dyn TargetIsa, control: &mut ControlPlane) -> CodegenResult<()> {
+fn optimise(
+    context: &mut Context,
+    isa: &dyn TargetIsa,
+    control: &mut ControlPlane,
+    likely: &FxHashMap<ir::Inst, usize>,
+) -> CodegenResult<()> {
     context.verify_if(isa)?;
     context.compute_cfg();
     context.compute_domtree();
     context.eliminate_unreachable_code(isa)?;
     context.remove_constant_phis(isa)?;
     crate::phis::run(&mut context.func);
-    crate::order::run(context);
+    crate::order::run(context, likely);
     context.func.dfg.resolve_all_aliases();
     context.egraph_pass(isa, control)?;
     crate::licm::run(context);

@@ -475,6 +475,17 @@ pub trait CompilerHost: Sync {
         let _ = (method, il);
         None
     }
+    /// Address of 32-bit counters for the blocks of a method that begin at these IL offsets (in ascending order), for
+    /// instrumented code. `None`: they are not counted.
+    fn block_counters(&self, method: MethodId, blocks: &[u32]) -> Option<u64> {
+        let _ = (method, blocks);
+        None
+    }
+    /// What these counters have counted: (IL offset, count) in ascending order of offsets.
+    fn block_counts(&self, method: MethodId) -> Option<Vec<(u32, u32)>> {
+        let _ = method;
+        None
+    }
     /// The method that a virtual or interface call of `method` reaches on a receiver of exactly that class; `None` if such an
     /// object cannot be one.
     fn method_on_class(&self, class: TypeId, method: MethodId) -> Option<Arc<MethodInfo>> {

@@ -644,6 +644,11 @@ pub enum Op {
         /// IL offset of the block.
         il: u32,
     },
+    /// Instrumented Tier 0: adds one to the 32-bit counter at `cell` ([`crate::block_counts`]).
+    CountBlock {
+        /// Address of the counter.
+        cell: u64,
+    },
     /// In a function made for on-stack replacement ([`Func::osr`]): address of the Tier-0 frame's area of locals. Result I64, or
     /// ByRef where it is the base of a managed pointer to a local.
     FrameBase,
@@ -708,6 +713,8 @@ pub struct BlockData {
     pub protect: ProtectId,
     /// Rarely executed (throw paths).
     pub cold: bool,
+    /// How often it ran while the profile was collected, in a scale of the function's own; `None`: not known.
+    pub weight: Option<f32>,
 }
 
 /// A call that was replaced by the body of its target.
@@ -801,6 +808,8 @@ pub struct Func {
     pub sites: Vec<InlineSite>,
     /// So many of the first locals mean the same in every import of the method: arguments, IL locals, locals of clauses.
     pub fixed_locals: usize,
+    /// As imported: the blocks that begin where a block of the IL does, by IL offset. Passes that make blocks leave it empty.
+    pub il_blocks: Vec<(u32, Block)>,
     /// Has patchpoints, with this pace: every fixed local has a home in memory.
     pub patchpoints: Option<Pace>,
     /// Tier 0: address of the 32-bit counter that each call takes one from; at zero the call first calls

@@ -313,7 +313,11 @@ impl Checker<'_> {
                 }
                 None
             }
-            Op::ClassInit { .. } | Op::SafepointPoll | Op::Patchpoint { .. } | Op::FrameBase => None,
+            Op::ClassInit { .. }
+            | Op::SafepointPoll
+            | Op::CountBlock { .. }
+            | Op::Patchpoint { .. }
+            | Op::FrameBase => None,
             Op::Scratch { .. } => Some(Ty::I64),
             Op::LocAlloc { bytes, .. } => {
                 self.want(*bytes, Ty::I64)?;

@@ -220,6 +220,7 @@ impl Display for Op {
             Op::Scratch { bytes } => write!(f, "scratch {bytes}"),
             Op::CurrentThread => f.write_str("current_thread"),
             Op::SafepointPoll => f.write_str("safepoint_poll"),
+            Op::CountBlock { cell } => write!(f, "count_block {cell:#x}"),
             Op::Patchpoint { il } => write!(f, "patchpoint IL_{il:04x}"),
             Op::FrameBase => f.write_str("frame_base"),
         }
@@ -298,6 +299,9 @@ fn print_into(out: &mut String, func: &Func, indent: &str) -> fmt::Result {
         }
         if block == func.entry {
             out.push_str(" entry");
+        }
+        if let Some(weight) = data.weight {
+            write!(out, " weight {weight}")?;
         }
         out.push_str(":\n");
         for inst in &data.insts {

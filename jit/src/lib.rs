@@ -16,6 +16,7 @@
 //! tested without a VM.
 
 pub mod abi;
+pub mod block_counts;
 pub mod builder;
 mod call_counting;
 pub mod code_heap;

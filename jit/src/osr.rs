@@ -44,6 +44,7 @@ pub fn enter_at(func: &mut Func, target: Block, host: &dyn CompilerHost) -> Resu
         term_site: SiteId::ROOT,
         protect: ProtectId::new(0),
         cold: false,
+        weight: None,
     });
     func.entry = entry;
 

@@ -33,6 +33,11 @@ const RUNNERS: &[(&str, Runner)] = &[
     ("checks", |text| {
         corten_jit::testing::pass_text(text, &["scalars"], "checks")
     }),
+    ("weights", |text| corten_jit::testing::optimise_text(text, "weights")),
+    ("inline with weights", |text| {
+        corten_jit::testing::pass_text(text, &["weights"], "inline")
+    }),
+    ("count blocks", corten_jit::testing::count_blocks_text),
     ("guess", |text| corten_jit::testing::optimise_text(text, "guess")),
     ("inline", |text| corten_jit::testing::optimise_text(text, "inline")),
     ("scalars", |text| corten_jit::testing::optimise_text(text, "scalars")),

@@ -3,7 +3,8 @@
 use crate::error::{ExceptionKind, Raise, VmResult};
 use crate::jit_host::{EngineHost, method_id};
 use crate::stats::{self, CodeKind};
-use crate::tiering::{Code, Policy, call_counter, config, pace, policy, report};
+use crate::tiering::{Code, Learns, Policy, call_counter, config, pace, policy, report};
+use corten_jit::block_counts;
 use corten_jit::code_map::CodeInfo;
 use corten_jit::compile::{CompileError, Jit};
 use corten_jit::host_api::{CompilerHost, CpuFeatures};
@@ -150,17 +151,28 @@ pub fn compile_il(md: &'static MethodDesc, tier: tiering::Tier) -> VmResult<Code
         ..importer::ImportOptions::default()
     };
     let mut func = importer::import(&e.host, method_id(md), &options).map_err(|err| import_error(md, err))?;
-    let (mut wants_profile, mut profiles) = (false, false);
-    if counts {
-        let sites = config().profiles && profile::has_sites(&func);
+    let mut learns = Learns::Nothing;
+    if counts && config().profiles {
+        let (sites, branches) = (profile::has_sites(&func), block_counts::has_branches(&func));
         // A loop may be replaced before the method is called often: it needs its profile at once.
         let at_once = || !config().instrument_only_hot_code || has_patchpoints(&func);
-        if sites && (kind == CodeKind::Instrumented || at_once()) {
-            profile::instrument(&mut func, &e.host);
-            profiles = true;
+        learns = if !sites && !branches {
+            Learns::Nothing
+        } else if kind == CodeKind::Instrumented || at_once() {
+            block_counts::instrument(&mut func, &e.host);
+            if sites {
+                profile::instrument(&mut func, &e.host);
+                Learns::Now
+            } else {
+                Learns::Nothing
+            }
+        } else if sites {
+            Learns::Later
         } else {
-            wants_profile = sites;
-        }
+            Learns::BranchesLater
+        };
+    }
+    if counts {
         func.call_counter = Some(call_counter(md));
     }
     let info = generate(e, md, &mut func, kind, generator, start)?;
@@ -171,8 +183,7 @@ pub fn compile_il(md: &'static MethodDesc, tier: tiering::Tier) -> VmResult<Code
             CodeKind::Instrumented => tiering::Tier::Instrumented,
             _ => tiering::Tier::Tier1,
         },
-        wants_profile,
-        profiles,
+        learns,
     })
 }
 

@@ -3,7 +3,7 @@
 use crate::asm::PrestubRegisters;
 use crate::error::{ExceptionKind, Raise, VmResult};
 use crate::thread::{PrestubFrame, Thread};
-use crate::tiering::{self, Code, Policy};
+use crate::tiering::{self, Code, Learns, Policy};
 use corten_loader::{MethodDesc, MethodKind};
 use corten_tiering::{CodeTable, Tier};
 use std::sync::OnceLock;
@@ -109,8 +109,7 @@ pub(crate) fn make_code(md: &'static MethodDesc, tier: Tier) -> VmResult<Code> {
     let stub = |address| Code {
         address,
         tier: Tier::Tier1,
-        wants_profile: false,
-        profiles: false,
+        learns: Learns::Nothing,
     };
     match md.kind() {
         MethodKind::Il if md.is_abstract() && md.is_static() => Err(Raise::new(

@@ -10,9 +10,10 @@ pub trait Publisher: Compiler {
     /// managed code.
     fn publish(&self, method: Self::Method, code: Self::Code, tier: Tier);
 
-    /// The tier that follows `from`, which is below [`Tier::Tier1`], for a method that was called often.
-    fn next_tier(&self, method: Self::Method, from: Tier) -> Tier {
-        let _ = (method, from);
+    /// The tier that follows `from`, which is below [`Tier::Tier1`], for a method that was called often. `hot`: it does not wait
+    /// for the quiet period.
+    fn next_tier(&self, method: Self::Method, from: Tier, hot: bool) -> Tier {
+        let _ = (method, from, hot);
         Tier::Tier1
     }
 }
@@ -211,7 +212,7 @@ impl<T: Publisher> Promotion<T> {
 
     /// One step of a background thread. `expired`: it has been idle for [`Config::worker_timeout`] and wants to end.
     pub fn step(&self, now: u64, expired: bool) -> Step {
-        let (method, from) = {
+        let (method, from, hot) = {
             let mut inner = self.lock();
             let empty = inner.queue.is_empty() && inner.urgent.is_empty();
             if inner.stopped || (expired && empty) {
@@ -231,13 +232,13 @@ impl<T: Publisher> Promotion<T> {
             match inner.states.get_mut(&method) {
                 Some(state) if state.phase == Phase::Queued => {
                     state.phase = Phase::Compiling;
-                    (method, state.tier)
+                    (method, state.tier, state.hot)
                 }
                 // It was queued again because it is hot, and this is the older request.
                 _ => return Step::Worked,
             }
         };
-        let next = self.target.next_tier(method, from);
+        let next = self.target.next_tier(method, from, hot);
         // If the compiler unwinds, the method stays marked and where it is.
         let result = self.target.compile(method, next);
         let mut inner = self.lock();
@@ -367,7 +368,7 @@ mod tests {
         fn publish(&self, method: u32, (): (), tier: Tier) {
             self.0.publish(method, (), tier);
         }
-        fn next_tier(&self, method: u32, from: Tier) -> Tier {
+        fn next_tier(&self, method: u32, from: Tier, _: bool) -> Tier {
             if method == 1 && from == Tier::Tier0 {
                 Tier::Instrumented
             } else {

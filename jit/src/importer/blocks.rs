@@ -197,6 +197,15 @@ pub(crate) struct BlockMap {
     pub queue: Vec<u32>,
 }
 
+impl BlockMap {
+    /// The IR blocks that IL blocks begin with, by IL offset.
+    pub fn starts(&self) -> Vec<(u32, Block)> {
+        let mut starts: Vec<(u32, Block)> = self.map.iter().map(|(&il, at)| (il, at.block)).collect();
+        starts.sort_unstable();
+        starts
+    }
+}
+
 impl Importer<'_, '_> {
     /// Registers the block at an offset with the given entry slots (handlers).
     pub fn enter_at(&mut self, offset: u32, block: Block, entry: Vec<Slot>) -> Step<()> {

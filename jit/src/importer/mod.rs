@@ -208,7 +208,9 @@ pub fn import_with_stats(
             Ok(()) => {
                 let mut stats = importer.stats;
                 let replaced = options.replace_at.map(|il| (il, importer.loop_block(il)));
+                let il_blocks = importer.blocks.starts();
                 let mut func = importer.b.finish();
+                func.il_blocks = il_blocks;
                 if let Some((il, target)) = replaced {
                     let unsupported = |reason: String| ImportError::Unsupported {
                         method: host.method_display(method),

@@ -17,6 +17,7 @@ pub(crate) fn for_each_use(op: &Op, mut f: impl FnMut(Value)) {
         | Op::CurrentThread
         | Op::SafepointPoll
         | Op::Patchpoint { .. }
+        | Op::CountBlock { .. }
         | Op::FrameBase => {}
         Op::LocalSet(_, v)
         | Op::Un(_, v)
@@ -122,6 +123,7 @@ pub(crate) fn map_uses(op: &mut Op, mut f: impl FnMut(&mut Value)) {
         | Op::CurrentThread
         | Op::SafepointPoll
         | Op::Patchpoint { .. }
+        | Op::CountBlock { .. }
         | Op::FrameBase => {}
         Op::LocalSet(_, v)
         | Op::Un(_, v)

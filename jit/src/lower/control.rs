@@ -219,6 +219,10 @@ impl Lowerer<'_> {
             }
             Op::SafepointPoll => self.lower_poll(index),
             Op::Patchpoint { il } => self.lower_patchpoint(*il),
+            Op::CountBlock { cell } => {
+                self.lower_count_block(*cell);
+                Ok(())
+            }
             Op::FrameBase => {
                 let base = self
                     .frame_base
@@ -253,8 +257,12 @@ impl Lowerer<'_> {
             }
             Term::Branch { cond, then, other } => {
                 let c = self.get_cond(*cond)?;
+                let likely = self.likelier(*then, *other);
                 let ((then, then_args), (other, other_args)) = (self.edge(*then)?, self.edge(*other)?);
-                self.cur.ins().brif(c, then, &then_args, other, &other_args);
+                let branch = self.cur.ins().brif(c, then, &then_args, other, &other_args);
+                if let Some(way) = likely {
+                    self.likely.insert(branch, way);
+                }
             }
             Term::Switch {
                 index,
@@ -279,6 +287,12 @@ impl Lowerer<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Which way of a branch is taken more often, if the profile tells.
+    fn likelier(&self, then: crate::ir::Block, other: crate::ir::Block) -> Option<usize> {
+        let preds = self.preds.as_ref()?;
+        crate::opt::likelier(self.func, preds, self.block, then, other)
     }
 
     /// A block and the values of the promoted locals that it expects.

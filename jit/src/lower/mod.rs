@@ -69,6 +69,8 @@ pub(crate) struct Lowered {
     pub positions: Vec<Position>,
     /// Clauses that a `try_call` names.
     pub padded: Vec<bool>,
+    /// The way that a `brif` takes more often: 0 its first target, 1 the other.
+    pub likely: FxHashMap<ir::Inst, usize>,
 }
 
 /// Where an instruction comes from.
@@ -214,6 +216,11 @@ struct Lowerer<'a> {
     optimised: bool,
     entry: ir::Block,
     loops: Option<Vec<bool>>,
+    /// Address of the first counter of blocks.
+    counters: Option<(ir::Value, u64)>,
+    /// Tier 1 with a profile: edges to each block.
+    preds: Option<Vec<u32>>,
+    likely: FxHashMap<ir::Inst, usize>,
     /// Dynamic `localloc` is in use.
     side_stack: bool,
     returns: Vec<ir::Inst>,
@@ -339,6 +346,9 @@ pub(crate) fn lower(
         optimised: promote == Promote::Everything,
         entry,
         loops: None,
+        counters: None,
+        preds: (promote == Promote::Everything).then(|| edges(func)).flatten(),
+        likely: FxHashMap::default(),
         side_stack: false,
         returns: Vec::new(),
     };
@@ -350,6 +360,7 @@ pub(crate) fn lower(
         cur,
         positions,
         padded,
+        likely,
         ..
     } = lowerer;
     cur.func.sized_stack_slots[area].size = area_size.max(8);
@@ -359,7 +370,20 @@ pub(crate) fn lower(
         gc_slots,
         positions,
         padded,
+        likely,
     })
+}
+
+/// Edges to each block of a function with a profile.
+fn edges(func: &Func) -> Option<Vec<u32>> {
+    if func.blocks.values().all(|data| data.weight.is_none()) {
+        return None;
+    }
+    let mut edges = vec![0u32; func.blocks.len()];
+    for data in func.blocks.values() {
+        mir::successors(&data.term, |b| edges[b.index()] += 1);
+    }
+    Some(edges)
 }
 
 impl<'a> Lowerer<'a> {

@@ -1,6 +1,6 @@
 //! What Tier-0 code does for its own promotion.
 
-use super::{Addr, Lowerer, Result};
+use super::{Addr, Lowerer, Result, plain};
 use crate::abi::{AbiSignature, scalar_type};
 use crate::ir::{Helper, OSR_CALL, ProtectId};
 use cranelift_codegen::cursor::Cursor;
@@ -16,6 +16,25 @@ pub(super) fn replacement_signature(method: &AbiSignature) -> ir::Signature {
 }
 
 impl Lowerer<'_> {
+    /// Counts a block. All counters are addressed from that of the entry, which comes first.
+    pub(super) fn lower_count_block(&mut self, cell: u64) {
+        let (base, first) = match self.counters {
+            Some(known) => known,
+            None => {
+                let base = self.iconst(types::I64, cell as i64);
+                if self.cur.current_block() == Some(self.entry) {
+                    self.counters = Some((base, cell));
+                }
+                (base, cell)
+            }
+        };
+        let offset = cell.wrapping_sub(first) as i32;
+        let count = self.cur.ins().load(types::I32, plain(), base, offset);
+        let one = self.iconst(types::I32, 1);
+        let count = self.cur.ins().iadd(count, one);
+        self.cur.ins().store(plain(), count, base, offset);
+    }
+
     /// Entry of a replacement.
     pub(super) fn receive_frame(&mut self, params: &[ir::Value]) -> Result<()> {
         self.frame_base = params.first().copied();

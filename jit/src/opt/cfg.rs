@@ -125,6 +125,7 @@ fn dead_block() -> BlockData {
         term_site: SiteId::ROOT,
         protect: ProtectId::new(0),
         cold: true,
+        weight: None,
     }
 }
 

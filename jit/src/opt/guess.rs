@@ -176,6 +176,7 @@ fn split(func: &mut Func, host: &dyn CompilerHost, block: Block, at: usize, gues
         term_site: data.term_site,
         protect: data.protect,
         cold: data.cold,
+        weight: data.weight,
     };
     let Some(call) = data.insts.pop() else { return block };
     let Op::Call { callee, sig, args, .. } = &call.op else {
@@ -233,6 +234,7 @@ fn split(func: &mut Func, host: &dyn CompilerHost, block: Block, at: usize, gues
             term_site: call.site,
             protect,
             cold,
+            weight: None,
         })
     };
     let way = |func: &mut Func, guess: Option<&Guess>| {

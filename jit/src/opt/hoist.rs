@@ -70,6 +70,7 @@ fn make_preheaders(func: &mut Func) {
             term_site: data.term_site,
             protect: data.protect,
             cold: data.cold,
+            weight: None,
         };
         let block = func.blocks.push(block);
         for p in outside(&graph, l) {

@@ -8,6 +8,7 @@
 
 use super::devirt;
 use super::inline_policy::{self as policy, Candidate};
+use super::weights::Scale;
 use crate::host_api::{ClassInit, CompilerHost, Convention, MethodInfo, TypeKind};
 use crate::ids::{MethodId, TypeId};
 use crate::importer::{ImportOptions, import};
@@ -183,6 +184,7 @@ impl Inliner<'_> {
                 .iter()
                 .any(|&a| matches!(definition(a), Some(Op::LocalAddr(_) | Op::StructAddr(_)))),
             loops: callee.loops,
+            heat: policy::heat(self.func, block),
             constant_argument: args
                 .iter()
                 .any(|&a| matches!(definition(a), Some(Op::IConst(_) | Op::Null | Op::Address(_)))),
@@ -348,6 +350,7 @@ impl Inliner<'_> {
             term_site: data.term_site,
             protect: data.protect,
             cold: data.cold,
+            weight: data.weight,
         };
         data.insts.truncate(at);
         (data.term_il, data.term_site) = (call.il, call.site);
@@ -407,6 +410,7 @@ impl Inliner<'_> {
             });
             (local, result)
         });
+        let scale = Scale::of(paste.func.blocks[block].weight, &callee.func);
         let first = paste.func.blocks.len();
         let block_of = |b: Block| Block::new(first + b.index());
         let after = Block::new(first + callee.func.blocks.len());
@@ -447,6 +451,7 @@ impl Inliner<'_> {
                 term_site: site,
                 protect,
                 cold: source.cold,
+                weight: scale.scaled(source.weight),
             };
             paste.func.blocks.push(data);
         }
@@ -685,6 +690,7 @@ fn prepare(host: &dyn CompilerHost, method: MethodId) -> Result<Callee, &'static
         ..ImportOptions::default()
     };
     let mut func = import(host, method, &options).map_err(|_| "it does not compile")?;
+    super::weights::run(&mut func, host);
     let size = policy::size(&func);
     super::guess::run(&mut func, host);
     if let Some(reason) = policy::obstacle(&func) {

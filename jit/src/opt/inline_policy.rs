@@ -12,6 +12,12 @@ const ALWAYS: usize = 16;
 const USUAL: usize = 40;
 /// The same for calls in loops, and for callees that get addresses of the caller's locals, which can then live in registers.
 const FAVOURED: usize = 80;
+/// The same for calls that the profile shows to be [`HOT`].
+const FAVOURED_HOT: usize = 120;
+/// Calls for each call of the function that make a call hot.
+const HOT: f32 = 10.0;
+/// Calls for each call of the function that a call needs to be worth more than [`ALWAYS`].
+const RARE: f32 = 0.02;
 /// With `AggressiveInlining`.
 const AGGRESSIVE: usize = 600;
 /// IL bytes beyond which a callee is not even imported.
@@ -48,12 +54,24 @@ pub(super) struct Candidate<'a> {
     pub caller_size: usize,
     pub first_size: usize,
     pub in_loop: bool,
+    /// How often the call runs for each call of the function, if the profile tells.
+    pub heat: Option<f32>,
     /// An argument is the address of a local of the caller.
     pub local_address: bool,
     pub constant_argument: bool,
     /// The callee has a loop.
     pub loops: bool,
     pub depth: usize,
+}
+
+/// How often a block runs for each call of the function, if the profile tells. In a replaced loop a call is an iteration.
+pub(super) fn heat(func: &Func, block: Block) -> Option<f32> {
+    let of = |b: Block| func.blocks[b].weight;
+    let entry = match (of(func.entry), &func.blocks[func.entry].term) {
+        (None, Term::Jump(next)) => of(*next)?,
+        (entry, _) => entry?,
+    };
+    (entry > 0.0).then_some(of(block)? / entry)
 }
 
 /// Whether to inline; the reason if not.
@@ -74,6 +92,9 @@ pub(super) fn decide(c: &Candidate<'_>) -> Result<(), &'static str> {
     if c.callee_size <= ALWAYS {
         return Ok(());
     }
+    if c.heat.is_some_and(|heat| heat < RARE) {
+        return Err("the call is rare");
+    }
     if c.caller_size > c.first_size + USUAL_GROWTH {
         return Err("the budget is used up");
     }
@@ -82,7 +103,11 @@ pub(super) fn decide(c: &Candidate<'_>) -> Result<(), &'static str> {
         return Err("it has a loop");
     }
     let favoured = c.in_loop || c.local_address || c.constant_argument;
-    let limit = if favoured { FAVOURED } else { USUAL };
+    let limit = match c.heat {
+        Some(heat) if heat >= HOT => FAVOURED_HOT,
+        _ if favoured => FAVOURED,
+        _ => USUAL,
+    };
     if c.callee_size <= limit {
         Ok(())
     } else {

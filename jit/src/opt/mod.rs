@@ -32,12 +32,16 @@ mod states;
 mod unroll;
 mod vector_code;
 mod vectorize;
+mod weights;
+
+pub(crate) use weights::likelier;
 
 use crate::host_api::CompilerHost;
 use crate::ir::Func;
 
 /// The passes, in the order they run.
-const PASSES: [(&str, Pass); 12] = [
+const PASSES: [(&str, Pass); 13] = [
+    ("weights", weights::run),
     ("guess", guess::run),
     ("inline", inline::run),
     ("scalars", scalars::run),

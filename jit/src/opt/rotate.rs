@@ -78,6 +78,7 @@ fn may_copy(data: &BlockData) -> bool {
 
 fn rotate(func: &mut Func, header: Block, first: Block, outside: &[Block]) {
     let mut test = func.blocks[header].clone();
+    test.weight = None;
     let mut names: FxHashMap<Value, Value> = FxHashMap::default();
     test.insts.retain(|inst| inst.op != Op::SafepointPoll);
     for inst in &mut test.insts {
@@ -100,6 +101,7 @@ fn rotate(func: &mut Func, header: Block, first: Block, outside: &[Block]) {
         term_site: test.term_site,
         protect: body.protect,
         cold: body.cold,
+        weight: None,
     };
     let before = func.blocks.push(before);
     map_targets(&mut test.term, |b| {

@@ -644,6 +644,7 @@ fn new_block(func: &mut Func, like: Block) -> Block {
         term_site: data.term_site,
         protect: data.protect,
         cold: data.cold,
+        weight: None,
     };
     func.blocks.push(data)
 }

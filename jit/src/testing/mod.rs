@@ -12,6 +12,7 @@
 //!         [delegate_invoke] [delegate_ctor] [factory NAME] [vararg]
 //! .override Shape Base::Area Name::test
 //! .seen Name 12 Shape=60,Circle=40            (receivers of the call at IL offset 12, or targets of a delegate)
+//! .counts Name 0=100,12=40                    (how often the blocks at these IL offsets ran)
 //! .test Name [instance Shape] [synchronized] [noinlining] [aggressive] int (int, object)
 //! .locals init (int, pinned object)
 //! label: ldarg.0
@@ -62,6 +63,19 @@ pub fn optimise_text(text: &str, pass: &str) -> Result<String, String> {
         let mut func = import(&host, method, &ImportOptions::default()).map_err(|e| e.to_string())?;
         crate::opt::optimise(&mut func, &host, |name| name == pass);
         out.push_str(&ir_print::print(&func));
+        ir_check::check(&func).map_err(|error| format!("{error}\n{out}"))?;
+    }
+    Ok(out)
+}
+
+/// IR that counts its blocks.
+pub fn count_blocks_text(text: &str) -> Result<String, String> {
+    let host = MockHost::parse(text)?;
+    let mut out = String::new();
+    for method in host.tests() {
+        let mut func = import(&host, method, &ImportOptions::default()).map_err(|e| e.to_string())?;
+        let counts = crate::block_counts::instrument(&mut func, &host);
+        out.push_str(&format!("counts: {counts}\n{}", ir_print::print(&func)));
         ir_check::check(&func).map_err(|error| format!("{error}\n{out}"))?;
     }
     Ok(out)

@@ -117,6 +117,7 @@ fn declaration(tables: &mut Tables, line: &str) -> Result<(), String> {
         ".field" | ".static" | ".threadstatic" => field(tables, &words),
         ".method" => method(tables, &words),
         ".seen" => seen(tables, &words),
+        ".counts" => counts(tables, &words),
         ".override" => implementation(tables, &words),
         other => Err(format!("unknown directive {other}")),
     }
@@ -300,6 +301,17 @@ fn seen(tables: &mut Tables, words: &[String]) -> Result<(), String> {
                 .push((target, count));
         }
     }
+    Ok(())
+}
+
+/// How often blocks ran.
+fn counts(tables: &mut Tables, words: &[String]) -> Result<(), String> {
+    let mut counts = Vec::new();
+    for item in list(at(words, 2)?) {
+        let (il, count) = item.split_once('=').ok_or("offset=count expected")?;
+        counts.push((number(il)? as u32, number(count)? as u32));
+    }
+    tables.counts.insert(at(words, 1)?.to_string(), counts);
     Ok(())
 }
 

@@ -287,6 +287,13 @@ impl CompilerHost for EngineHost {
     fn profile_cell(&self, method: MethodId, il: u32) -> Option<u64> {
         Some(std::ptr::from_ref(crate::tiering::profile::record(method_desc(method), il)) as u64)
     }
+    fn block_counters(&self, method: MethodId, blocks: &[u32]) -> Option<u64> {
+        let counters = crate::tiering::profile::block_counters(method_desc(method), blocks);
+        Some(counters.as_ptr() as u64)
+    }
+    fn block_counts(&self, method: MethodId) -> Option<Vec<(u32, u32)>> {
+        crate::tiering::profile::block_counts(method_desc(method))
+    }
     fn class_profile(&self, method: MethodId, il: u32) -> Option<ClassProfile> {
         crate::tiering::profile::classes(method_desc(method), il)
     }

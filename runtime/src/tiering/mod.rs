@@ -32,17 +32,29 @@ pub struct Code {
     pub address: usize,
     /// [`Tier::Tier1`] also for what is never recompiled (stubs).
     pub tier: Tier,
-    /// Has calls whose profile is worth collecting and is not collected by this code.
-    pub wants_profile: bool,
-    /// Collects a profile.
-    pub profiles: bool,
+    /// What it learns about its calls and branches.
+    pub learns: Learns,
+}
+
+/// The part of code in collecting a profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Learns {
+    /// Nothing that its promotion waits for.
+    Nothing,
+    /// Has calls worth profiling, and leaves that to other code.
+    Later,
+    /// The same of branches, which are no reason to wait.
+    BranchesLater,
+    /// Profiles its calls.
+    Now,
 }
 
 // In the word of [`MethodDesc::code_versions`]; code is aligned, so these bits are free.
 const TIER: usize = 3;
-const WANTS_PROFILE: usize = 4;
-const PROFILES: usize = 8;
-const BITS: usize = TIER | WANTS_PROFILE | PROFILES;
+const LATER: usize = 4;
+const BRANCHES_LATER: usize = 8;
+const LEARNS: usize = 12;
+const BITS: usize = TIER | LEARNS;
 
 /// The newest code of a method.
 pub fn newest(md: &MethodDesc) -> Option<Code> {
@@ -54,8 +66,12 @@ pub fn newest(md: &MethodDesc) -> Option<Code> {
             1 => Tier::Instrumented,
             _ => Tier::Tier1,
         },
-        wants_profile: word & WANTS_PROFILE != 0,
-        profiles: word & PROFILES != 0,
+        learns: match word & LEARNS {
+            0 => Learns::Nothing,
+            LATER => Learns::Later,
+            BRANCHES_LATER => Learns::BranchesLater,
+            _ => Learns::Now,
+        },
     })
 }
 
@@ -73,8 +89,13 @@ fn word(code: Code) -> usize {
         Tier::Instrumented => 1,
         Tier::Tier1 => 2,
     };
-    let flag = |set: bool, bit: usize| if set { bit } else { 0 };
-    code.address | tier | flag(code.wants_profile, WANTS_PROFILE) | flag(code.profiles, PROFILES)
+    let learns = match code.learns {
+        Learns::Nothing => 0,
+        Learns::Later => LATER,
+        Learns::BranchesLater => BRANCHES_LATER,
+        Learns::Now => LEARNS,
+    };
+    code.address | tier | learns
 }
 
 /// What the tiering crate drives.
@@ -108,11 +129,12 @@ impl Publisher for Engine {
         md.publish(code.address);
     }
 
-    fn next_tier(&self, md: &'static MethodDesc, from: Tier) -> Tier {
-        if from == Tier::Tier0 && newest(md).is_some_and(|code| code.wants_profile) {
-            Tier::Instrumented
-        } else {
-            Tier::Tier1
+    fn next_tier(&self, md: &'static MethodDesc, from: Tier, hot: bool) -> Tier {
+        let learns = newest(md).map_or(Learns::Nothing, |code| code.learns);
+        match (from, learns) {
+            (Tier::Tier0, Learns::Later) => Tier::Instrumented,
+            (Tier::Tier0, Learns::BranchesLater) if !hot => Tier::Instrumented,
+            _ => Tier::Tier1,
         }
     }
 }
@@ -216,7 +238,7 @@ fn call_counted(md: &'static MethodDesc) {
 /// `md` is promoted before the program has become quiet, unless its profile would be poorer for it: the first caller of a
 /// method often is not its only one. Any mode; reaches no safepoint.
 fn hot(md: &'static MethodDesc) {
-    if newest(md).is_some_and(|code| !code.wants_profile && !code.profiles) {
+    if newest(md).is_some_and(|code| matches!(code.learns, Learns::Nothing | Learns::BranchesLater)) {
         alert(promotion().hot(md));
     }
 }

@@ -1,4 +1,4 @@
-//! Profiles of calls, filled by instrumented code: classes of receivers, code addresses in delegates.
+//! Profiles, filled by instrumented code: of calls (classes of receivers, code addresses in delegates) and of blocks.
 
 use corten_gc_hooks::object::ObjPtr;
 use corten_jit::profile::{ClassProfile, Profile, TargetProfile};
@@ -31,6 +31,42 @@ pub fn record(method: &'static MethodDesc, il: u32) -> &'static Record {
         .write()
         .entry((method.address(), il))
         .or_insert_with(|| Box::leak(Box::default()))
+}
+
+/// Counters of a method's blocks. Threads update them without locks: a lost count does no harm.
+struct Blocks {
+    offsets: Box<[u32]>,
+    counts: Box<[AtomicU32]>,
+}
+
+type BlockTable = RwLock<FxHashMap<usize, &'static Blocks>>;
+
+fn block_table() -> &'static BlockTable {
+    static TABLE: OnceLock<BlockTable> = OnceLock::new();
+    TABLE.get_or_init(BlockTable::default)
+}
+
+/// The counters of the blocks at these IL offsets, made on first request. They live for ever.
+pub fn block_counters(method: &'static MethodDesc, offsets: &[u32]) -> &'static [AtomicU32] {
+    let mut table = block_table().write();
+    if let Some(known) = table.get(&method.address())
+        && *known.offsets == *offsets
+    {
+        return &known.counts;
+    }
+    let blocks: &'static Blocks = Box::leak(Box::new(Blocks {
+        offsets: offsets.into(),
+        counts: offsets.iter().map(|_| AtomicU32::new(0)).collect(),
+    }));
+    table.insert(method.address(), blocks);
+    &blocks.counts
+}
+
+/// What these counters have counted, by IL offset.
+pub fn block_counts(method: &'static MethodDesc) -> Option<Vec<(u32, u32)>> {
+    let blocks = *block_table().read().get(&method.address())?;
+    let counts = blocks.counts.iter().map(|n| n.load(Ordering::Relaxed));
+    Some(blocks.offsets.iter().copied().zip(counts).collect())
 }
 
 fn seen(method: &'static MethodDesc, il: u32) -> Option<Profile<usize>> {
