@@ -139,7 +139,9 @@ impl Inliner<'_> {
             return Err("it was looked at before");
         }
         let data = &self.func.blocks[block];
-        if data.cold || matches!(data.term, Term::Unreachable) {
+        // What the profile has not seen may run all the same: what costs nothing is done there, too.
+        let never = data.cold && data.weight == Some(0.0);
+        if data.cold && !never || matches!(data.term, Term::Unreachable) {
             return Err("the call is cold");
         }
         let inst = &data.insts[at];
@@ -184,7 +186,11 @@ impl Inliner<'_> {
                 .iter()
                 .any(|&a| matches!(definition(a), Some(Op::LocalAddr(_) | Op::StructAddr(_)))),
             loops: callee.loops,
-            heat: policy::heat(self.func, block),
+            heat: if never {
+                Some(0.0)
+            } else {
+                policy::heat(self.func, block)
+            },
             constant_argument: args
                 .iter()
                 .any(|&a| matches!(definition(a), Some(Op::IConst(_) | Op::Null | Op::Address(_)))),

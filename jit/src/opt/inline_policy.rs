@@ -93,7 +93,7 @@ pub(super) fn decide(c: &Candidate<'_>) -> Result<(), &'static str> {
         return Ok(());
     }
     if c.heat.is_some_and(|heat| heat < RARE) {
-        return Err("the call is rare");
+        return Err("the call is rare or never ran");
     }
     if c.caller_size > c.first_size + USUAL_GROWTH {
         return Err("the budget is used up");
