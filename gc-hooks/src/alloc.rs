@@ -76,7 +76,15 @@ impl Heap {
     pub fn alloc_object(&self, thread: &mut ThreadHeader, mt: *const MethodTableHeader) -> Result<ObjPtr, OutOfMemory> {
         // SAFETY: a MethodTable is immutable and never freed while it can be allocated from.
         let (size, finalizer) = unsafe { ((*mt).base_size as usize, (*mt).has_finalizer()) };
-        let obj = self.alloc_raw(thread, mt, size, None, AllocFlags::empty())?;
+        let obj = self.alloc_raw(
+            thread,
+            Request {
+                mt,
+                size,
+                length: None,
+                flags: AllocFlags::empty(),
+            },
+        )?;
         if finalizer {
             // SAFETY: the object was just made and no safepoint has been passed.
             unsafe { self.finalizers.register(obj) };
@@ -106,7 +114,15 @@ impl Heap {
         let Some(size) = size.filter(|_| length <= MAX_ARRAY_LENGTH) else {
             return Err(OutOfMemory { requested: usize::MAX });
         };
-        self.alloc_raw(thread, mt, size, Some(length as u32), flags)
+        self.alloc_raw(
+            thread,
+            Request {
+                mt,
+                size,
+                length: Some(length as u32),
+                flags,
+            },
+        )
     }
 
     /// Allocates a string of `length` UTF-16 units, all zero. May collect.
@@ -174,51 +190,41 @@ impl Heap {
         Ok(unsafe { initialise(address, mt, length) })
     }
 
-    /// Allocates `size` bytes for an object of type `mt`.
+    /// Allocates an object.
     #[inline]
-    fn alloc_raw(
-        &self,
-        thread: &mut ThreadHeader,
-        mt: *const MethodTableHeader,
-        size: usize,
-        length: Option<u32>,
-        flags: AllocFlags,
-    ) -> Result<ObjPtr, OutOfMemory> {
-        let address = thread.alloc_cursor;
-        if size <= LARGE_THRESHOLD && address + size <= thread.alloc_limit && !flags.contains(AllocFlags::PINNED) {
+    fn alloc_raw(&self, thread: &mut ThreadHeader, request: Request) -> Result<ObjPtr, OutOfMemory> {
+        let (address, size) = (thread.alloc_cursor, request.size);
+        if size <= LARGE_THRESHOLD
+            && address + size <= thread.alloc_limit
+            && !request.flags.contains(AllocFlags::PINNED)
+        {
             thread.alloc_cursor = address + size;
             // SAFETY: the thread owns the zeroed memory from its cursor to its limit.
-            return Ok(unsafe { initialise(address, mt, length) });
+            return Ok(unsafe { request.initialise(address) });
         }
-        self.alloc_slow(thread, mt, size, length, flags)
+        self.alloc_slow(thread, request)
     }
 
     #[cold]
-    fn alloc_slow(
-        &self,
-        thread: &mut ThreadHeader,
-        mt: *const MethodTableHeader,
-        size: usize,
-        length: Option<u32>,
-        flags: AllocFlags,
-    ) -> Result<ObjPtr, OutOfMemory> {
+    fn alloc_slow(&self, thread: &mut ThreadHeader, request: Request) -> Result<ObjPtr, OutOfMemory> {
         debug_assert!(
             is_cooperative(thread) || !thread.attached,
             "allocation in preemptive mode"
         );
         crate::stress::before_allocation(self, thread);
+        let size = request.size;
         if size > self.limit() {
             return Err(OutOfMemory { requested: size });
         }
         let (mut attempts, mut full_attempts) = (0, 0);
         loop {
-            let request = if size > LARGE_THRESHOLD || flags.contains(AllocFlags::PINNED) {
-                self.try_large(mt, size, length, flags)
+            let outcome = if size > LARGE_THRESHOLD || request.flags.contains(AllocFlags::PINNED) {
+                self.try_large(request)
                     .inspect(|_| thread.allocated_before_chunk += size as u64)
             } else {
-                self.try_small(thread, mt, size, length)
+                self.try_small(thread, request)
             };
-            let wanted = match request {
+            let wanted = match outcome {
                 Ok(obj) => return Ok(obj),
                 Err(generation) => generation,
             };
@@ -234,27 +240,15 @@ impl Heap {
     }
 
     /// Small object: from the thread's chunk, the shared medium chunk or a new chunk. `Err` = collect this generation.
-    fn try_small(
-        &self,
-        thread: &mut ThreadHeader,
-        mt: *const MethodTableHeader,
-        size: usize,
-        length: Option<u32>,
-    ) -> Result<ObjPtr, i32> {
-        let address = thread.alloc_cursor;
-        if address + size <= thread.chunk_end {
+    fn try_small(&self, thread: &mut ThreadHeader, request: Request) -> Result<ObjPtr, i32> {
+        let size = request.size;
+        if thread.alloc_cursor + size <= thread.chunk_end {
             // Stress mode keeps the limit low; the chunk has room.
-            thread.alloc_cursor = address + size;
-            thread.alloc_limit = if crate::stress::disables_inline_allocation() {
-                thread.alloc_cursor
-            } else {
-                thread.chunk_end
-            };
             // SAFETY: the thread owns the zeroed memory from its cursor to the end of its chunk.
-            return Ok(unsafe { initialise(address, mt, length) });
+            return Ok(unsafe { request.initialise(take_from_chunk(thread, size)) });
         }
         if size > 1024 && thread.chunk_end - thread.alloc_cursor > 1024 {
-            return self.try_medium(thread, mt, size, length);
+            return self.try_medium(thread, request);
         }
         let extent = crate::stress::chunk_bytes(size);
         let mut spaces = self.spaces.lock();
@@ -274,23 +268,13 @@ impl Heap {
         self.allocated.fetch_add((chunk.limit - chunk.cursor) as u64, Relaxed);
         thread.chunk_start = chunk.cursor;
         thread.chunk_end = chunk.limit;
-        thread.alloc_cursor = chunk.cursor + size;
-        thread.alloc_limit = if crate::stress::disables_inline_allocation() {
-            thread.alloc_cursor
-        } else {
-            chunk.limit
-        };
+        thread.alloc_cursor = chunk.cursor;
         // SAFETY: as above.
-        Ok(unsafe { initialise(chunk.cursor, mt, length) })
+        Ok(unsafe { request.initialise(take_from_chunk(thread, size)) })
     }
 
-    fn try_medium(
-        &self,
-        thread: &mut ThreadHeader,
-        mt: *const MethodTableHeader,
-        size: usize,
-        length: Option<u32>,
-    ) -> Result<ObjPtr, i32> {
+    fn try_medium(&self, thread: &mut ThreadHeader, request: Request) -> Result<ObjPtr, i32> {
+        let size = request.size;
         let mut spaces = self.spaces.lock();
         if spaces.medium.0 + size > spaces.medium.1 {
             let chunk = spaces.nursery.take_block(self.layout, BLOCK_SIZE).ok_or(0)?;
@@ -303,17 +287,12 @@ impl Heap {
         self.allocated.fetch_add(size as u64, Relaxed);
         thread.allocated_before_chunk += size as u64;
         // SAFETY: the memory is zeroed and ours; the lock is held until the object can be walked.
-        Ok(unsafe { initialise(address, mt, length) })
+        Ok(unsafe { request.initialise(address) })
     }
 
     /// Large or pinned object. `Err` = collect this generation.
-    fn try_large(
-        &self,
-        mt: *const MethodTableHeader,
-        size: usize,
-        length: Option<u32>,
-        flags: AllocFlags,
-    ) -> Result<ObjPtr, i32> {
+    fn try_large(&self, request: Request) -> Result<ObjPtr, i32> {
+        let size = request.size;
         let mut spaces = self.spaces.lock();
         let limit = self.limit();
         let small = size <= LARGE_THRESHOLD;
@@ -329,7 +308,7 @@ impl Heap {
             let address = spaces.old.allocate_pinned(self.layout, size).ok_or(2)?;
             self.allocated.fetch_add(size as u64, Relaxed);
             // SAFETY: the memory is zeroed and ours; the lock is held until the object can be walked.
-            let obj = unsafe { initialise(address, mt, length) };
+            let obj = unsafe { request.initialise(address) };
             spaces.old.publish_pinned(self.layout, address);
             return Ok(obj);
         }
@@ -346,10 +325,10 @@ impl Heap {
         // stay uninitialised if the caller wants so, but its header must be zero.
         let obj = unsafe {
             if dirty {
-                let skip = flags.contains(AllocFlags::UNINIT) && !(*mt).contains_gc_pointers();
+                let skip = request.flags.contains(AllocFlags::UNINIT) && !(*request.mt).contains_gc_pointers();
                 memory::zero(address - 8, if skip { 32 } else { size });
             }
-            initialise(address, mt, length)
+            request.initialise(address)
         };
         self.spaces.lock().large.publish(self.layout, address);
         Ok(obj)
@@ -363,6 +342,39 @@ impl Heap {
             self.physical
         }
     }
+}
+
+/// What is to be allocated.
+#[derive(Clone, Copy)]
+struct Request {
+    mt: *const MethodTableHeader,
+    /// Bytes.
+    size: usize,
+    /// Of an array or string.
+    length: Option<u32>,
+    flags: AllocFlags,
+}
+
+impl Request {
+    /// # Safety
+    /// As for [`initialise`].
+    #[inline(always)]
+    unsafe fn initialise(self, address: usize) -> ObjPtr {
+        // SAFETY: forwarded.
+        unsafe { initialise(address, self.mt, self.length) }
+    }
+}
+
+/// Takes `size` bytes of a thread's chunk, where there is room for them. The rest is for inline allocation, except in stress mode.
+fn take_from_chunk(thread: &mut ThreadHeader, size: usize) -> usize {
+    let address = thread.alloc_cursor;
+    thread.alloc_cursor = address + size;
+    thread.alloc_limit = if crate::stress::disables_inline_allocation() {
+        thread.alloc_cursor
+    } else {
+        thread.chunk_end
+    };
+    address
 }
 
 /// Writes type and length of a new object.

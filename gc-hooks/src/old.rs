@@ -324,55 +324,60 @@ impl OldSpace {
         self.blocks[Self::index_of(layout, address)].evacuating
     }
 
-    /// Before a full mark: chooses the blocks to evacuate (if a quarter of the used bytes is holes, or `force`) and resets the live counts. Returns whether any
-    /// block is evacuated.
-    pub fn prepare_full(&mut self, force: bool) -> bool {
+    /// Whether a quarter of the used bytes is holes, so that evacuation pays.
+    fn is_fragmented(&self) -> bool {
         let used = self.used_bytes();
-        let live: usize = self
-            .blocks
-            .iter()
-            .filter(|b| b.state == BlockState::Used)
-            .map(|b| b.live_bytes as usize)
-            .sum();
-        let fragmented = used > 64 * BLOCK_SIZE && live < used / 4 * 3;
+        let live = |block: &Block| {
+            if block.state == BlockState::Used {
+                block.live_bytes as usize
+            } else {
+                0
+            }
+        };
+        used > 64 * BLOCK_SIZE && self.blocks.iter().map(live).sum::<usize>() < used / 4 * 3
+    }
+
+    /// Whether a block is sparse and all its objects may move.
+    fn can_be_evacuated(&self, index: usize) -> bool {
+        let block = &self.blocks[index];
+        let is_filled = |run: &Run| run.limit != 0 && run.block == index;
+        block.state == BlockState::Used
+            && !block.keep
+            && block.live_bytes <= EVACUATE_BELOW
+            && ![&self.run, &self.overflow, &self.pinned].into_iter().any(is_filled)
+    }
+
+    /// Before a full mark: chooses the blocks to evacuate (if there are holes enough, or `force`) and resets the live counts. Returns
+    /// whether any block is evacuated.
+    pub fn prepare_full(&mut self, force: bool) -> bool {
+        let wanted = force || self.is_fragmented();
         self.run = Run::default();
         self.overflow = Run::default();
         self.holes.clear();
         self.recyclable.clear();
-        let pinned_block = (self.pinned.limit != 0).then_some(self.pinned.block);
         let mut any = false;
-        for (index, block) in self.blocks.iter_mut().enumerate() {
-            block.evacuating = block.state == BlockState::Used
-                && (fragmented || force)
-                && !block.keep
-                && Some(index) != pinned_block
-                && block.live_bytes <= EVACUATE_BELOW;
-            if block.state == BlockState::Used && !block.evacuating {
+        for index in 0..self.blocks.len() {
+            let evacuating = wanted && self.can_be_evacuated(index);
+            let block = &mut self.blocks[index];
+            block.evacuating = evacuating;
+            if block.state == BlockState::Used && !evacuating {
                 block.live_bytes = 0;
             }
-            any |= block.evacuating;
+            any |= evacuating;
         }
         any
     }
 
     /// Chooses blocks that a concurrent marking evacuates at its end: the emptiest ones, with at most `copied` live bytes
-    /// together (as far as known), if a quarter of the used bytes is holes, or `force`. Nothing is placed in them any more.
+    /// together (as far as known), if there are holes enough, or `force`. Nothing is placed in them any more.
     pub fn choose_candidates(&mut self, copied: usize, force: bool) -> Vec<bool> {
-        let used = self.used_bytes();
-        let mut sparse: Vec<(u32, u32)> = Vec::new();
-        let mut live = 0;
-        let busy = [&self.run, &self.overflow, &self.pinned].map(|run| (run.limit != 0).then_some(run.block));
-        for (index, block) in self.blocks.iter().enumerate() {
-            if block.state == BlockState::Used {
-                live += block.live_bytes as usize;
-                if !block.keep && block.live_bytes <= EVACUATE_BELOW && !busy.contains(&Some(index)) {
-                    sparse.push((block.live_bytes, index as u32));
-                }
-            }
-        }
-        if !force && (used <= 64 * BLOCK_SIZE || live >= used / 4 * 3) {
+        if !force && !self.is_fragmented() {
             return Vec::new();
         }
+        let mut sparse: Vec<(u32, usize)> = (0..self.blocks.len())
+            .filter(|&index| self.can_be_evacuated(index))
+            .map(|index| (self.blocks[index].live_bytes, index))
+            .collect();
         sparse.sort_unstable();
         let mut chosen = vec![false; self.blocks.len()];
         let mut left = copied;
@@ -381,7 +386,7 @@ impl OldSpace {
                 break;
             };
             left = rest;
-            chosen[index as usize] = true;
+            chosen[index] = true;
         }
         self.recyclable.retain(|&block| !chosen[block as usize]);
         chosen

@@ -6,18 +6,10 @@ mod support;
 
 use std::collections::HashMap;
 use std::ptr;
-use std::sync::{Mutex, MutexGuard};
 
 use corten_gc_hooks::object::{array_length, size_of_object};
 use corten_gc_hooks::{AllocFlags, HandleKind, HandleScope, Heap, ObjPtr, ThreadRegistry};
 use support::*;
-
-/// Tests count finalizers and collections of the one heap: one at a time.
-fn serial() -> MutexGuard<'static, ()> {
-    static LOCK: Mutex<()> = Mutex::new(());
-    test_heap();
-    LOCK.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
 
 #[test]
 fn a_list_survives_and_garbage_goes() {

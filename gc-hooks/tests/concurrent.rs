@@ -6,16 +6,9 @@
 mod support;
 
 use std::ptr;
-use std::sync::{Mutex, MutexGuard};
 
 use corten_gc_hooks::{AllocFlags, HandleKind, Heap, ObjPtr, ThreadRegistry};
 use support::*;
-
-fn serial() -> MutexGuard<'static, ()> {
-    static LOCK: Mutex<()> = Mutex::new(());
-    test_heap();
-    LOCK.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
 
 /// Collects young objects until the cycle that is under way is over.
 fn finish_cycle(thread: &mut TestThread) {

@@ -5,7 +5,6 @@
 mod support;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use corten_gc_hooks::monitor::MonitorError;
@@ -14,12 +13,6 @@ use corten_gc_hooks::syncblock::{self, LockError, SyncBlockTable};
 use corten_gc_hooks::syncword::{SyncState, decode};
 use corten_gc_hooks::{HandleKind, Heap, ObjPtr, PreemptiveGuard};
 use support::*;
-
-fn serial() -> MutexGuard<'static, ()> {
-    static LOCK: Mutex<()> = Mutex::new(());
-    test_heap();
-    LOCK.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
 
 #[test]
 fn hash_codes_survive_moves_and_locks() {

@@ -4,31 +4,13 @@
 
 mod support;
 
-use std::sync::{Mutex, MutexGuard};
-
-use corten_gc_hooks::{HandleKind, Heap, HeapConfig, ObjPtr, PreemptiveGuard, StressMode, ThreadRegistry, syncblock};
+use corten_gc_hooks::{HandleKind, Heap, ObjPtr, PreemptiveGuard, StressMode, ThreadRegistry, syncblock};
 use support::*;
-
-/// The modes are the process's.
-fn serial() -> MutexGuard<'static, ()> {
-    static LOCK: Mutex<()> = Mutex::new(());
-    LOCK.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
-fn stress_heap() -> &'static Heap {
-    heap_with(HeapConfig {
-        nursery_size: 256 << 10,
-        hard_limit: 0,
-        stress: StressMode::Off,
-        verify: true,
-        concurrent: true,
-    })
-}
 
 #[test]
 fn threads_share_work_under_random_stress() {
     let _serial = serial();
-    let heap = stress_heap();
+    let heap = test_heap();
     corten_gc_hooks::stress::configure(StressMode::Random(2026));
     let mut thread = attach(1);
     const THREADS: u64 = 3;
@@ -103,7 +85,7 @@ fn threads_share_work_under_random_stress() {
 #[test]
 fn a_tree_is_built_under_every_stress_mode() {
     let _serial = serial();
-    let heap = stress_heap();
+    let heap = test_heap();
     for (mode, count) in [
         (StressMode::EverySafepoint, 300),
         (StressMode::EveryAllocation, 400),

@@ -9,7 +9,7 @@
 )]
 
 use std::ptr;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use corten_gc_hooks::gcdesc::GcDesc;
 use corten_gc_hooks::object::mt_flags;
@@ -133,6 +133,13 @@ pub fn test_heap() -> &'static Heap {
         });
     });
     Heap::get()
+}
+
+/// The heap, its figures and the stress mode are the process's: tests that count on them run one at a time.
+pub fn serial() -> MutexGuard<'static, ()> {
+    static LOCK: Mutex<()> = Mutex::new(());
+    test_heap();
+    LOCK.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// Attaches a test thread in cooperative mode.
