@@ -252,10 +252,6 @@ impl Heap {
         }
         let extent = crate::stress::chunk_bytes(size);
         let mut spaces = self.spaces.lock();
-        if self.marker.take_done() && spaces.no_gc.is_none() {
-            // The sooner a marking ends, the less has changed since.
-            return Err(0);
-        }
         let chunk = spaces.nursery.take_block(self.layout, extent).ok_or(0)?;
         if spaces.no_gc.is_some() {
             crate::no_gc_region::memory_was_taken(self, &mut spaces);

@@ -1,7 +1,7 @@
 //! Concurrent marking: a thread of its own marks the old and the large objects while the program runs.
 //!
 //! A cycle starts at the end of a minor collection (all roots are marked), goes on beside the program and ends inside the pause
-//! of a later minor collection: roots are visited again, what the program changed meanwhile is scanned again, the rest is
+//! of another one, which the marker asks for when it is done: roots are visited again, what the program changed meanwhile is scanned again, the rest is
 //! marked, and the heap is swept. The rules that make this sound:
 //!
 //! - From start to end, the write barrier marks the card of *every* reference that is stored into the heap
@@ -24,9 +24,10 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::gcdesc::{for_each_ref, for_each_ref_in};
 use crate::handover::{Grace, Inbox};
-use crate::heap::{Heap, Spaces};
+use crate::heap::{CollectionReason, Heap, Spaces};
 use crate::object::{ObjPtr, mt_flags, size_with_mt};
 use crate::old::OldSpace;
+use crate::safepoint::ThreadRegistry;
 use crate::space::{BLOCK_SIZE, CARD_SIZE, Layout};
 use crate::trace::WorkStack;
 
@@ -49,7 +50,7 @@ pub(crate) enum Phase {
     Idle,
     /// The marker has work.
     Marking,
-    /// Everything that the marker can find is marked; the next minor collection ends the cycle.
+    /// Everything that the marker can find is marked; the next pause ends the cycle.
     Done,
 }
 
@@ -105,8 +106,6 @@ pub(crate) struct Marker {
     halt: AtomicBool,
     /// Bytes of objects that were scanned in this cycle.
     pub marked: AtomicUsize,
-    /// The marker is done, and no pause has ended the cycle since.
-    done: AtomicBool,
     /// From minor collections.
     pub inbox: Inbox<Handover>,
     /// Whether the marker may still hold an address.
@@ -137,7 +136,6 @@ impl Marker {
             wake: Condvar::new(),
             halt: AtomicBool::new(false),
             marked: AtomicUsize::new(0),
-            done: AtomicBool::new(false),
             inbox: Inbox::new(),
             grace: Grace::new(),
             old_top: AtomicUsize::new(0),
@@ -172,9 +170,14 @@ impl Marker {
         None
     }
 
-    /// Whether the marker has become done since the last call.
-    pub fn take_done(&self) -> bool {
-        self.done.load(Ordering::Relaxed) && self.done.swap(false, Ordering::Relaxed)
+    /// Ends the cycle, unless another pause has done so.
+    fn finish(heap: &Heap) {
+        ThreadRegistry::get().stop_the_world(None, |world| {
+            let is_done = |cycle: MutexGuard<'_, Cycle>| cycle.phase == Phase::Done;
+            if heap.marker.try_hold().is_some_and(is_done) {
+                heap.collector.lock().collect(heap, world, 0, CollectionReason::Marked);
+            }
+        });
     }
 
     /// Lets a marker that has work begin. Its thread is started by the first call.
@@ -210,7 +213,8 @@ impl Marker {
             cycle.busy += started.elapsed();
             self.grace.step_ends();
             if cycle.phase == Phase::Done {
-                self.done.store(true, Ordering::Relaxed);
+                // The sooner the cycle ends, the less has changed since.
+                MutexGuard::unlocked(&mut cycle, || Self::finish(heap));
             }
             // The collector goes first.
             MutexGuard::bump(&mut cycle);

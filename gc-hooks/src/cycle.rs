@@ -167,7 +167,6 @@ impl Collector {
         spaces.large.marking = false;
         crate::barrier::widen(heap.layout, false);
         heap.marker.inbox.take();
-        heap.marker.take_done();
         cycle.reset();
     }
 

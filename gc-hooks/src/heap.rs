@@ -161,6 +161,8 @@ pub enum CollectionReason {
     Stress,
     /// A concurrent marking is to start.
     Concurrent,
+    /// The marker is done.
+    Marked,
 }
 
 impl Heap {
