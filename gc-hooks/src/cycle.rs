@@ -17,6 +17,12 @@ const CONCURRENT_FROM: usize = 16 << 20;
 /// Most live bytes of blocks that the last pause of a concurrent marking evacuates.
 const COPIED_IN_LAST_PAUSE: usize = 4 << 20;
 
+/// Objects that a full collection marks before other threads are asked to help: starting them takes about as long.
+const ALONE: usize = 50_000;
+/// The same for the last pause of a concurrent marking. More would be left to mark only if much was changed, and on a busy machine the
+/// others come late and are waited for.
+const ALONE_AT_THE_END: usize = 300_000;
+
 /// How long a pause helps a marker that falls behind, at least and at most.
 const ASSIST: [Duration; 2] = [Duration::from_millis(4), Duration::from_millis(20)];
 
@@ -241,7 +247,7 @@ impl Collector {
         spaces.frozen.for_each_object(layout, |obj| trace.scan(obj));
         self.trace_roots(heap, lists, &mut trace);
         self.laps.lap("mark roots");
-        trace.drain_parallel(bytes, false);
+        trace.drain_parallel(bytes, ALONE_AT_THE_END);
         self.laps.lap("mark");
         self.finish_tracing(heap, lists, &mut trace, true);
         drop(trace);
@@ -278,7 +284,7 @@ impl Collector {
         self.trace_roots(heap, lists, &mut trace);
         // Where the heap is verified, the parallel code is on trial, too: now and then, because starting threads takes time.
         let trial = heap.config.verify && heap.stats.collections().is_multiple_of(8);
-        trace.drain_parallel(bytes, trial);
+        trace.drain_parallel(bytes, if trial { 0 } else { ALONE });
         self.finish_tracing(heap, lists, &mut trace, true);
         let stack = trace.into_stack();
         self.return_stack(stack);

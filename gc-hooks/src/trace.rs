@@ -60,9 +60,6 @@ fn evacuate(layout: &Layout, old: &mut OldSpace, from: usize, size: usize) -> us
 /// Heaps of at least this many bytes are marked by several threads.
 const PARALLEL_FROM: usize = 16 << 20;
 
-/// Objects that are marked before other threads are asked to help: starting them takes about as long.
-const ALONE: usize = 50_000;
-
 /// Entries that wait for their prefetch.
 const IN_FLIGHT: usize = 8;
 
@@ -393,15 +390,15 @@ impl<'a> FullTrace<'a> {
         self.work.into_vec()
     }
 
-    /// As [`Trace::drain`], with several threads if there is much to do in a big heap, or `always`.
-    pub fn drain_parallel(&mut self, heap_bytes: usize, always: bool) {
-        for _ in 0..if always { 0 } else { ALONE } {
+    /// As [`Trace::drain`], with several threads if there are more than `alone` objects to mark in a big heap.
+    pub fn drain_parallel(&mut self, heap_bytes: usize, alone: usize) {
+        for _ in 0..alone {
             match self.work.pop() {
                 Some(obj) => self.scan(obj as ObjPtr),
                 None => return,
             }
         }
-        if (always || heap_bytes >= PARALLEL_FROM) && crate::parallel::workers() > 1 {
+        if (alone == 0 || heap_bytes >= PARALLEL_FROM) && crate::parallel::workers() > 1 {
             let mut stack = std::mem::replace(&mut self.work, WorkStack::new(Vec::new())).into_vec();
             crate::parallel::mark(self.layout, self.old, self.evacuates, &mut stack);
         } else {
