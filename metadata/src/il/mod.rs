@@ -2,6 +2,7 @@
 
 mod decoder;
 mod opcode;
+mod statements;
 
 pub use decoder::{Decoder, IlError, IlErrorKind, Instruction, Operand};
 pub use opcode::{FlowControl, Opcode, OperandKind, StackBehaviour, StackItem};

@@ -16,7 +16,8 @@ use crate::thread::Thread;
 use corten_gc_hooks::HandleScope;
 use corten_gc_hooks::object::{ObjPtr, array_length};
 use corten_gc_hooks::scope::Local;
-use corten_loader::{MethodDesc, TypeHandle, WellKnown};
+use corten_loader::{MethodDesc, MethodKind, TypeHandle, WellKnown};
+use corten_metadata::TypeSig;
 use smallvec::SmallVec;
 
 /// Flag of a frame: the trace before it came from another throw (`ExceptionDispatchInfo`); "End of stack trace from previous
@@ -340,6 +341,20 @@ extern "C" fn get_stack_frames(helper: ObjPtr, skip: i32, need_file_info: bool, 
     });
 }
 
+/// The IL offset that a frame is shown at: CoreCLR keeps no positions inside of expressions.
+fn statement_start(frame: &TraceFrame) -> u32 {
+    let (method, il) = (frame.method, frame.il_offset);
+    if il == OFFSET_UNKNOWN || method.kind() != MethodKind::Il {
+        return il;
+    }
+    let metadata = method.module().metadata();
+    let returns = method.parse_signature().is_ok_and(|s| s.ret != TypeSig::Void);
+    match metadata.method_body(method.token().rid()) {
+        Ok(Some(body)) => metadata.statement_start(&body, returns, il),
+        _ => il,
+    }
+}
+
 fn fill_helper(thread: &mut Thread, helper: &Local<'_>, frames: &[TraceFrame], file_info: bool) -> VmResult<()> {
     type Helper = StackFrameHelperObject;
     fn array<'a, T: Copy>(
@@ -360,7 +375,7 @@ fn fill_helper(thread: &mut Thread, helper: &Local<'_>, frames: &[TraceFrame], f
     let w = WellKnown::get();
     let all = |f: &dyn Fn(&TraceFrame) -> i32| frames.iter().map(f).collect::<Vec<i32>>();
     let offsets = all(&|f| f.native_offset as i32);
-    let il_offsets = all(&|f| f.il_offset as i32);
+    let il_offsets = all(&|f| statement_start(f) as i32);
     let methods: Vec<usize> = frames.iter().map(|f| f.method.address()).collect();
     let foreign: Vec<u8> = frames.iter().map(|f| (f.flags & FLAG_FOREIGN) as u8).collect();
     array(thread, helper, w.int32.handle(), &offsets, |h| &mut h.offsets)?;
