@@ -1,8 +1,9 @@
 //! Where statements begin: what the position of an instruction is rounded to in stack traces.
 //!
-//! CoreCLR's compiler keeps source positions only where the evaluation stack is empty, at the starts of handlers, behind `nop` and
-//! behind calls without a result, which constructors are, too. A frame in the middle of an expression is therefore shown at the start of that expression, even where sequence
-//! points of the program lie in between (`r += f()` continues the statement before, if the compiler left `r` on the stack).
+//! CoreCLR's compiler keeps source positions only where the evaluation stack is empty, at the starts of handlers, behind `nop`
+//! and behind calls without a result, which constructors are, too. A frame in the middle of an expression is therefore shown at
+//! the start of that expression, even where sequence points of the program lie in between (`r += f()` continues the statement
+//! before, if the C# compiler left `r` on the stack).
 
 use super::{Decoder, FlowControl, Instruction, Opcode, Operand};
 use crate::body::{EhKind, MethodBody};
