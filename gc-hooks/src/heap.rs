@@ -407,7 +407,7 @@ impl Heap {
         }
     }
 
-    /// As [`Self::sizes`], now.
+    /// Bytes of objects by space now, as far as known.
     pub fn space_sizes(&self) -> SpaceSizes {
         self.sizes(&self.spaces.lock())
     }

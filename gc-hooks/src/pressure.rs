@@ -10,6 +10,8 @@ use crate::thread::ThreadHeader;
 const BUDGET_MIN: u64 = 4 << 20;
 /// Collections for native memory take at most one part in this many of the time.
 const SHARE: u32 = 5;
+/// Unless so many times the worthwhile amount was added.
+const URGENT: u64 = 16;
 
 /// What the program has told.
 #[derive(Debug, Default)]
@@ -33,7 +35,8 @@ impl Heap {
             return;
         }
         let last = self.stats().last_collection(None);
-        if last.index != 0 && self.stats().since_last_collection() < last.pause * SHARE {
+        let too_soon = last.index != 0 && self.stats().since_last_collection() < last.pause * SHARE;
+        if too_soon && added < URGENT * budget {
             return;
         }
         pressure.added.store(0, Relaxed);
