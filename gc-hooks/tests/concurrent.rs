@@ -252,3 +252,23 @@ fn large_objects_that_die_while_the_marker_looks_at_them_do_no_harm() {
     assert_eq!(sum(thread.slots[0]), expected);
     detach(thread);
 }
+
+#[test]
+fn a_cycle_ends_although_nobody_allocates() {
+    let _serial = serial();
+    let mut thread = attach(1);
+    chains(&mut thread, 0);
+    thread.collect(2);
+    let before = Heap::get().stats().concurrent_collections().0;
+    Heap::get().collect_concurrently(&mut thread.header);
+    {
+        let _outside = corten_gc_hooks::PreemptiveGuard::new(&mut thread.header);
+        let since = std::time::Instant::now();
+        while Heap::get().stats().concurrent_collections().0 == before {
+            assert!(since.elapsed().as_secs() < 60, "the cycle does not end");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+    sum(thread.slots[0]);
+    detach(thread);
+}
