@@ -11,7 +11,7 @@ use crate::ir::{Clause, ClauseKind, Func, Helper, NO_IL};
 use crate::isa::{IsaError, Targets, Tier};
 use crate::lower::{self, LowerError, Promote};
 use crate::perf_map::PerfMap;
-use crate::{call_counting, disasm, gdb};
+use crate::{call_counting, disasm, gc_check, gdb};
 use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{self, ExternalName, LibCall};
@@ -40,6 +40,14 @@ pub enum CompileError {
         name: String,
         /// The reason.
         error: LowerError,
+    },
+    /// References that the collector would not find: an error of this crate.
+    #[error("{name}: GC info: {error}")]
+    GcInfo {
+        /// The method.
+        name: String,
+        /// What is wrong.
+        error: String,
     },
     /// Cranelift refused or failed.
     #[error("{name}: code generator: {error}")]
@@ -144,6 +152,7 @@ pub struct Jit {
     map: CodeMap,
     perf: Option<PerfMap>,
     gdb: bool,
+    check_gc_info: bool,
 }
 
 struct Scratch {
@@ -173,6 +182,7 @@ impl Jit {
             map,
             perf: PerfMap::from_environment(),
             gdb: gdb::enabled(),
+            check_gc_info: gc_check::enabled(),
         })
     }
 
@@ -264,12 +274,19 @@ impl Jit {
             Tier::Tier0 => Promote::Nothing,
             Tier::Tier1 => Promote::Everything,
         };
-        let lowered = lower::lower(func, host, &mut context.func, all_try_calls, promote).map_err(|error| {
-            CompileError::Lower {
-                name: func.name.clone(),
-                error,
-            }
+        let clif_func = &mut context.func;
+        let lowered = lower::lower(func, host, clif_func, all_try_calls, promote, self.check_gc_info);
+        let mut lowered = lowered.map_err(|error| CompileError::Lower {
+            name: func.name.clone(),
+            error,
         })?;
+        let wrong_info = |error: String| CompileError::GcInfo {
+            name: func.name.clone(),
+            error,
+        };
+        if let Some(record) = &lowered.record {
+            gc_check::ir::check(func, host, &lowered.gc_slots, record).map_err(wrong_info)?;
+        }
         if let Some(text) = clif {
             *text = context.func.display().to_string();
         }
@@ -277,16 +294,21 @@ impl Jit {
             name: func.name.clone(),
             error,
         };
-        let compiled = match tier {
-            Tier::Tier0 => prepare_quickly(context, isa).and_then(|()| {
-                let registers = &mut scratch.registers;
-                isa.compile_function(&context.func, &context.domtree, registers, false, &mut scratch.control)
-            }),
-            Tier::Tier1 => optimise(context, isa, &mut scratch.control, &lowered.likely).and_then(|()| {
-                let registers = &mut scratch.registers;
-                isa.compile_function(&context.func, &context.domtree, registers, false, &mut scratch.control)
-            }),
+        let prepared = match tier {
+            Tier::Tier0 => prepare_quickly(context, isa),
+            Tier::Tier1 => {
+                let record = lowered.record.as_deref_mut();
+                optimise(context, isa, &mut scratch.control, &lowered.likely, record)
+            },
         };
+        if let (Ok(()), Some(record)) = (&prepared, &mut lowered.record) {
+            let checked = gc_check::clif::check(&context.func, lowered.area, &lowered.gc_slots, record);
+            checked.map_err(|e| wrong_info(gc_check::with_dump(e, &context.func)))?;
+        }
+        let compiled = prepared.and_then(|()| {
+            let registers = &mut scratch.registers;
+            isa.compile_function(&context.func, &context.domtree, registers, false, &mut scratch.control)
+        });
         let compiled = match compiled {
             Ok(stencil) => stencil.apply_params(&context.func.params),
             Err(e) => return Err(failed(cranelift_codegen::print_errors::pretty_error(&context.func, e))),
@@ -637,6 +659,7 @@ fn optimise(
     isa: &dyn TargetIsa,
     control: &mut ControlPlane,
     likely: &FxHashMap<ir::Inst, usize>,
+    record: Option<&mut gc_check::Record>,
 ) -> CodegenResult<()> {
     context.verify_if(isa)?;
     context.compute_cfg();
@@ -645,6 +668,9 @@ fn optimise(
     context.remove_constant_phis(isa)?;
     crate::phis::run(&mut context.func);
     crate::order::run(context, likely);
+    if let Some(record) = record {
+        record.resolve_aliases(&context.func);
+    }
     context.func.dfg.resolve_all_aliases();
     context.egraph_pass(isa, control)?;
     crate::licm::run(context);

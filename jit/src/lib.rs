@@ -24,6 +24,7 @@ pub mod code_map;
 pub mod compile;
 pub mod disasm;
 pub mod frames;
+mod gc_check;
 pub mod gdb;
 pub mod host_api;
 pub mod ids;

@@ -254,6 +254,8 @@ pub fn compile_stub(func: &Func) -> VmResult<usize> {
 fn install(e: &Engine, func: &Func, name: String, tier: Tier) -> VmResult<&'static CodeInfo> {
     e.jit.compile_and_install(func, &e.host, tier).map_err(|err| {
         let kind = match err {
+            // The next collection would corrupt the heap.
+            CompileError::GcInfo { .. } => fatal(&err.to_string()),
             CompileError::Memory { .. } => ExceptionKind::OutOfMemory,
             _ => ExceptionKind::InvalidProgram,
         };

@@ -2,6 +2,7 @@
 
 use super::{Addr, CallSig, LowerError, Lowerer, Result, plain, temp_key, uses};
 use crate::abi::{AbiSignature, ArgLoc, RetLoc};
+use crate::gc_check::Leaf;
 use crate::host_api::{Convention, Signature, ThreadStaticTable, TypeInfo, TypeKind};
 use crate::ids::{MethodId, TypeId};
 use crate::ir::{Callee, Helper, Inst, Ty, Value};
@@ -101,12 +102,14 @@ impl Lowerer<'_> {
     /// Calls a helper that neither collects nor raises.
     pub(super) fn call_leaf(&mut self, helper: Helper, args: &[ir::Value]) {
         let (f, _) = self.helper_func(helper, args, None);
-        self.cur.ins().call(f, args);
+        let call = self.cur.ins().call(f, args);
+        self.note_leaf(call, Leaf::Always);
     }
 
     pub(super) fn call_leaf_value(&mut self, helper: Helper, args: &[ir::Value], ty: ir::Type) -> Result<ir::Value> {
         let (f, _) = self.helper_func(helper, args, Some(ty));
         let call = self.cur.ins().call(f, args);
+        self.note_leaf(call, Leaf::Always);
         Ok(self.cur.func.dfg.inst_results(call)[0])
     }
 
@@ -135,6 +138,18 @@ impl Lowerer<'_> {
         sig: ir::SigRef,
         args: &[ir::Value],
     ) -> Result<SmallVec<[ir::Value; 2]>> {
+        self.call_as(target, sig, args, None)
+    }
+
+    /// [`call_raw`](Self::call_raw), of a function that may be no safepoint.
+    pub(super) fn call_as(
+        &mut self,
+        target: Target,
+        sig: ir::SigRef,
+        args: &[ir::Value],
+        leaf: Option<Leaf>,
+    ) -> Result<SmallVec<[ir::Value; 2]>> {
+        let epochs = u32::from(leaf.is_none());
         let clauses = &self.func.protects[self.protect];
         // Handlers read nothing but the area, so one landing pad per clause serves every call that the clause protects:
         // only the first call of each clause is a `try_call`, the others find its pads through their position.
@@ -144,7 +159,10 @@ impl Lowerer<'_> {
                 Target::Func(f) => self.cur.ins().call(f, args),
                 Target::Pointer(p) => self.cur.ins().call_indirect(sig, p, args),
             };
-            self.epoch += 1;
+            if let Some(leaf) = leaf {
+                self.note_leaf(call, leaf);
+            }
+            self.epoch += epochs;
             return Ok(self.cur.func.dfg.inst_results(call).into());
         }
         let mut items = Vec::with_capacity(clauses.len());
@@ -173,12 +191,15 @@ impl Lowerer<'_> {
             .dfg
             .exception_tables
             .push(ExceptionTableData::new(sig, normal, items));
-        match target {
+        let call = match target {
             Target::Func(f) => self.cur.ins().try_call(f, args, table),
             Target::Pointer(p) => self.cur.ins().try_call_indirect(p, args, table),
         };
+        if let Some(leaf) = leaf {
+            self.note_leaf(call, leaf);
+        }
         self.cur.goto_bottom(cont);
-        self.epoch += 1;
+        self.epoch += epochs;
         Ok(params)
     }
 
@@ -237,6 +258,7 @@ impl Lowerer<'_> {
         let (f, sig) = self.helper_func(helper, &values, ret);
         let value = if uses::is_leaf(helper) {
             let call = self.cur.ins().call(f, &values);
+            self.note_leaf(call, Leaf::Always);
             self.cur.func.dfg.inst_results(call).first().copied()
         } else {
             self.call_raw(Target::Func(f), sig, &values)?.first().copied()

@@ -2,6 +2,7 @@
 
 use super::calls::Target;
 use super::{LowerError, Lowerer, Result, plain};
+use crate::gc_check::Leaf;
 use crate::host_api::TypeInfo;
 use crate::ids::TypeId;
 use crate::ir::{Helper, Inst, Value};
@@ -55,10 +56,8 @@ impl Lowerer<'_> {
 
     /// Calls a helper that raises, or returns without having collected.
     fn raising(&mut self, helper: Helper, handle: ir::Value, object: ir::Value) -> Result<ir::Value> {
-        let epoch = self.epoch;
         let (f, sig) = self.helper_func(helper, &[handle, object], Some(types::I64));
-        let result = self.call_raw(Target::Func(f), sig, &[handle, object])?;
-        self.epoch = epoch;
+        let result = self.call_as(Target::Func(f), sig, &[handle, object], Some(Leaf::UnlessRaised))?;
         result
             .first()
             .copied()

@@ -1,7 +1,8 @@
 //! Entry, dispatch over operations, terminators, throw blocks, landing pads.
 
-use super::{Addr, LowerError, Lowerer, Result, Val};
+use super::{Addr, LowerError, Lowerer, Result};
 use crate::abi::{ArgLoc, RetLoc};
+use crate::gc_check::Leaf;
 use crate::ir::{ClauseId, Helper, Inst, Op, ProtectId, Term, Value};
 use crate::layout::{AreaSlot, GcKind};
 use crate::localloc;
@@ -162,6 +163,9 @@ impl Lowerer<'_> {
                 Some((o, n)) if *o + *n == offset => *n += bytes,
                 _ => merged.push((offset, bytes)),
             }
+        }
+        if let Some(record) = &mut self.record {
+            record.cleared = merged.clone();
         }
         for (offset, bytes) in merged {
             if self.optimised && bytes <= INLINE_ZEROES {
@@ -487,12 +491,9 @@ impl Lowerer<'_> {
         let frame = self.cur.ins().get_frame_pointer(types::I64);
         let flag = self.iconst(types::I32, i64::from(zero));
         let call = self.cur.ins().call(target, &[frame, n, flag]);
+        self.note_leaf(call, Leaf::Always);
         let p = self.cur.func.dfg.inst_results(call)[0];
-        self.vals[result.index()] = Val::Scalar {
-            v: p,
-            epoch: self.epoch,
-            spill: super::NONE,
-        };
+        self.set_plain(result, p);
         Ok(())
     }
 
@@ -508,7 +509,8 @@ impl Lowerer<'_> {
         for ret in std::mem::take(&mut self.returns) {
             self.cur.goto_inst(ret);
             let frame = self.cur.ins().get_frame_pointer(types::I64);
-            self.cur.ins().call(target, &[frame]);
+            let call = self.cur.ins().call(target, &[frame]);
+            self.note_leaf(call, Leaf::Always);
         }
     }
 

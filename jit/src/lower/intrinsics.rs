@@ -1,6 +1,7 @@
 //! Single-instruction intrinsics.
 
 use super::{LowerError, Lowerer, Result};
+use crate::gc_check::Leaf;
 use crate::ir::{Inst, IntrinsicOp, Value};
 use cranelift_codegen::ir::{self, InstBuilder, types};
 
@@ -31,7 +32,8 @@ impl Lowerer<'_> {
             } else {
                 let sig = self.import_sig(ir::Signature::new(cranelift_codegen::isa::CallConv::SystemV));
                 let target = self.extern_func(spin_wait as extern "C" fn() as usize as u64, sig);
-                self.cur.ins().call(target, &[]);
+                let call = self.cur.ins().call(target, &[]);
+                self.note_leaf(call, Leaf::Always);
             }
             return Ok(());
         }

@@ -27,6 +27,7 @@ pub(crate) use calls::{DELEGATE_CODE, DELEGATE_STATIC_CODE, DELEGATE_TARGET};
 pub(crate) use uses::is_safepoint;
 
 use crate::abi::AbiSignature;
+use crate::gc_check::{self, Action, Holder};
 use crate::host_api::{CompilerHost, HostError, Signature, TypeInfo, TypeKind};
 use crate::ids::TypeId;
 use crate::ir::{self as mir, Func, Helper, Inst, NO_IL, Op, ProtectId, SiteId, Ty};
@@ -71,6 +72,8 @@ pub(crate) struct Lowered {
     pub padded: Vec<bool>,
     /// The way that a `brif` takes more often: 0 its first target, 1 the other.
     pub likely: FxHashMap<ir::Inst, usize>,
+    /// For [`gc_check`].
+    pub record: Option<Box<gc_check::Record>>,
 }
 
 /// Where an instruction comes from.
@@ -224,16 +227,18 @@ struct Lowerer<'a> {
     /// Dynamic `localloc` is in use.
     side_stack: bool,
     returns: Vec<ir::Inst>,
+    record: Option<Box<gc_check::Record>>,
 }
 
 /// Lowers `func` into the empty CLIF function `clif`. With `all_try_calls` every protected call gets its own landing pads;
-/// `promote`: which locals live in registers where they can.
+/// `promote`: which locals live in registers where they can; `check`: take notes for [`gc_check`].
 pub(crate) fn lower(
     func: &Func,
     host: &dyn CompilerHost,
     clif: &mut ir::Function,
     all_try_calls: bool,
     promote: Promote,
+    check: bool,
 ) -> Result<Lowered> {
     let own_abi = if func.parent_locals.is_some() {
         calls::filter_abi()
@@ -351,8 +356,10 @@ pub(crate) fn lower(
         likely: FxHashMap::default(),
         side_stack: false,
         returns: Vec::new(),
+        record: check.then(Box::default),
     };
     lowerer.run()?;
+    lowerer.finish_record();
     let Lowerer {
         externs,
         gc_slots,
@@ -361,6 +368,7 @@ pub(crate) fn lower(
         positions,
         padded,
         likely,
+        record,
         ..
     } = lowerer;
     cur.func.sized_stack_slots[area].size = area_size.max(8);
@@ -371,6 +379,7 @@ pub(crate) fn lower(
         positions,
         padded,
         likely,
+        record,
     })
 }
 
@@ -403,15 +412,22 @@ impl<'a> Lowerer<'a> {
             let start = self.blocks[block.index()];
             self.cur.goto_bottom(start);
             self.registers.fill(None);
-            for (n, i) in self.promotion.expected(block).enumerate() {
-                self.registers[i] = Some((self.cur.func.dfg.block_params(start)[n], self.epoch));
+            let expected: smallvec::SmallVec<[usize; 8]> = self.promotion.expected(block).collect();
+            for (n, i) in expected.into_iter().enumerate() {
+                self.set_register(i, self.cur.func.dfg.block_params(start)[n]);
             }
             self.analyse(data)?;
             for (index, inst) in data.insts.iter().enumerate() {
+                if let Some(record) = &mut self.record {
+                    record.go_to(block, index);
+                }
                 self.set_position(inst.il, inst.site);
                 self.lower_inst(index as u32, inst)
                     .map_err(|e| self.locate(e, &format!("{block}, instruction {index}: {:?}", inst.op)))?;
                 self.release_after(index as u32, inst);
+            }
+            if let Some(record) = &mut self.record {
+                record.go_to(block, data.insts.len());
             }
             self.set_position(data.term_il, data.term_site);
             self.lower_term(&data.term)
@@ -547,6 +563,8 @@ impl<'a> Lowerer<'a> {
                     return Ok(value);
                 }
                 let value = self.load(types::I64, Addr::Frame(spill));
+                self.note_reference(value);
+                self.note(Action::Loaded(spill, Holder::Value(v)));
                 self.vals[v.index()] = Val::Scalar {
                     v: value,
                     epoch: self.epoch,
@@ -628,6 +646,11 @@ impl<'a> Lowerer<'a> {
             let kind = if ty == Ty::Ref { GcKind::Ref } else { GcKind::ByRef };
             spill = self.alloc_spill(kind);
             self.store(v, Addr::Frame(spill));
+            self.note(Action::Saved(spill, Holder::Value(result)));
+        }
+        match ty {
+            Ty::Ref | Ty::ByRef => self.note_reference(v),
+            _ => self.note_fixed(v),
         }
         self.vals[result.index()] = Val::Scalar {
             v,
@@ -638,11 +661,49 @@ impl<'a> Lowerer<'a> {
 
     /// Records a result that never moves (constants, stack addresses, plain integers).
     fn set_plain(&mut self, result: mir::Value, v: ir::Value) {
+        self.note(Action::Fixed(result));
+        self.note_fixed(v);
         self.vals[result.index()] = Val::Scalar {
             v,
             epoch: self.epoch,
             spill: NONE,
         };
+    }
+
+    // --- notes for the checker of GC info
+
+    fn note(&mut self, action: Action) {
+        if let Some(record) = &mut self.record {
+            record.action(action);
+        }
+    }
+
+    fn note_reference(&mut self, v: ir::Value) {
+        if let Some(record) = &mut self.record {
+            record.reference(v);
+        }
+    }
+
+    fn note_fixed(&mut self, v: ir::Value) {
+        if let Some(record) = &mut self.record {
+            record.fixed(v);
+        }
+    }
+
+    /// The last instruction is a call of this kind.
+    fn note_leaf(&mut self, call: ir::Inst, leaf: gc_check::Leaf) {
+        if let Some(record) = &mut self.record {
+            record.leaf(call, leaf);
+        }
+    }
+
+    fn finish_record(&mut self) {
+        if let Some(record) = &mut self.record {
+            record.ret_buffer = self.ret_buffer;
+            let places = self.layout.locals.iter().enumerate();
+            let in_memory = |l: usize| self.promotion.get(mir::Local::new(l)).is_none();
+            record.places = places.map(|(l, place)| in_memory(l).then_some(*place)).collect();
+        }
     }
 
     fn result(&self, inst: &Inst) -> Result<mir::Value> {

@@ -1,6 +1,7 @@
 //! Loop polls, and references in registers.
 
 use super::{Addr, LowerError, Lowerer, NONE, Result, plain};
+use crate::gc_check::{Action, Holder};
 use crate::ir::{Helper, Local, Op, successors};
 use crate::layout::{AreaSlot, GcKind};
 use cranelift_codegen::cursor::Cursor;
@@ -27,9 +28,8 @@ impl Lowerer<'_> {
         self.cur.ins().brif(flag, cold, &[], cont, &old);
         self.cur.goto_bottom(cold);
         for &(i, v) in &kept {
-            let home = self.home(i);
             if !self.promotion.has_home(i) {
-                self.store(v, Addr::Frame(home));
+                self.save_home(i, v);
             }
         }
         let sig = self.import_sig(ir::Signature::new(CallConv::PreserveAll));
@@ -37,8 +37,7 @@ impl Lowerer<'_> {
         self.cur.ins().call(helper, &[]);
         let mut new: SmallVec<[BlockArg; 8]> = SmallVec::new();
         for &(i, _) in &kept {
-            let home = self.home(i);
-            new.push(self.load(types::I64, Addr::Frame(home)).into());
+            new.push(self.load_home(i)?.into());
         }
         self.cur.ins().jump(cont, &new);
         self.cur.goto_bottom(cont);
@@ -85,6 +84,11 @@ impl Lowerer<'_> {
 
     /// Notes the value of a promoted local.
     pub(super) fn set_register(&mut self, index: usize, value: ir::Value) {
+        if self.promotion.is_reference(index) {
+            self.note_reference(value);
+        } else {
+            self.note_fixed(value);
+        }
         self.registers[index] = Some((value, self.epoch));
     }
 
@@ -92,9 +96,26 @@ impl Lowerer<'_> {
     pub(super) fn define_register(&mut self, index: usize, value: ir::Value) {
         self.set_register(index, value);
         if self.promotion.has_home(index) {
-            let home = self.home(index);
-            self.store(value, Addr::Frame(home));
+            self.save_home(index, value);
         }
+    }
+
+    fn save_home(&mut self, index: usize, value: ir::Value) {
+        let home = self.home(index);
+        self.store(value, Addr::Frame(home));
+        if self.promotion.is_reference(index) {
+            self.note(Action::Saved(home, Holder::Local(self.promotion.locals[index])));
+        }
+    }
+
+    fn load_home(&mut self, index: usize) -> Result<ir::Value> {
+        let home = self.home(index);
+        let local = self.promotion.locals[index];
+        if self.promotion.is_reference(index) {
+            self.note(Action::Loaded(home, Holder::Local(local)));
+        }
+        let ty = Self::clif_type(self.func.locals[local].ty)?;
+        Ok(self.load(ty, Addr::Frame(home)))
     }
 
     /// The value of a promoted local, loaded from its home if a safepoint has passed.
@@ -106,9 +127,7 @@ impl Lowerer<'_> {
             let local = self.promotion.locals[index];
             return Err(LowerError::Malformed(format!("{local} has no value here")));
         }
-        let home = self.home(index);
-        let ty = Self::clif_type(self.func.locals[self.promotion.locals[index]].ty)?;
-        let value = self.load(ty, Addr::Frame(home));
+        let value = self.load_home(index)?;
         self.set_register(index, value);
         Ok(value)
     }

@@ -8,6 +8,7 @@
 )]
 
 use super::{LowerError, Lowerer, Result};
+use crate::gc_check::Leaf;
 use crate::ir::{Inst, Permutation, Value, X86Op};
 use core::arch::x86_64::*;
 use cranelift_codegen::ir::{self, AbiParam, InstBuilder};
@@ -241,6 +242,7 @@ impl Lowerer<'_> {
         let sig = self.import_sig(sig);
         let f = self.extern_func(target as u64, sig);
         let call = self.cur.ins().call(f, &values);
+        self.note_leaf(call, Leaf::Always);
         let result = self.cur.func.dfg.inst_results(call).first().copied();
         if let (Some(value), Some(v)) = (inst.result, result) {
             self.set_plain(value, v);
