@@ -14,6 +14,8 @@
 
 pub(crate) mod clif;
 pub(crate) mod ir;
+#[cfg(test)]
+mod tests;
 
 use crate::ir as mir;
 use crate::layout::LocalPlace;
