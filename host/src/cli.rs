@@ -14,6 +14,7 @@ use crate::inspect;
 use crate::jit_all;
 use crate::output;
 use crate::verify;
+use corten_runtime::stats::Part;
 
 /// Runs .NET assemblies.
 #[derive(Parser, Debug)]
@@ -30,9 +31,9 @@ struct Cli {
     /// Use this framework: a folder that holds System.Private.CoreLib.dll, or a .NET installation
     #[arg(long, value_name = "DIR")]
     framework: Option<PathBuf>,
-    /// Print what the engine did (methods compiled, collections, times) on stderr at exit
-    #[arg(long)]
-    stats: bool,
+    /// Print what the engine did (methods compiled, collections, times) on stderr at exit; `jit` or `gc`: only that part
+    #[arg(long, value_name = "PART", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "all")]
+    stats: Option<StatsPart>,
     /// Write what the compiler and the collector do into FILE, for chrome://tracing or Perfetto
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
@@ -44,6 +45,45 @@ struct Cli {
     explain: bool,
     #[command(subcommand)]
     command: Option<Command>,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+enum StatsPart {
+    All,
+    Jit,
+    Gc,
+}
+
+impl From<StatsPart> for Part {
+    fn from(part: StatsPart) -> Part {
+        match part {
+            StatsPart::All => Part::All,
+            StatsPart::Jit => Part::Jit,
+            StatsPart::Gc => Part::Gc,
+        }
+    }
+}
+
+/// Lets `--stats jit` mean `--stats=jit`, before the application: what else follows `--stats` is the application.
+fn join_stats_part(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut out: Vec<OsString> = Vec::new();
+    let mut options = true;
+    for arg in args {
+        let after_stats = options && out.last().is_some_and(|last| last == "--stats");
+        if after_stats && (arg == "all" || arg == "jit" || arg == "gc") {
+            out.pop();
+            let mut joined = OsString::from("--stats=");
+            joined.push(arg);
+            out.push(joined);
+            continue;
+        }
+        let is_value = out
+            .last()
+            .is_some_and(|last| last == "--framework" || last == "--trace");
+        options &= out.is_empty() || is_value || arg.to_string_lossy().starts_with("--");
+        out.push(arg);
+    }
+    out
 }
 
 #[derive(Subcommand, Debug)]
@@ -79,7 +119,7 @@ enum FrameworkAction {
 /// # Errors
 /// Bad usage, and every failure that keeps an application from starting.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode, HostError> {
-    let cli = match Cli::try_parse_from(args) {
+    let cli = match Cli::try_parse_from(join_stats_part(args)) {
         Ok(cli) => cli,
         Err(error) => return explain_usage(&error),
     };
@@ -97,7 +137,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode, HostEr
                 app: PathBuf::from(path),
                 args: words.collect(),
                 framework: cli.framework,
-                stats: cli.stats,
+                stats: cli.stats.map(Part::from),
                 trace: cli.trace,
                 verify: cli.verify,
                 explain: cli.explain,
@@ -162,17 +202,42 @@ mod tests {
     use super::*;
 
     fn parse(words: &[&str]) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from(std::iter::once(&"corten").chain(words))
+        Cli::try_parse_from(join_stats_part(
+            std::iter::once(&"corten").chain(words).map(OsString::from),
+        ))
     }
 
     #[test]
     fn everything_after_the_app_is_the_apps() {
         let cli = parse(&["--stats", "a.dll", "--stats", "--framework", "x", "--", "-y"]).expect("parses");
-        assert!(cli.stats && cli.framework.is_none());
+        assert!(cli.stats == Some(StatsPart::All) && cli.framework.is_none());
         let Some(Command::Run(words)) = cli.command else {
             panic!("not a run: {cli:?}")
         };
         assert_eq!(words, ["a.dll", "--stats", "--framework", "x", "--", "-y"]);
+    }
+
+    #[test]
+    fn statistics_may_be_of_one_part() {
+        for (words, part) in [
+            (&["--stats", "jit", "a.dll", "--stats", "gc"][..], StatsPart::Jit),
+            (&["--framework", "x", "--stats=gc", "a.dll"], StatsPart::Gc),
+            (&["--framework", "x", "--stats", "gc", "a.dll", "jit"], StatsPart::Gc),
+            (&["--stats", "a.dll"], StatsPart::All),
+            (&["--stats", "./jit"], StatsPart::All),
+        ] {
+            let cli = parse(words).expect("parses");
+            assert_eq!(cli.stats, Some(part), "{words:?}");
+            let Some(Command::Run(run)) = cli.command else {
+                panic!("not a run: {words:?}")
+            };
+            assert!(
+                words.ends_with(&run.iter().map(|w| w.to_str().expect("text")).collect::<Vec<_>>()),
+                "{run:?}"
+            );
+        }
+        let cli = parse(&["a.dll", "--stats", "jit"]).expect("parses");
+        assert_eq!(cli.stats, None);
     }
 
     #[test]

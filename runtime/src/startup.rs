@@ -26,7 +26,7 @@ pub struct RuntimeConfig {
     /// Arguments after it.
     pub args: Vec<String>,
     /// Print JIT and GC figures at exit.
-    pub stats: bool,
+    pub stats: Option<crate::stats::Part>,
     /// Write events of the compiler and the collector into this file.
     pub trace: Option<PathBuf>,
 }
@@ -82,8 +82,8 @@ pub fn run(config: RuntimeConfig) -> Result<i32, StartError> {
     process_exit();
     // A thread or a ProcessExit handler may have changed it since `Main` returned.
     let code = crate::icalls::environment::exit_code();
-    if config.stats {
-        crate::stats::print();
+    if let Some(part) = config.stats {
+        crate::stats::print(part);
     }
     crate::tiering::stop();
     Ok(code)

@@ -20,6 +20,17 @@ pub enum CodeKind {
     Stub,
 }
 
+/// Which figures are printed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Part {
+    /// Everything.
+    All,
+    /// The compiler's.
+    Jit,
+    /// The collector's.
+    Gc,
+}
+
 #[derive(Debug)]
 struct Figures {
     count: AtomicU64,
@@ -101,7 +112,16 @@ fn line(kind: CodeKind, what: &str) {
 }
 
 /// Prints them.
-pub fn print() {
+pub fn print(part: Part) {
+    if part != Part::Gc {
+        print_jit();
+    }
+    if part != Part::Jit {
+        eprintln!("{}", corten_gc_hooks::heap::Heap::get().stats());
+    }
+}
+
+fn print_jit() {
     line(CodeKind::Tier0, "methods at Tier 0");
     line(CodeKind::Instrumented, "methods instrumented");
     line(CodeKind::MinOpts, "methods not optimised on request");
@@ -118,5 +138,4 @@ pub fn print() {
         "jit: a method may have {instructions} IR instructions and {} KB of frame",
         frame >> 10
     );
-    eprintln!("gc: {:?}", corten_gc_hooks::heap::Heap::get().stats());
 }

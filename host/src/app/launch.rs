@@ -65,6 +65,6 @@ impl fmt::Display for Launch {
             };
             writeln!(f, "missing reference: {} {a}.{b}.{c}.{d} ({weight})", reference.name)?;
         }
-        writeln!(f, "statistics: {}", if config.stats { "yes" } else { "no" })
+        writeln!(f, "statistics: {}", if config.stats.is_some() { "yes" } else { "no" })
     }
 }

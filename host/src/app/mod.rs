@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use corten_runtime::RuntimeConfig;
+use corten_runtime::stats::Part;
 
 use crate::error::{HostError, one_line};
 use crate::framework::{self, Framework, Request, Version};
@@ -34,7 +35,7 @@ pub struct LaunchOptions {
     /// `--framework`.
     pub framework: Option<PathBuf>,
     /// `--stats`.
-    pub stats: bool,
+    pub stats: Option<Part>,
     /// `--trace`.
     pub trace: Option<PathBuf>,
     /// `--verify`: do not run what is not verifiable.
