@@ -299,7 +299,7 @@ impl Jit {
             Tier::Tier1 => {
                 let record = lowered.record.as_deref_mut();
                 optimise(context, isa, &mut scratch.control, &lowered.likely, record)
-            },
+            }
         };
         if let (Ok(()), Some(record)) = (&prepared, &mut lowered.record) {
             let checked = gc_check::clif::check(&context.func, lowered.area, &lowered.gc_slots, record);

@@ -4,7 +4,7 @@
 //! failure. The lists only grow. A configuration of the engine names its list. Before them, damaged images are inspected.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::malformed::malformed;
@@ -113,15 +113,23 @@ const fn stress(
     }
 }
 
-/// `cargo xtask stress`: runs the programs of `must-pass-gcstress.txt` in all stress modes, or those whose name contains `filter`.
-pub fn stress_modes(project: &Project, filter: &str) -> Outcome {
+/// What every run needs: the folder of the sets, `corten` and a framework. `None` if the sets are not there.
+fn prepare(project: &Project, steps: &mut Steps) -> Result<Option<[PathBuf; 3]>, Failure> {
     let Some(shared) = project.shared().filter(|dir| dir.join("conformance").is_dir()) else {
         eprintln!("    no ../shared/conformance: nothing to run");
-        return Ok(());
+        return Ok(None);
     };
-    let mut steps = Steps::default();
     let corten = steps.step("release build", || project.build_release())?;
     let framework = steps.step("framework", || project.ensure_framework(&corten))?;
+    Ok(Some([shared, corten, framework]))
+}
+
+/// `cargo xtask stress`: runs the programs of `must-pass-gcstress.txt` in all stress modes, or those whose name contains `filter`.
+pub fn stress_modes(project: &Project, filter: &str) -> Outcome {
+    let mut steps = Steps::default();
+    let Some([shared, corten, framework]) = prepare(project, &mut steps)? else {
+        return Ok(());
+    };
     let mut result = Ok(());
     for configuration in STRESS.iter().filter(|c| c.name.contains(filter)) {
         let outcome = steps.step(configuration.name, || {
@@ -135,13 +143,10 @@ pub fn stress_modes(project: &Project, filter: &str) -> Outcome {
 
 /// Runs the listed programs in every configuration; and of the sets in `all` every program, and prints what may be added.
 pub fn conformance(project: &Project, all: &[String]) -> Outcome {
-    let Some(shared) = project.shared().filter(|dir| dir.join("conformance").is_dir()) else {
-        eprintln!("    no ../shared/conformance: nothing to run");
+    let mut steps = Steps::default();
+    let Some([shared, corten, framework]) = prepare(project, &mut steps)? else {
         return Ok(());
     };
-    let mut steps = Steps::default();
-    let corten = steps.step("release build", || project.build_release())?;
-    let framework = steps.step("framework", || project.ensure_framework(&corten))?;
     steps.step("reference tools", || {
         call(Command::new(shared.join("tools").join("setup")).stdout(Stdio::null()))
     })?;

@@ -9,12 +9,14 @@
 //! Struct values are places in memory ([`StructPlace`]); a value that is only read before its source can change is an alias of
 //! the source instead of a copy.
 
+mod area;
 mod arith;
 mod calls;
 mod casts;
 mod control;
 mod intrinsics;
 mod memory;
+mod notes;
 mod polls;
 mod promote;
 mod structs;
@@ -418,17 +420,13 @@ impl<'a> Lowerer<'a> {
             }
             self.analyse(data)?;
             for (index, inst) in data.insts.iter().enumerate() {
-                if let Some(record) = &mut self.record {
-                    record.go_to(block, index);
-                }
+                self.note_place(block, index);
                 self.set_position(inst.il, inst.site);
                 self.lower_inst(index as u32, inst)
                     .map_err(|e| self.locate(e, &format!("{block}, instruction {index}: {:?}", inst.op)))?;
                 self.release_after(index as u32, inst);
             }
-            if let Some(record) = &mut self.record {
-                record.go_to(block, data.insts.len());
-            }
+            self.note_place(block, data.insts.len());
             self.set_position(data.term_il, data.term_site);
             self.lower_term(&data.term)
                 .map_err(|e| self.locate(e, &format!("{block}, terminator")))?;
@@ -670,127 +668,9 @@ impl<'a> Lowerer<'a> {
         };
     }
 
-    // --- notes for the checker of GC info
-
-    fn note(&mut self, action: Action) {
-        if let Some(record) = &mut self.record {
-            record.action(action);
-        }
-    }
-
-    fn note_reference(&mut self, v: ir::Value) {
-        if let Some(record) = &mut self.record {
-            record.reference(v);
-        }
-    }
-
-    fn note_fixed(&mut self, v: ir::Value) {
-        if let Some(record) = &mut self.record {
-            record.fixed(v);
-        }
-    }
-
-    /// The last instruction is a call of this kind.
-    fn note_leaf(&mut self, call: ir::Inst, leaf: gc_check::Leaf) {
-        if let Some(record) = &mut self.record {
-            record.leaf(call, leaf);
-        }
-    }
-
-    fn finish_record(&mut self) {
-        if let Some(record) = &mut self.record {
-            record.ret_buffer = self.ret_buffer;
-            let places = self.layout.locals.iter().enumerate();
-            let in_memory = |l: usize| self.promotion.get(mir::Local::new(l)).is_none();
-            record.places = places.map(|(l, place)| in_memory(l).then_some(*place)).collect();
-        }
-    }
-
     fn result(&self, inst: &Inst) -> Result<mir::Value> {
         inst.result
             .ok_or_else(|| LowerError::Malformed("an operation with a value has no result".into()))
-    }
-
-    // --- the area
-
-    fn alloc_area(&mut self, bytes: u32) -> Result<u32> {
-        let offset = self.area_size;
-        self.area_size = offset.saturating_add(bytes.next_multiple_of(8));
-        if self.area_size > MAX_AREA {
-            return Err(LowerError::TooLarge("temporaries of the frame".into()));
-        }
-        Ok(offset)
-    }
-
-    fn alloc_spill(&mut self, kind: GcKind) -> u32 {
-        if let Some(offset) = self.free_spills[usize::from(kind == GcKind::ByRef)].pop() {
-            return offset;
-        }
-        let offset = self.area_size;
-        self.area_size += 8;
-        self.gc_slots.push(AreaSlot {
-            offset,
-            kind,
-            pinned: false,
-        });
-        self.add_zero(offset, 8);
-        offset
-    }
-
-    fn add_zero(&mut self, offset: u32, bytes: u32) {
-        match self.zero.last_mut() {
-            Some((o, len)) if *o + *len == offset => *len += bytes,
-            _ => self.zero.push((offset, bytes)),
-        }
-    }
-
-    fn area_addr(&mut self, offset: u32) -> ir::Value {
-        self.cur.ins().stack_addr(types::I64, self.area, offset as i32)
-    }
-
-    fn addr_value(&mut self, addr: Addr) -> ir::Value {
-        match addr {
-            Addr::Frame(o) => self.area_addr(o),
-            Addr::Ptr(p, 0) => p,
-            Addr::Ptr(p, o) => {
-                let o = self.iconst(types::I64, i64::from(o));
-                self.cur.ins().iadd(p, o)
-            }
-        }
-    }
-
-    fn load(&mut self, ty: ir::Type, addr: Addr) -> ir::Value {
-        let (p, o) = self.base(addr);
-        self.cur.ins().load(ty, plain(), p, o)
-    }
-
-    fn store(&mut self, v: ir::Value, addr: Addr) {
-        let (p, o) = self.base(addr);
-        self.cur.ins().store(plain(), v, p, o);
-    }
-
-    fn base(&mut self, addr: Addr) -> (ir::Value, i32) {
-        match addr {
-            Addr::Frame(o) => match self.base {
-                Some(base) => (base, o as i32),
-                None => (self.area_addr(o), 0),
-            },
-            Addr::Ptr(p, o) => (p, o),
-        }
-    }
-
-    fn local_addr(&mut self, local: mir::Local) -> Result<(Addr, TypeKind)> {
-        let place = *self
-            .layout
-            .locals
-            .get(local.index())
-            .ok_or_else(|| LowerError::Malformed(format!("{local} does not exist")))?;
-        let addr = match (place.in_parent, self.parent_base) {
-            (false, _) => Addr::Frame(place.offset),
-            (true, Some(base)) => Addr::Ptr(base, place.offset as i32),
-            (true, None) => return Err(LowerError::Malformed("parent local outside of a filter".into())),
-        };
-        Ok((addr, place.kind))
     }
 
     fn type_info(&mut self, ty: TypeId) -> Result<Arc<TypeInfo>> {

@@ -33,6 +33,7 @@ mod parse;
 pub use host::MockHost;
 
 use crate::importer::{ImportOptions, import};
+use crate::ir::Func;
 use crate::{ir_check, ir_print};
 
 /// Parses a file, imports every `.test` method and prints IR or the error.
@@ -55,14 +56,13 @@ pub fn import_text(text: &str) -> Result<String, String> {
     Ok(out)
 }
 
-/// Like [`import_text`], with one of the optimiser's passes run over the IR.
-pub fn optimise_text(text: &str, pass: &str) -> Result<String, String> {
+/// What `print` says of every `.test` method, which may change it.
+fn of_each(text: &str, mut print: impl FnMut(&mut Func, &MockHost, &mut String)) -> Result<String, String> {
     let host = MockHost::parse(text)?;
     let mut out = String::new();
     for method in host.tests() {
         let mut func = import(&host, method, &ImportOptions::default()).map_err(|e| e.to_string())?;
-        crate::opt::optimise(&mut func, &host, |name| name == pass);
-        out.push_str(&ir_print::print(&func));
+        print(&mut func, &host, &mut out);
         ir_check::check(&func).map_err(|error| format!("{error}\n{out}"))?;
     }
     Ok(out)
@@ -70,42 +70,35 @@ pub fn optimise_text(text: &str, pass: &str) -> Result<String, String> {
 
 /// IR that counts its blocks.
 pub fn count_blocks_text(text: &str) -> Result<String, String> {
-    let host = MockHost::parse(text)?;
-    let mut out = String::new();
-    for method in host.tests() {
-        let mut func = import(&host, method, &ImportOptions::default()).map_err(|e| e.to_string())?;
-        let counts = crate::block_counts::instrument(&mut func, &host);
-        out.push_str(&format!("counts: {counts}\n{}", ir_print::print(&func)));
-        ir_check::check(&func).map_err(|error| format!("{error}\n{out}"))?;
-    }
-    Ok(out)
+    of_each(text, |func, host, out| {
+        let counts = crate::block_counts::instrument(func, host);
+        out.push_str(&format!("counts: {counts}\n{}", ir_print::print(func)));
+    })
+}
+
+/// Like [`import_text`], with one of the optimiser's passes run over the IR.
+pub fn optimise_text(text: &str, pass: &str) -> Result<String, String> {
+    of_each(text, |func, host, out| {
+        crate::opt::optimise(func, host, |name| name == pass);
+        out.push_str(&ir_print::print(func));
+    })
 }
 
 /// IR as imported and after all passes of the optimiser.
 pub fn tier1_text(text: &str) -> Result<String, String> {
-    let host = MockHost::parse(text)?;
-    let mut out = String::new();
-    for method in host.tests() {
-        let mut func = import(&host, method, &ImportOptions::default()).map_err(|e| e.to_string())?;
-        out.push_str(&format!("imported:\n{}", ir_print::print(&func)));
-        crate::opt::optimise(&mut func, &host, |_| true);
-        out.push_str(&format!("optimised:\n{}", ir_print::print(&func)));
-        ir_check::check(&func).map_err(|error| format!("{error}\n{out}"))?;
-    }
-    Ok(out)
+    of_each(text, |func, host, out| {
+        out.push_str(&format!("imported:\n{}", ir_print::print(func)));
+        crate::opt::optimise(func, host, |_| true);
+        out.push_str(&format!("optimised:\n{}", ir_print::print(func)));
+    })
 }
 
 /// IR before and after a pass of the optimiser; `before`: the passes that run first.
 pub fn pass_text(text: &str, before: &[&str], pass: &str) -> Result<String, String> {
-    let host = MockHost::parse(text)?;
-    let mut out = String::new();
-    for method in host.tests() {
-        let mut func = import(&host, method, &ImportOptions::default()).map_err(|e| e.to_string())?;
-        crate::opt::optimise(&mut func, &host, |name| before.contains(&name));
-        out.push_str(&format!("before {pass}:\n{}", ir_print::print(&func)));
-        crate::opt::optimise(&mut func, &host, |name| name == pass);
-        out.push_str(&format!("after {pass}:\n{}", ir_print::print(&func)));
-        ir_check::check(&func).map_err(|error| format!("{error}\n{out}"))?;
-    }
-    Ok(out)
+    of_each(text, |func, host, out| {
+        crate::opt::optimise(func, host, |name| before.contains(&name));
+        out.push_str(&format!("before {pass}:\n{}", ir_print::print(func)));
+        crate::opt::optimise(func, host, |name| name == pass);
+        out.push_str(&format!("after {pass}:\n{}", ir_print::print(func)));
+    })
 }
