@@ -506,6 +506,12 @@ pub trait CompilerHost: Sync {
     fn thread_static_table(&self) -> Option<ThreadStaticTable> {
         None
     }
+    /// The exact class of what a static method returns that does nothing but return an object, the same each time: the default
+    /// comparers of the class library.
+    fn default_comparer(&self, getter: MethodId) -> Option<TypeId> {
+        let _ = getter;
+        None
+    }
     /// How code records references without [`Helper::WriteBarrier`].
     fn inline_barrier(&self) -> Option<InlineBarrier> {
         None

@@ -369,6 +369,14 @@ pub enum Callee {
         /// Address of the 8-byte slot that holds the current code address.
         entry_slot: u64,
     },
+    /// The same of a static method that returns one object for ever and does nothing else that matters: the call may be left out
+    /// if nothing uses its result.
+    Getter {
+        /// See `Direct`.
+        method: MethodId,
+        /// See `Direct`.
+        entry_slot: u64,
+    },
     /// Through the vtable: receiver is `args[0]` (null-checked before).
     Vtable {
         /// The method named at the call, not the override.

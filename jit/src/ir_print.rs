@@ -184,6 +184,7 @@ impl Display for Op {
                 f.write_str(if *tail { "tail_call " } else { "call " })?;
                 match callee {
                     Callee::Direct { method, .. } => write!(f, "{method:?}")?,
+                    Callee::Getter { method, .. } => write!(f, "getter {method:?}")?,
                     Callee::Vtable { method, offset } => write!(f, "vtable[{offset}] {method:?}")?,
                     Callee::Interface { method } => write!(f, "interface {method:?}")?,
                     Callee::Pointer { target } => write!(f, "pointer {target}")?,

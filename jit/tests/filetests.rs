@@ -24,6 +24,7 @@ const RUNNERS: &[(&str, Runner)] = &[
     ("hoist", |text| {
         corten_jit::testing::pass_text(text, &["scalars", "loads", "checks", "rotate"], "hoist")
     }),
+    ("thread", |text| corten_jit::testing::pass_text(text, &[], "scalars")),
     ("loads", |text| {
         corten_jit::testing::pass_text(text, &["scalars", "checks"], "loads")
     }),

@@ -182,6 +182,21 @@ impl Importer<'_, '_> {
         Ok(())
     }
 
+    /// `EqualityComparer<T>.Default` and its like.
+    pub fn default_comparer(&mut self, info: &MethodInfo) -> Step<bool> {
+        let Some(class) = self.host.default_comparer(info.id) else {
+            return Ok(false);
+        };
+        let callee = Callee::Getter {
+            method: info.id,
+            entry_slot: info.entry_slot,
+        };
+        self.emit_call(callee, &info.sig, Vec::new(), false)?;
+        let comparer = self.pop()?.exact(class);
+        self.push(comparer);
+        Ok(true)
+    }
+
     /// `calli`
     pub fn calli(&mut self, token: Token, index: usize) -> Step<()> {
         let tail = self.is_tail_call(index)?;

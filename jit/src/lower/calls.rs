@@ -333,11 +333,13 @@ impl Lowerer<'_> {
         };
         let mut stub = None;
         let target = match callee {
-            Callee::Direct { method, .. } if tail.is_none() && self.near_entry(*method).is_some() => {
+            Callee::Direct { method, .. } | Callee::Getter { method, .. }
+                if tail.is_none() && self.near_entry(*method).is_some() =>
+            {
                 stub = self.near_entry(*method);
                 None
             }
-            Callee::Direct { entry_slot, .. } => {
+            Callee::Direct { entry_slot, .. } | Callee::Getter { entry_slot, .. } => {
                 let slot = self.iconst(types::I64, *entry_slot as i64);
                 Some(self.cur.ins().load(types::I64, plain(), slot, 0))
             }

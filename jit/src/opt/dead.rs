@@ -89,6 +89,10 @@ pub(super) fn is_removable(op: &Op) -> bool {
         | Op::Scratch { .. }
         | Op::Vector { .. }
         | Op::CurrentThread => true,
+        Op::Call {
+            callee: Callee::Getter { .. },
+            ..
+        } => true,
         // What was checked for null cannot fault.
         Op::Load { flags, .. } => !flags.volatile && !flags.faults,
         Op::X86 { op, .. } => *op != X86Op::MaskMove,

@@ -29,6 +29,7 @@ mod search;
 mod shapes;
 mod ssa_view;
 mod states;
+mod thread;
 mod unroll;
 mod vector_code;
 mod vectorize;

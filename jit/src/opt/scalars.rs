@@ -1,6 +1,6 @@
 //! Scalar replacement: the passes that make locals visible to each other, until nothing changes.
 
-use super::{escape, forward, promote_structs};
+use super::{escape, forward, promote_structs, thread};
 use crate::host_api::CompilerHost;
 use crate::ir::Func;
 
@@ -17,4 +17,5 @@ pub(super) fn run(func: &mut Func, host: &dyn CompilerHost) {
         }
         forward::run(func, host);
     }
+    thread::run(func, host);
 }

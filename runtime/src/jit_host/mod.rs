@@ -3,6 +3,7 @@
 //! `TypeId` is the raw TypeHandle, `MethodId` the address of the MethodDesc, `FieldId` the address of the FieldDesc.
 
 mod access;
+mod comparers;
 mod methods;
 mod statics;
 mod synthetic;
@@ -320,6 +321,9 @@ impl CompilerHost for EngineHost {
     fn tail_call_fields(&self) -> Option<(i32, i32)> {
         use crate::thread::offsets::{TAIL_STACK_BYTES, TAIL_TARGET};
         Some((TAIL_TARGET as i32, TAIL_STACK_BYTES as i32))
+    }
+    fn default_comparer(&self, getter: MethodId) -> Option<TypeId> {
+        comparers::default_comparer(method_desc(getter)).map(type_id)
     }
     fn inline_barrier(&self) -> Option<InlineBarrier> {
         use corten_gc_hooks::barrier::{BarrierBounds, CARD_SHIFT, barrier_bounds};

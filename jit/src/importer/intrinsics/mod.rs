@@ -94,6 +94,9 @@ impl Importer<'_, '_> {
                 self.b.emit_void(Op::SafepointPoll);
                 true
             }
+            "System.Collections.Generic.EqualityComparer`1" | "System.Collections.Generic.Comparer`1" => {
+                self.default_comparer(info)?
+            }
             "System.Activator" => self.activator_intrinsic(info)?,
             _ => false,
         };
