@@ -18,6 +18,9 @@ const RUNNERS: &[(&str, Runner)] = &[
     ("unroll", |text| {
         corten_jit::testing::pass_text(text, &["scalars", "checks", "rotate", "hoist"], "unroll")
     }),
+    ("version", |text| {
+        corten_jit::testing::pass_text(text, &["scalars", "checks", "rotate", "hoist"], "version")
+    }),
     ("rotate", |text| {
         corten_jit::testing::pass_text(text, &["scalars", "checks"], "rotate")
     }),

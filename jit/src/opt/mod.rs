@@ -33,6 +33,7 @@ mod thread;
 mod unroll;
 mod vector_code;
 mod vectorize;
+mod version;
 mod weights;
 
 pub(crate) use weights::likelier;
@@ -41,7 +42,7 @@ use crate::host_api::CompilerHost;
 use crate::ir::Func;
 
 /// The passes, in the order they run.
-const PASSES: [(&str, Pass); 13] = [
+const PASSES: [(&str, Pass); 14] = [
     ("weights", weights::run),
     ("guess", guess::run),
     ("inline", inline::run),
@@ -54,6 +55,7 @@ const PASSES: [(&str, Pass); 13] = [
     ("loads", loads::in_loops),
     ("hoist", hoist::run),
     ("vectorize", vectorize::run),
+    ("version", version::run),
     ("unroll", unroll::run),
     ("implicit", implicit::run),
 ];

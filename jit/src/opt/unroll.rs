@@ -121,7 +121,7 @@ fn iteration(func: &Func, graph: &Graph, l: &Loop, loops: &[Loop]) -> Option<(Ve
 
 /// About how many machine instructions a block takes; `None` if it must not be copied or has calls, beside which
 /// the rest does not count.
-fn weight(func: &Func, block: Block) -> Option<usize> {
+pub(super) fn weight(func: &Func, block: Block) -> Option<usize> {
     let data = &func.blocks[block];
     let mut weight = match data.term {
         Term::Switch { .. } => return None,
@@ -158,7 +158,7 @@ fn unroll(func: &mut Func, blocks: &[Block], copies: usize) {
     let header = blocks[0];
     let originals = func.blocks.len();
     let names: Vec<Vec<Block>> = (0..copies)
-        .map(|_| blocks.iter().map(|&b| copy(func, b)).collect())
+        .map(|_| blocks.iter().map(|&b| copy_block(func, b, false)).collect())
         .collect();
     let headers: Vec<Block> = names.iter().map(|n| n[0]).chain([header]).collect();
     for (names, &next) in names.iter().zip(&headers[1..]) {
@@ -181,11 +181,11 @@ fn unroll(func: &mut Func, blocks: &[Block], copies: usize) {
     }
 }
 
-/// A copy of a block, without polls and with its own values.
-fn copy(func: &mut Func, block: Block) -> Block {
+/// A copy of a block with its own values, with or without polls.
+pub(super) fn copy_block(func: &mut Func, block: Block, polls: bool) -> Block {
     let mut data = func.blocks[block].clone();
     let mut names: FxHashMap<Value, Value> = FxHashMap::default();
-    data.insts.retain(|inst| inst.op != Op::SafepointPoll);
+    data.insts.retain(|inst| polls || inst.op != Op::SafepointPoll);
     for inst in &mut data.insts {
         map_uses(&mut inst.op, |v| *v = names.get(v).copied().unwrap_or(*v));
         if let Some(result) = &mut inst.result {
