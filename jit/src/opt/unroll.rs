@@ -39,7 +39,11 @@ pub(super) fn run(func: &mut Func, _host: &dyn CompilerHost) {
     // Inner loops come first. The loops around them do not copy them, so they need not know that these have changed.
     for l in &loops {
         let header = l.header;
-        if l.blocks.len() > MAX_LOOP_BLOCKS || func.short_loops.contains(&header) || func.blocks[header].cold {
+        if l.blocks.len() > MAX_LOOP_BLOCKS
+            || func.short_loops.contains(&header)
+            || func.blocks[header].cold
+            || seldom_repeats(func, &graph, l)
+        {
             continue;
         }
         let Some((blocks, weight)) = iteration(func, &graph, l, &loops) else {
@@ -65,6 +69,18 @@ pub(super) fn run(func: &mut Func, _host: &dyn CompilerHost) {
             room -= insts * copies;
             unroll(func, &blocks, copies);
         }
+    }
+}
+
+/// Does the profile say that the loop has hardly more than two iterations?
+pub(super) fn seldom_repeats(func: &Func, graph: &Graph, l: &Loop) -> bool {
+    let mut outside = graph.preds[l.header.index()].iter().filter(|p| !l.blocks.contains(p));
+    let (Some(&before), None) = (outside.next(), outside.next()) else {
+        return false;
+    };
+    match (func.blocks[before].weight, func.blocks[l.header].weight) {
+        (Some(entered), Some(iterations)) => iterations < 2.5 * entered,
+        _ => false,
     }
 }
 

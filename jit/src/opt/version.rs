@@ -8,7 +8,7 @@
 use super::cfg::map_targets;
 use super::checks;
 use super::loops::{Graph, Loop, natural_loops};
-use super::unroll::{copy_block, weight};
+use super::unroll::{copy_block, seldom_repeats, weight};
 use super::vectorize::{negated, swapped};
 use crate::host_api::CompilerHost;
 use crate::ir::*;
@@ -43,6 +43,7 @@ pub(super) fn run(func: &mut Func, host: &dyn CompilerHost) {
     let mut found: Vec<(Loop, Vec<Test>)> = natural_loops(&graph)
         .into_iter()
         .filter(|l| l.innermost && l.blocks.len() <= MAX_BLOCKS && !func.short_loops.contains(&l.header))
+        .filter(|l| !seldom_repeats(func, &graph, l))
         .filter_map(|l| tests(func, &graph, &l).map(|t| (l, t)))
         .collect();
     found.truncate(MAX_LOOPS);
@@ -81,6 +82,9 @@ enum Fixed {
     Length(Local),
 }
 
+/// Something and a distance from it.
+type Sum = (Fixed, i64);
+
 /// Something that is tested in front of a loop.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Test {
@@ -89,8 +93,8 @@ enum Test {
     AtLeast(Local, i64),
     /// (a + n) is at most, or below if `strict`, (b + m).
     Order {
-        a: (Fixed, i64),
-        b: (Fixed, i64),
+        a: Sum,
+        b: Sum,
         strict: bool,
     },
 }
@@ -128,7 +132,7 @@ impl Reader<'_> {
         }
     }
 
-    fn fixed(&self, block: Block, v: Value) -> Option<(Fixed, i64)> {
+    fn fixed(&self, block: Block, v: Value) -> Option<Sum> {
         if self.func.values[v] != Ty::I32 {
             return None;
         }
@@ -182,7 +186,7 @@ fn tests(func: &Func, graph: &Graph, l: &Loop) -> Option<Vec<Test>> {
         }
     }
     // The loop goes on while a counter is below a limit (and the counter goes up by little).
-    let mut limits: Vec<(Local, (Fixed, i64), bool)> = Vec::new();
+    let mut limits: Vec<(Local, Sum, bool)> = Vec::new();
     for &block in &l.blocks {
         let Term::Branch { cond, then, other } = func.blocks[block].term else {
             continue;
@@ -221,7 +225,7 @@ fn tests(func: &Func, graph: &Graph, l: &Loop) -> Option<Vec<Test>> {
         block.is_some_and(|&b| matches!(reader.counter(b, v), Some((c, n)) if c == counter && n > 0))
     });
     let mut lows: Vec<(Local, i64)> = Vec::new();
-    let mut orders: Vec<((Fixed, i64), (Fixed, i64), bool)> = Vec::new();
+    let mut orders: Vec<(Sum, Sum, bool)> = Vec::new();
     let mut out = Vec::new();
     let mut add = |test: Test| {
         if !out.contains(&test) {
@@ -281,6 +285,7 @@ fn split(func: &mut Func, l: &Loop, tests: &[Test]) {
     let mut then = func.blocks.push(BlockData {
         insts: Vec::new(),
         term: Term::Jump(names[0]),
+        weight: None,
         ..func.blocks[l.header].clone()
     });
     for tests in [rest, nulls] {
@@ -313,7 +318,7 @@ fn guard(func: &mut Func, header: Block, then: Block, test: Test) -> Block {
         });
         result
     };
-    let number = |emit: &mut dyn FnMut(Op, Ty) -> Value, (fixed, ahead): (Fixed, i64)| {
+    let number = |emit: &mut dyn FnMut(Op, Ty) -> Value, (fixed, ahead): Sum| {
         let v = match fixed {
             Fixed::Int(n) => emit(Op::IConst(n), Ty::I32),
             Fixed::Local(l) => emit(Op::LocalGet(l), Ty::I32),
@@ -358,6 +363,7 @@ fn guard(func: &mut Func, header: Block, then: Block, test: Test) -> Block {
         term_site: data.term_site,
         protect: data.protect,
         cold: data.cold,
+        weight: None,
     };
     func.blocks.push(data)
 }
