@@ -42,7 +42,7 @@ use crate::host_api::CompilerHost;
 use crate::ir::Func;
 
 /// The passes, in the order they run.
-const PASSES: [(&str, Pass); 14] = [
+const PASSES: &[(&str, Pass)] = &[
     ("weights", weights::run),
     ("guess", guess::run),
     ("inline", inline::run),
@@ -76,7 +76,7 @@ pub fn prepare(func: &mut Func, host: &dyn CompilerHost, enabled: impl Fn(&str) 
 
 /// Optimises a function. `enabled` chooses among the passes by name: all of them by default.
 pub fn optimise(func: &mut Func, host: &dyn CompilerHost, enabled: impl Fn(&str) -> bool) {
-    for (name, pass) in PASSES {
+    for &(name, pass) in PASSES {
         if !enabled(name) {
             continue;
         }
