@@ -7,4 +7,5 @@ mod flags;
 mod framework;
 mod inspect;
 mod support;
+mod switches;
 mod verify;
