@@ -69,7 +69,8 @@ pub fn bench(project: &Project, options: &Options) -> Outcome {
     let corten = project.build_release()?;
     project.ensure_framework(&corten)?;
     let dll = project.root.join("benchmarks").join("kernels.dll");
-    let runtimes = runtimes(&corten, &options.peer)?;
+    let mut runtimes = runtimes(&corten, &options.peer)?;
+    runtimes.retain(|runtime| runs(runtime, &dll));
     let mut report = String::from("# Benchmarks\n\n");
     let _ = writeln!(
         report,
@@ -97,6 +98,17 @@ fn runtimes(corten: &Path, peers: &[String]) -> Outcome<Vec<Runtime>> {
         name: "corten".into(),
         command: vec![corten.display().to_string()],
     }];
+    for name in ["mono", "dotnet"] {
+        let found = std::env::var_os("PATH")
+            .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(name).is_file()));
+        let named = |peer: &String| peer.split_once('=').is_some_and(|(n, _)| n == name);
+        if found && !peers.iter().any(named) {
+            all.push(Runtime {
+                name: name.into(),
+                command: vec![name.into()],
+            });
+        }
+    }
     for peer in peers {
         let Some((name, command)) = peer.split_once('=') else {
             return Err(Failure::Check(format!("--peer takes NAME=COMMAND, not {peer}")));
@@ -106,23 +118,23 @@ fn runtimes(corten: &Path, peers: &[String]) -> Outcome<Vec<Runtime>> {
             command: command.split_whitespace().map(str::to_owned).collect(),
         });
     }
-    for name in ["mono", "dotnet"] {
-        let found = std::env::var_os("PATH")
-            .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(name).is_file()));
-        if found && !all.iter().any(|r| r.name == name) {
-            all.push(Runtime {
-                name: name.into(),
-                command: vec![name.into()],
-            });
-        }
-    }
     Ok(all)
 }
 
-/// Whole processes of the samples.
+/// Does a runtime run the programs at all? Mono, for one, may lack their class library.
+fn runs(runtime: &Runtime, dll: &Path) -> bool {
+    let lists = |output: std::process::Output| output.status.success() && !output.stdout.is_empty();
+    let able = runtime.name == "corten" || runtime.command(dll).output().is_ok_and(lists);
+    if !able {
+        eprintln!("    {} does not run {}: left out", runtime.name, dll.display());
+    }
+    able
+}
+
+/// Whole processes of the samples, but for the one that runs for a given time.
 fn start_up(project: &Project, runtimes: &[Runtime], runs: usize, report: &mut String) -> Outcome {
     header(report, "sample, whole process", runtimes, &["least", "median"]);
-    for sample in samples::find(project)? {
+    for sample in samples::find(project)?.into_iter().filter(|s| s.name != "soak") {
         let mut times = vec![Vec::new(); runtimes.len()];
         for _ in 0..runs.max(3) {
             for (runtime, times) in runtimes.iter().zip(&mut times) {
