@@ -86,12 +86,27 @@ mod tests {
     use super::*;
     use cranelift_codegen::ir::{AbiParam, types};
 
-    #[test]
-    fn the_way_out_comes_first() {
+    /// A function of four blocks that are not laid out yet, and its argument.
+    fn four_blocks() -> (Function, Vec<Block>, Value) {
         let mut func = Function::new();
         func.signature.params.push(AbiParam::new(types::I64));
         let blocks: Vec<Block> = (0..4).map(|_| func.dfg.make_block()).collect();
         let n = func.dfg.append_block_param(blocks[0], types::I64);
+        (func, blocks, n)
+    }
+
+    /// Runs the pass over a function.
+    fn ordered(func: Function, likely: &FxHashMap<Inst, usize>) -> Context {
+        let mut context = Context::for_function(func);
+        context.compute_cfg();
+        context.compute_domtree();
+        run(&mut context, likely);
+        context
+    }
+
+    #[test]
+    fn the_way_out_comes_first() {
+        let (mut func, blocks, n) = four_blocks();
         let mut cur = FuncCursor::new(&mut func);
         cur.insert_block(blocks[0]);
         cur.ins().jump(blocks[1], &[]);
@@ -103,10 +118,7 @@ mod tests {
         cur.ins().jump(blocks[1], &[]);
         cur.insert_block(blocks[3]);
         cur.ins().return_(&[]);
-        let mut context = Context::for_function(func);
-        context.compute_cfg();
-        context.compute_domtree();
-        run(&mut context, &FxHashMap::default());
+        let context = ordered(func, &FxHashMap::default());
         let branch = context.func.layout.last_inst(blocks[1]).expect("branch");
         let text = context.func.dfg.display_inst(branch).to_string();
         assert!(text.ends_with("block3, block2"), "{text}");
@@ -117,10 +129,7 @@ mod tests {
     #[test]
     fn the_likely_way_follows() {
         for (way, expected) in [(0, [0, 1, 2, 3]), (1, [0, 2, 1, 3])] {
-            let mut func = Function::new();
-            func.signature.params.push(AbiParam::new(types::I64));
-            let blocks: Vec<Block> = (0..4).map(|_| func.dfg.make_block()).collect();
-            let n = func.dfg.append_block_param(blocks[0], types::I64);
+            let (mut func, blocks, n) = four_blocks();
             let mut cur = FuncCursor::new(&mut func);
             cur.insert_block(blocks[0]);
             let branch = cur.ins().brif(n, blocks[1], &[], blocks[2], &[]);
@@ -130,10 +139,7 @@ mod tests {
             }
             cur.insert_block(blocks[3]);
             cur.ins().return_(&[]);
-            let mut context = Context::for_function(func);
-            context.compute_cfg();
-            context.compute_domtree();
-            run(&mut context, &FxHashMap::from_iter([(branch, way)]));
+            let context = ordered(func, &FxHashMap::from_iter([(branch, way)]));
             let order: Vec<Block> = context.domtree.cfg_rpo().copied().collect();
             assert_eq!(order, expected.map(|i| blocks[i]), "{}", context.func.display());
         }

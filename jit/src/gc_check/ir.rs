@@ -108,16 +108,17 @@ impl Checker<'_> {
             .map(|c| c.handler)
     }
 
-    fn live_out(&self, data: &BlockData) -> Live {
-        let mut live = vec![false; self.promoted.len()];
-        let mut add = |b: Block| {
-            for (l, s) in live.iter_mut().zip(&self.live_in[b.index()]) {
-                *l |= s;
-            }
-        };
-        successors(&data.term, &mut add);
-        self.handlers(data).for_each(add);
+    /// Live at the end of a block whose handlers need `handlers`.
+    fn live_out(&self, data: &BlockData, handlers: &Live) -> Live {
+        let mut live = handlers.clone();
+        successors(&data.term, |s| self.add_live_in(&mut live, s));
         live
+    }
+
+    fn add_live_in(&self, live: &mut Live, block: Block) {
+        for (l, s) in live.iter_mut().zip(&self.live_in[block.index()]) {
+            *l |= s;
+        }
     }
 
     /// Steps backwards over an instruction.
@@ -140,11 +141,8 @@ impl Checker<'_> {
     /// What the handlers of a block need.
     fn handlers_need(&self, data: &BlockData) -> Live {
         let mut live = vec![false; self.promoted.len()];
-        for handler in self.handlers(data) {
-            for (l, s) in live.iter_mut().zip(&self.live_in[handler.index()]) {
-                *l |= s;
-            }
-        }
+        self.handlers(data)
+            .for_each(|handler| self.add_live_in(&mut live, handler));
         live
     }
 
@@ -154,8 +152,8 @@ impl Checker<'_> {
         while changed {
             changed = false;
             for (block, data) in self.func.blocks.iter().rev() {
-                let mut live = self.live_out(data);
                 let handlers = self.handlers_need(data);
+                let mut live = self.live_out(data, &handlers);
                 for inst in data.insts.iter().rev() {
                     self.step_back(&mut live, &inst.op, &handlers);
                 }
@@ -293,8 +291,8 @@ impl Checker<'_> {
 
     /// Live promoted references behind each safepoint, by index of the instruction.
     fn live_after(&self, data: &BlockData) -> FxHashMap<usize, Live> {
-        let mut live = self.live_out(data);
         let handlers = self.handlers_need(data);
+        let mut live = self.live_out(data, &handlers);
         let mut after = FxHashMap::default();
         for (i, inst) in data.insts.iter().enumerate().rev() {
             if is_safepoint(&inst.op) {

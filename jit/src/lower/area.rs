@@ -16,6 +16,11 @@ impl Lowerer<'_> {
         if let Some(offset) = self.free_spills[usize::from(kind == GcKind::ByRef)].pop() {
             return offset;
         }
+        self.new_gc_slot(kind)
+    }
+
+    /// A slot that the collector looks at, zero from the start.
+    pub(super) fn new_gc_slot(&mut self, kind: GcKind) -> u32 {
         let offset = self.area_size;
         self.area_size += 8;
         self.gc_slots.push(AreaSlot {

@@ -3,7 +3,7 @@
 use super::{Addr, LowerError, Lowerer, NONE, Result, plain};
 use crate::gc_check::{Action, Holder};
 use crate::ir::{Helper, Local, Op, successors};
-use crate::layout::{AreaSlot, GcKind};
+use crate::layout::GcKind;
 use cranelift_codegen::cursor::Cursor;
 use cranelift_codegen::ir::{self, BlockArg, InstBuilder, types};
 use cranelift_codegen::isa::CallConv;
@@ -146,15 +146,7 @@ impl Lowerer<'_> {
             } else {
                 GcKind::Ref
             };
-            let offset = self.area_size;
-            self.area_size += 8;
-            self.gc_slots.push(AreaSlot {
-                offset,
-                kind,
-                pinned: false,
-            });
-            self.add_zero(offset, 8);
-            self.homes[index] = offset;
+            self.homes[index] = self.new_gc_slot(kind);
         }
         self.homes[index]
     }

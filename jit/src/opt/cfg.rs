@@ -159,3 +159,18 @@ fn remove_unreachable(func: &mut Func) -> bool {
     }
     changed
 }
+
+/// A block without instructions, under the protection of another one.
+pub(super) fn new_block(func: &mut Func, like: Block) -> Block {
+    let data = &func.blocks[like];
+    let data = BlockData {
+        insts: Vec::new(),
+        term: Term::Unreachable,
+        term_il: data.term_il,
+        term_site: data.term_site,
+        protect: data.protect,
+        cold: data.cold,
+        weight: None,
+    };
+    func.blocks.push(data)
+}

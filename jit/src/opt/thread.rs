@@ -101,27 +101,12 @@ fn sets(data: &BlockData, locals: &[Local]) -> bool {
 /// Puts a copy of `test` at the end of `from`, which jumps there.
 fn copy(func: &mut Func, from: Block, test: Block) {
     let BlockData {
-        mut insts,
-        mut term,
+        insts,
+        term,
         term_il,
         term_site,
         ..
-    } = func.blocks[test].clone();
-    let mut names: FxHashMap<Value, Value> = FxHashMap::default();
-    for inst in &mut insts {
-        map_uses(&mut inst.op, |v| *v = names.get(v).copied().unwrap_or(*v));
-        if let Some(result) = &mut inst.result {
-            let new = func.values.push(func.values[*result]);
-            if let Some(&class) = func.exact.get(result) {
-                func.exact.insert(new, class);
-            }
-            names.insert(*result, new);
-            *result = new;
-        }
-    }
-    if let Term::Branch { cond, .. } = &mut term {
-        *cond = names.get(cond).copied().unwrap_or(*cond);
-    }
+    } = super::unroll::copied(func, test);
     // (What goes through the copy no longer goes through the test.)
     if let (Some(all), Some(less)) = (func.blocks[test].weight, func.blocks[from].weight) {
         func.blocks[test].weight = Some((all - less).max(0.0));

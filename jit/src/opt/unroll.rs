@@ -199,9 +199,15 @@ fn unroll(func: &mut Func, blocks: &[Block], copies: usize) {
 
 /// A copy of a block with its own values, with or without polls.
 pub(super) fn copy_block(func: &mut Func, block: Block, polls: bool) -> Block {
+    let mut data = copied(func, block);
+    data.insts.retain(|inst| polls || inst.op != Op::SafepointPoll);
+    func.blocks.push(data)
+}
+
+/// What a copy of a block with its own values consists of.
+pub(super) fn copied(func: &mut Func, block: Block) -> BlockData {
     let mut data = func.blocks[block].clone();
     let mut names: FxHashMap<Value, Value> = FxHashMap::default();
-    data.insts.retain(|inst| polls || inst.op != Op::SafepointPoll);
     for inst in &mut data.insts {
         map_uses(&mut inst.op, |v| *v = names.get(v).copied().unwrap_or(*v));
         if let Some(result) = &mut inst.result {
@@ -219,5 +225,5 @@ pub(super) fn copy_block(func: &mut Func, block: Block, polls: bool) -> Block {
         }
         Term::Jump(_) | Term::Return(None) | Term::Unreachable => {}
     }
-    func.blocks.push(data)
+    data
 }

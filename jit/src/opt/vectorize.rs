@@ -11,7 +11,7 @@
 //! Integer sums and the like are split over several accumulators. Sums of floats are left alone: another order of additions
 //! gives another result.
 
-use super::cfg::map_targets;
+use super::cfg::{map_targets, new_block};
 use super::loop_body::{Body, Effect, Exit, Node};
 use super::loops::{Graph, Loop, natural_loops};
 use super::propagate::{narrow_kind, private_locals};
@@ -633,20 +633,6 @@ fn apply(func: &mut Func, graph: &Graph, l: &Loop, body: &Body, plan: &Plan) {
             });
         }
     }
-}
-
-fn new_block(func: &mut Func, like: Block) -> Block {
-    let data = &func.blocks[like];
-    let data = BlockData {
-        insts: Vec::new(),
-        term: Term::Unreachable,
-        term_il: data.term_il,
-        term_site: data.term_site,
-        protect: data.protect,
-        cold: data.cold,
-        weight: None,
-    };
-    func.blocks.push(data)
 }
 
 /// The blocks in front of the loop; the first of them.

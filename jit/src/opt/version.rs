@@ -351,19 +351,12 @@ fn guard(func: &mut Func, header: Block, then: Block, test: Test) -> Block {
             emit(Op::Cmp(cond, a, b), Ty::I32)
         }
     };
-    let data = &func.blocks[header];
-    let data = BlockData {
-        insts,
-        term: Term::Branch {
-            cond,
-            then,
-            other: header,
-        },
-        term_il: data.term_il,
-        term_site: data.term_site,
-        protect: data.protect,
-        cold: data.cold,
-        weight: None,
+    let guard = super::cfg::new_block(func, header);
+    func.blocks[guard].insts = insts;
+    func.blocks[guard].term = Term::Branch {
+        cond,
+        then,
+        other: header,
     };
-    func.blocks.push(data)
+    guard
 }

@@ -13,6 +13,27 @@ use std::arch::naked_asm;
 use std::cell::{Cell, RefCell};
 use std::sync::{Arc, LazyLock};
 
+/// Numbers that a seed determines.
+pub struct Rng(pub u64);
+
+impl Rng {
+    pub fn below(&mut self, n: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        ((self.0 >> 33) % n as u64) as usize
+    }
+
+    pub fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+
+    pub fn of<'t>(&mut self, all: &[&'t str]) -> &'t str {
+        all[self.below(all.len())]
+    }
+}
+
 pub const VOID: TypeId = TypeId(1);
 pub const I1: TypeId = TypeId(2);
 pub const U1: TypeId = TypeId(3);

@@ -5,7 +5,7 @@
 //!
 //! `CORTEN_PROGRAMS=N` runs N programs, `CORTEN_SEED=S` begins with seed S.
 
-use crate::harness::{self, JIT};
+use crate::harness::{self, JIT, Rng};
 use corten_jit::code_map::CodeInfo;
 use corten_jit::importer::{ImportOptions, import};
 use corten_jit::ir::{BlockData, Inst, Op, Ty, VecOp};
@@ -13,23 +13,6 @@ use corten_jit::isa::Tier;
 use corten_jit::testing::MockHost;
 use corten_jit::{ir_check, opt};
 use std::fmt::Write;
-
-struct Rng(u64);
-impl Rng {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
-        ((self.0 >> 33) % n as u64) as usize
-    }
-    fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-    fn of<'t>(&mut self, all: &[&'t str]) -> &'t str {
-        all[self.below(all.len())]
-    }
-}
 
 struct Element {
     name: &'static str,

@@ -6,17 +6,6 @@ use corten_jit::host_api::TypeKind as K;
 use corten_jit::ids::TypeId;
 use corten_jit::ir::*;
 
-struct Rng(u64);
-impl Rng {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
-        ((self.0 >> 33) % n as u64) as usize
-    }
-}
-
 /// What a value or local holds: integers, references (moved by safepoints), structs {ref, int, ref}.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum V {

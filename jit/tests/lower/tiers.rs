@@ -2,7 +2,7 @@
 //!
 //! `CORTEN_PROGRAMS=N` runs N programs, `CORTEN_SEED=S` begins with seed S.
 
-use crate::harness::{self, JIT};
+use crate::harness::{self, JIT, Rng};
 use crate::objects::{self, World};
 use corten_jit::code_map::CodeInfo;
 use corten_jit::ids::MethodId;
@@ -14,20 +14,6 @@ use corten_jit::{ir_check, opt};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt::Write;
-
-struct Rng(u64);
-impl Rng {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
-        ((self.0 >> 33) % n as u64) as usize
-    }
-    fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-}
 
 #[derive(Clone, Copy, PartialEq)]
 enum T {
