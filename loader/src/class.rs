@@ -12,6 +12,7 @@ use crate::{
     field_desc::FieldDesc,
     method_desc::MethodDesc,
     method_table::MethodTable,
+    methods::{MethodCells, Methods},
     module::Module,
     statics::{StaticStorage, ThreadStaticsLayout},
     type_def::TypeDefInfo,
@@ -95,7 +96,7 @@ pub struct Class {
     pub(crate) declared_interfaces: OnceLock<Box<[&'static MethodTable]>>,
     pub(crate) layout: OnceLock<InstanceLayout>,
     pub(crate) fields: OnceLock<Box<[FieldDesc]>>,
-    pub(crate) methods: OnceLock<Box<[MethodDesc]>>,
+    pub(crate) methods: OnceLock<MethodCells>,
     pub(crate) vtable: OnceLock<Box<[&'static MethodDesc]>>,
     pub(crate) statics: OnceLock<StaticStorage>,
     pub(crate) thread_statics: OnceLock<ThreadStaticsLayout>,
@@ -201,13 +202,13 @@ impl Class {
         self.leak(self.fields.get().map_or(&[], |b| &b[..]))
     }
 
-    /// Declared methods in metadata order (created on first use).
-    pub fn methods(&self) -> &'static [MethodDesc] {
+    /// Declared methods in metadata order (each made on first use).
+    pub fn methods(&self) -> Methods {
         if self.methods.get().is_none() {
             // A failure has been reported by the load of this type; an unloadable type has no methods.
             let _ = crate::type_loader::ensure_methods(self.method_table());
         }
-        self.leak(self.methods.get().map_or(&[], |b| &b[..]))
+        Methods::new(self.method_table(), self.methods.get().map(|m| self.leak(m)))
     }
 
     /// Method per vtable slot (empty before level Vtable).
@@ -257,14 +258,12 @@ impl Class {
 
     /// Static constructor.
     pub fn cctor(&self) -> Option<&'static MethodDesc> {
-        let rid = self.def?.cctor_rid()?;
-        self.methods().iter().find(|m| m.token().rid() == rid)
+        self.methods().with_rid(self.def?.cctor_rid()?)
     }
 
     /// Parameterless instance constructor of any visibility.
     pub fn default_constructor(&self) -> Option<&'static MethodDesc> {
-        let rid = self.def?.default_ctor_rid()?;
-        self.methods().iter().find(|m| m.token().rid() == rid)
+        self.methods().with_rid(self.def?.default_ctor_rid()?)
     }
 
     /// `beforefieldinit`: the static constructor runs at first static field access at the latest.

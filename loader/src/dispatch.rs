@@ -173,9 +173,8 @@ fn match_by_name(
     statics: bool,
 ) -> Result<Option<&'static MethodDesc>> {
     let mut want = None;
-    for m in on.methods() {
-        if m.name() != decl.name()
-            || m.param_count() != decl.param_count()
+    for m in on.methods().named(decl.name()) {
+        if m.param_count() != decl.param_count()
             || m.is_static() != statics
             || (!statics && !m.is_virtual())
             || m.attributes() & MethodAttributes::MEMBER_ACCESS_MASK != MethodAttributes::PUBLIC
@@ -354,7 +353,8 @@ pub(crate) fn check_implemented(mt: &'static MethodTable) -> Result<()> {
         if mt.parent().is_some_and(|p| p.interfaces().contains(i)) {
             continue;
         }
-        for m in i.methods().iter().filter(|m| m.is_virtual() && m.is_abstract()) {
+        let virtuals = MethodAttributes::VIRTUAL | MethodAttributes::ABSTRACT;
+        for m in i.methods().filtered(|_, row| row.attributes.contains(virtuals)) {
             // A re-abstraction of an inherited interface's method is not a member of its own.
             if exact_impls(i)?.iter().any(|x| x.body == m) {
                 continue;

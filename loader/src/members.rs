@@ -14,6 +14,7 @@ use crate::{
     field_desc::{FieldDesc, FieldKind, NO_OFFSET},
     method_desc::{MethodDesc, MethodKind, NO_SLOT},
     method_table::MethodTable,
+    methods::MethodCells,
     precode::{BackpatchSlots, EntryCell},
     resolve::{GenericContext, primitive_of},
     type_def::TypeDefInfo,
@@ -123,7 +124,7 @@ pub(crate) fn load_field_type(f: &FieldDesc) -> Result<TypeHandle> {
     )
 }
 
-/// Makes the MethodDescs of a type.
+/// Makes room for the MethodDescs of a type.
 pub(crate) fn ensure_methods(mt: &'static MethodTable) -> Result<()> {
     let class = mt.class();
     if class.methods.get().is_some() {
@@ -134,58 +135,59 @@ pub(crate) fn ensure_methods(mt: &'static MethodTable) -> Result<()> {
         return Ok(());
     }
     let methods = match (class.def, class.array) {
-        (Some(def), _) => def_methods(mt, def)?,
-        (None, Some(a)) => array_methods(mt, a),
-        (None, None) => Vec::new(),
+        (Some(def), _) => {
+            def.vtable_shape()?;
+            MethodCells::empty(def.methods().len())
+        }
+        (None, Some(a)) => MethodCells::of(array_methods(mt, a))?,
+        (None, None) => MethodCells::empty(0),
     };
-    let methods: Box<[MethodDesc]> = methods.into();
-    crate::precode::attach_precode(&methods)?;
     let _ = class.methods.set(methods);
     Ok(())
 }
 
-fn def_methods(mt: &'static MethodTable, def: &'static TypeDefInfo) -> Result<Vec<MethodDesc>> {
-    let shape = def.vtable_shape()?;
+/// Makes the MethodDesc of method `index`, without precode.
+pub(crate) fn make_method(mt: &'static MethodTable, def: &'static TypeDefInfo, index: usize) -> Result<MethodDesc> {
     let module = def.module();
-    let mut out = Vec::with_capacity(def.methods().len());
-    for (i, row) in def.methods().iter().enumerate() {
-        let rid = def.method_rid(i);
-        // Signature: convention byte, then for generic methods the arity, then the parameter count.
-        let generic = row.signature.first().is_some_and(|b| b & 0x10 != 0);
-        let mut reader = sig::SigReader::new(row.signature);
-        let counts = reader.byte().and_then(|_| {
-            let arity = if generic { reader.unsigned()? } else { 0 };
-            Ok((arity, reader.unsigned()?))
-        });
-        let (_, params) = counts.map_err(|e| module.bad_image(e))?;
-        let variables = if generic {
-            crate::generics::own_variables(
-                module,
-                corten_metadata::Token::new(corten_metadata::TableId::MethodDef, rid),
-            )?
-        } else {
-            Box::default()
-        };
-        let kind = method_kind(def, row.name, row.attributes, row.impl_flags);
-        out.push(MethodDesc {
-            is_generic_definition: !variables.is_empty(),
-            ..blank_method(
-                mt,
-                module,
-                kind,
-                rid,
-                i as u16,
-                shape.method_slots.get(i).copied().unwrap_or(NO_SLOT),
-                row.name,
-                row.signature,
-                row.attributes,
-                row.impl_flags,
-                params as u16,
-                variables,
-            )
-        });
-    }
-    Ok(out)
+    let Some(row) = def.methods().get(index) else {
+        return Err(module.bad_image(format!("no method {index}")));
+    };
+    let shape = def.vtable_shape()?;
+    let rid = def.method_rid(index);
+    // Signature: convention byte, then for generic methods the arity, then the parameter count.
+    let generic = row.signature.first().is_some_and(|b| b & 0x10 != 0);
+    let mut reader = sig::SigReader::new(row.signature);
+    let counts = reader.byte().and_then(|_| {
+        let arity = if generic { reader.unsigned()? } else { 0 };
+        Ok((arity, reader.unsigned()?))
+    });
+    let (_, params) = counts.map_err(|e| module.bad_image(e))?;
+    let variables = if generic {
+        crate::generics::own_variables(
+            module,
+            corten_metadata::Token::new(corten_metadata::TableId::MethodDef, rid),
+        )?
+    } else {
+        Box::default()
+    };
+    let kind = method_kind(def, row.name, row.attributes, row.impl_flags);
+    Ok(MethodDesc {
+        is_generic_definition: !variables.is_empty(),
+        ..blank_method(
+            mt,
+            module,
+            kind,
+            rid,
+            index as u16,
+            shape.method_slots.get(index).copied().unwrap_or(NO_SLOT),
+            row.name,
+            row.signature,
+            row.attributes,
+            row.impl_flags,
+            params as u16,
+            variables,
+        )
+    })
 }
 
 fn method_kind(

@@ -351,7 +351,7 @@ impl MethodDesc {
     pub fn on_owner(&self, owner: &'static MethodTable) -> Result<&'static MethodDesc> {
         owner
             .methods()
-            .get(usize::from(self.index))
+            .load(usize::from(self.index))?
             .filter(|m| m.rid == self.rid)
             .ok_or_else(|| LoadError::MissingMethod {
                 class: owner.handle().display_name(),

@@ -6,8 +6,8 @@ use std::{cell::UnsafeCell, ffi::c_void, sync::atomic::AtomicUsize};
 use corten_gc_hooks::object::MethodTableHeader;
 
 use crate::{
-    class::Class, element_type::ElementType, field_desc::FieldDesc, method_desc::MethodDesc, module::Module,
-    type_handle::TypeHandle,
+    class::Class, element_type::ElementType, field_desc::FieldDesc, method_desc::MethodDesc, methods::Methods,
+    module::Module, type_handle::TypeHandle,
 };
 
 /// Flag masks of `MethodTable.Flags` as CoreLib 9.0 tests them.
@@ -293,7 +293,7 @@ impl MethodTable {
     }
 
     /// Methods declared by this type, in metadata order (array types: .ctor, Get, Set, Address).
-    pub fn methods(&'static self) -> &'static [MethodDesc] {
+    pub fn methods(&'static self) -> Methods {
         self.class().methods()
     }
 
@@ -304,14 +304,12 @@ impl MethodTable {
 
     /// Declared method by name (first match).
     pub fn find_method(&'static self, name: &str) -> Option<&'static MethodDesc> {
-        self.methods().iter().find(|m| m.name() == name)
+        self.methods().named(name).next()
     }
 
     /// Declared method by name and parameter count (without `this`).
     pub fn find_method_with_params(&'static self, name: &str, params: usize) -> Option<&'static MethodDesc> {
-        self.methods()
-            .iter()
-            .find(|m| m.name() == name && m.param_count() == params)
+        self.methods().named(name).find(|m| m.param_count() == params)
     }
 
     /// Declared field by name.

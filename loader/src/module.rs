@@ -342,8 +342,9 @@ impl Module {
         let mt = self.typical_allocated(owner)?;
         crate::type_loader::ensure_methods(mt)?;
         let def = self.type_def(owner)?;
-        def.method_index(rid)
-            .and_then(|i| mt.methods().get(i))
+        let found = def.method_index(rid).map(|i| mt.methods().load(i)).transpose()?;
+        found
+            .flatten()
             .ok_or_else(|| self.bad_image(format!("no MethodDef row {rid}")))
     }
 

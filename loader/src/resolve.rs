@@ -518,10 +518,7 @@ pub(crate) fn find_method_by_ref(
     type_loader::ensure_methods(mt)?;
     let fixed = msig.sentinel.unwrap_or(msig.params.len());
     if let Some(_a) = mt.class().array()
-        && let Some(m) = mt
-            .methods()
-            .iter()
-            .find(|m| m.name() == name && m.param_count() == fixed)
+        && let Some(m) = mt.find_method_with_params(name, fixed)
     {
         return Ok(m);
     }
@@ -535,7 +532,7 @@ pub(crate) fn find_method_by_ref(
             if m.name == name && sig_compare::method_ref_matches(module, msig, def.module(), m.signature, subst)? {
                 let exact = mt.ancestry().nth(depth + base_depth).ok_or_else(missing)?;
                 type_loader::ensure_methods(exact)?;
-                return Ok(exact.methods().get(i));
+                return exact.methods().load(i);
             }
         }
         Ok(None)

@@ -283,7 +283,9 @@ fn load_vtable(mt: &'static MethodTable) -> Result<()> {
     if let Some(def) = class.def.filter(|d| !d.is_interface()) {
         let methods = mt.methods();
         for (slot, index) in &def.vtable_shape()?.own {
-            let m = &methods[usize::from(*index)];
+            let Some(m) = methods.load(usize::from(*index))? else {
+                return Err(type_load(mt.handle(), "inconsistent virtual slots"));
+            };
             match table.get_mut(usize::from(*slot)) {
                 Some(s) => *s = m,
                 None => table.push(m),

@@ -228,7 +228,7 @@ pub fn string_ctor_target(ctor: &'static MethodDesc) -> Result<Option<&'static M
         return Ok(None);
     }
     let wanted = ctor.parse_signature()?;
-    for m in ctor.owner().methods().iter().filter(|m| m.name() == "Ctor") {
+    for m in ctor.owner().methods().named("Ctor") {
         let have = m.parse_signature()?;
         let same =
             have.params.len() == wanted.params.len()

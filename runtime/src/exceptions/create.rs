@@ -22,8 +22,8 @@ fn class_of(kind: ExceptionKind) -> VmResult<&'static MethodTable> {
 /// # Errors
 /// MissingMethodException, or a load error of its signature.
 pub fn constructor(mt: &'static MethodTable, params: &[TypeHandle]) -> VmResult<&'static MethodDesc> {
-    for m in mt.methods() {
-        if m.name() == ".ctor" && m.param_count() == params.len() && *m.signature()?.params == *params {
+    for m in mt.methods().named(".ctor") {
+        if m.param_count() == params.len() && *m.signature()?.params == *params {
             return Ok(m);
         }
     }

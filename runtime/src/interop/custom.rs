@@ -83,10 +83,11 @@ impl CustomMarshaler {
             return Ok(unsafe { handles.get(known) });
         }
         let string = WellKnown::get().string.handle();
-        let get =
-            self.ty.methods().iter().find(|m| {
-                m.is_static() && m.name() == "GetInstance" && m.signature().is_ok_and(|s| *s.params == [string])
-            });
+        let get = self
+            .ty
+            .methods()
+            .named("GetInstance")
+            .find(|m| m.is_static() && m.signature().is_ok_and(|s| *s.params == [string]));
         let get = get.ok_or_else(|| {
             crate::error::Raise::new(
                 crate::error::ExceptionKind::Argument,

@@ -44,8 +44,8 @@ fn methods() -> VmResult<&'static Methods> {
     let string = corten_loader::WellKnown::get().string.handle();
     let append = builder
         .methods()
-        .iter()
-        .find(|m| m.name() == "Append" && m.signature().is_ok_and(|s| *s.params == [string]))
+        .named("Append")
+        .find(|m| m.signature().is_ok_and(|s| *s.params == [string]))
         .ok_or_else(|| {
             Raise::new(
                 ExceptionKind::MissingMethod,

@@ -199,8 +199,8 @@ impl EngineHost {
         ret: TypeHandle,
         accessor: &'static MethodDesc,
     ) -> Option<&'static MethodDesc> {
-        mt.methods().iter().find_map(|candidate| {
-            if candidate.name() != name || candidate.is_static() != (kind == STATIC_METHOD) {
+        mt.methods().named(name).find_map(|candidate| {
+            if candidate.is_static() != (kind == STATIC_METHOD) {
                 return None;
             }
             let candidate = if candidate.is_generic_method_definition() {

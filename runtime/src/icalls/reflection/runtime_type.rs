@@ -148,7 +148,7 @@ fn overrides(stream: ObjPtr, names: [&str; 2]) -> crate::error::VmResult<bool> {
     let mt = method_table_of(stream);
     let base = table_of(super::support::corelib("System.IO", "Stream")?)?;
     for name in names {
-        for method in base.methods().iter().filter(|m| m.name() == name) {
+        for method in base.methods().named(name) {
             let current = method.slot().and_then(|slot| mt.vtable_method(slot));
             if current.is_some_and(|m| m.owner() != base) {
                 return Ok(true);

@@ -119,7 +119,7 @@ pub fn name_object(thread: &mut Thread, parts: &NameParts) -> VmResult<ObjPtr> {
     let mt = table_of(corelib("System.Reflection", "AssemblyName")?)?;
     let ctor = mt
         .methods()
-        .iter()
+        .named(".ctor")
         .filter(|m| m.is_ctor() && m.param_count() == 1)
         .find(|m| m.signature().is_ok_and(|s| s.params[0].is_pointer()))
         .ok_or_else(|| {

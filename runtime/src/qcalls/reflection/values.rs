@@ -118,8 +118,8 @@ fn overrides_value_type(mt: &'static MethodTable, name: &str) -> VmResult<bool> 
     let value_type = table_of(corelib("System", "ValueType")?)?;
     let slot = value_type
         .methods()
-        .iter()
-        .find(|m| m.name() == name && m.is_virtual())
+        .named(name)
+        .find(|m| m.is_virtual())
         .and_then(|m| m.slot());
     Ok(slot
         .and_then(|s| mt.vtable_method(s))
