@@ -154,9 +154,11 @@ pub(crate) fn make_method(mt: &'static MethodTable, def: &'static TypeDefInfo, i
     };
     let shape = def.vtable_shape()?;
     let rid = def.method_rid(index);
+    let name = row.read_name().map_err(|e| module.bad_image(e))?;
+    let signature = row.signature();
     // Signature: convention byte, then for generic methods the arity, then the parameter count.
-    let generic = row.signature.first().is_some_and(|b| b & 0x10 != 0);
-    let mut reader = sig::SigReader::new(row.signature);
+    let generic = signature.first().is_some_and(|b| b & 0x10 != 0);
+    let mut reader = sig::SigReader::new(signature);
     let counts = reader.byte().and_then(|_| {
         let arity = if generic { reader.unsigned()? } else { 0 };
         Ok((arity, reader.unsigned()?))
@@ -170,7 +172,7 @@ pub(crate) fn make_method(mt: &'static MethodTable, def: &'static TypeDefInfo, i
     } else {
         Box::default()
     };
-    let kind = method_kind(def, row.name, row.attributes, row.impl_flags);
+    let kind = method_kind(def, name, row.attributes, row.impl_flags);
     Ok(MethodDesc {
         is_generic_definition: !variables.is_empty(),
         ..blank_method(
@@ -180,8 +182,8 @@ pub(crate) fn make_method(mt: &'static MethodTable, def: &'static TypeDefInfo, i
             rid,
             index as u16,
             shape.method_slots.get(index).copied().unwrap_or(NO_SLOT),
-            row.name,
-            row.signature,
+            name,
+            signature,
             row.attributes,
             row.impl_flags,
             params as u16,

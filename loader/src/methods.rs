@@ -111,7 +111,7 @@ impl Methods {
 
     /// The methods with this name.
     pub fn named(self, name: &str) -> impl Iterator<Item = &'static MethodDesc> {
-        self.filtered(move |_, row| row.name == name)
+        self.filtered(move |_, row| row.is_named(name))
             .filter(move |m| m.name() == name)
     }
 

@@ -529,7 +529,7 @@ pub(crate) fn find_method_by_ref(
     let base_depth = usize::from(mt.class().definition().is_none());
     let found = walk_bases(start, &mut |def, subst, depth| {
         for (i, m) in def.methods().iter().enumerate() {
-            if m.name == name && sig_compare::method_ref_matches(module, msig, def.module(), m.signature, subst)? {
+            if m.is_named(name) && sig_compare::method_ref_matches(module, msig, def.module(), m.signature(), subst)? {
                 let exact = mt.ancestry().nth(depth + base_depth).ok_or_else(missing)?;
                 type_loader::ensure_methods(exact)?;
                 return exact.methods().load(i);

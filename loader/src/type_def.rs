@@ -3,7 +3,9 @@
 
 use std::{ops::Range, sync::OnceLock};
 
-use corten_metadata::{MethodAttributes, MethodImplAttributes, TableId, Token, TypeAttributes, sig::TypeSig};
+use corten_metadata::{
+    BlobIdx, MethodAttributes, MethodImplAttributes, StringIdx, TableId, Token, TypeAttributes, sig::TypeSig,
+};
 
 use crate::{
     element_type::ElementType,
@@ -38,13 +40,12 @@ pub struct ParentRef {
     pub args: Box<[TypeSig]>,
 }
 
-/// A MethodDef row, decoded once.
+/// A MethodDef row, decoded once except for its name and signature.
 #[derive(Debug, Clone, Copy)]
 pub struct MethodRow {
-    /// Name.
-    pub name: &'static str,
-    /// Signature blob.
-    pub signature: &'static [u8],
+    metadata: &'static corten_metadata::Module,
+    name: StringIdx,
+    signature: BlobIdx,
     /// Attributes.
     pub attributes: MethodAttributes,
     /// Implementation flags.
@@ -52,6 +53,29 @@ pub struct MethodRow {
 }
 
 impl MethodRow {
+    /// Name; empty if it is malformed, which [`read_name`](Self::read_name) tells.
+    pub fn name(&self) -> &'static str {
+        self.read_name().unwrap_or("")
+    }
+
+    /// Name.
+    ///
+    /// # Errors
+    /// When it is malformed.
+    pub fn read_name(&self) -> corten_metadata::Result<&'static str> {
+        self.metadata.string(self.name)
+    }
+
+    /// Whether the name is `name`.
+    pub fn is_named(&self, name: &str) -> bool {
+        self.metadata.string_is(self.name, name)
+    }
+
+    /// Signature blob; empty, which is no signature, if it is malformed.
+    pub fn signature(&self) -> &'static [u8] {
+        self.metadata.blob(self.signature).unwrap_or(&[])
+    }
+
     /// Instance and virtual.
     pub fn is_instance_virtual(&self) -> bool {
         self.attributes.contains(MethodAttributes::VIRTUAL) && !self.attributes.contains(MethodAttributes::STATIC)
@@ -166,22 +190,24 @@ impl TypeDefInfo {
         let (mut cctor, mut default_ctor) = (None, None);
         let method_rids: Box<[u32]> = md.list_rows(TableId::MethodDef, row.method_list.clone()).collect();
         for &m in &method_rids {
-            let r = md.method_def(m).map_err(bad)?;
-            if r.flags.contains(MethodAttributes::RT_SPECIAL_NAME) {
-                // A signature without parameters: convention, count 0.
-                let no_params = r.signature.get(1) == Some(&0);
-                if r.name == ".cctor" && no_params {
-                    cctor = Some(m);
-                } else if r.name == ".ctor" && no_params && !r.flags.contains(MethodAttributes::STATIC) {
-                    default_ctor = Some(m);
-                }
-            }
-            methods.push(MethodRow {
+            let r = md.method_def_cells(m).map_err(bad)?;
+            let row = MethodRow {
+                metadata: md,
                 name: r.name,
                 signature: r.signature,
                 attributes: r.flags,
                 impl_flags: r.impl_flags,
-            });
+            };
+            if r.flags.contains(MethodAttributes::RT_SPECIAL_NAME) {
+                // A signature without parameters: convention, count 0.
+                let no_params = row.signature().get(1) == Some(&0);
+                if row.is_named(".cctor") && no_params {
+                    cctor = Some(m);
+                } else if row.is_named(".ctor") && no_params && !r.flags.contains(MethodAttributes::STATIC) {
+                    default_ctor = Some(m);
+                }
+            }
+            methods.push(row);
         }
         if methods.len() >= usize::from(u16::MAX) || variance.len() > 0x7FFF {
             return Err(module.bad_image("too many methods or generic parameters in one type"));

@@ -78,7 +78,7 @@ fn check_methods(def: &'static TypeDefInfo) -> Result<()> {
     if def.is_delegate() && !def.attributes().contains(TypeAttributes::SEALED) {
         return Err(def.type_load("because delegate classes must be sealed"));
     }
-    if def.is_delegate() && !def.methods().iter().any(|m| m.name == "Invoke") {
+    if def.is_delegate() && !def.methods().iter().any(|m| m.is_named("Invoke")) {
         return Err(def.type_load("=Missing definition for required runtime implemented delegate method."));
     }
     let shape = def.vtable_shape()?;
@@ -96,7 +96,7 @@ fn check_methods(def: &'static TypeDefInfo) -> Result<()> {
             {
                 return Err(about(
                     def,
-                    &format!("Derived method '{}'", mine.name),
+                    &format!("Derived method '{}'", mine.name()),
                     "cannot reduce access",
                 ));
             }
@@ -111,7 +111,7 @@ fn check_methods(def: &'static TypeDefInfo) -> Result<()> {
         if let Some(m) = missing {
             return Err(about(
                 def,
-                &format!("Method '{}'", m.name),
+                &format!("Method '{}'", m.name()),
                 "does not have an implementation",
             ));
         }
@@ -129,8 +129,8 @@ fn check_method(def: &TypeDefInfo, m: &MethodRow) -> Result<()> {
         return Err(def.type_load("=Bad use of Runtime Impl attribute."));
     }
     // Convention, then the number of parameters.
-    let is_static_initializer = a.contains(MethodAttributes::STATIC) && m.signature.get(1) == Some(&0);
-    if m.name == ".cctor" && a.contains(MethodAttributes::RT_SPECIAL_NAME) && !is_static_initializer {
+    let is_static_initializer = || a.contains(MethodAttributes::STATIC) && m.signature().get(1) == Some(&0);
+    if a.contains(MethodAttributes::RT_SPECIAL_NAME) && m.is_named(".cctor") && !is_static_initializer() {
         return Err(def.type_load(""));
     }
     Ok(())

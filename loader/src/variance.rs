@@ -53,11 +53,11 @@ pub(crate) fn check(def: &'static TypeDefInfo) -> Result<()> {
     let is_virtual = |m: &&MethodRow| m.attributes.contains(MethodAttributes::VIRTUAL);
     for method in def.methods().iter().filter(is_virtual) {
         let module = def.module();
-        let signature = sig::parse_method(method.signature).map_err(|e| module.bad_image(e))?;
+        let signature = sig::parse_method(method.signature()).map_err(|e| module.bad_image(e))?;
         let error = |what: &str| {
             def.type_load(format!(
                 "because a covariant or contravariant type parameter was used illegally in the signature for {what} in method '{}'",
-                method.name
+                method.name()
             ))
         };
         if !allowed(def, module, &signature.ret, Place::Covariant)? {

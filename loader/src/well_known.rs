@@ -87,7 +87,7 @@ pub(crate) fn finalize_slot() -> Option<u16> {
         None => {
             let def = core_def("System", "Object").ok()?;
             let shape = def.vtable_shape().ok()?;
-            let i = def.methods().iter().position(|m| m.name == "Finalize")?;
+            let i = def.methods().iter().position(|m| m.is_named("Finalize"))?;
             let s = shape.method_slots.get(i).copied().unwrap_or(NO_SLOT);
             *SLOT.get_or_init(|| s)
         }

@@ -2,7 +2,6 @@
 
 use crate::bytes::compressed_u32;
 use crate::error::{Error, Fault, Result};
-use std::ffi::CStr;
 use std::fmt;
 use std::ops::Range;
 
@@ -72,6 +71,41 @@ impl fmt::Debug for UserString<'_> {
     }
 }
 
+/// Fails if `index` is neither 0 nor inside the heap at `place`.
+pub(crate) fn check_index(place: &Range<usize>, heap: &'static str, index: u32) -> Result<()> {
+    let size = place.len();
+    if index == 0 || (index as usize) < size {
+        return Ok(());
+    }
+    Err(Error::bad(Fault::HeapIndex { heap, index, size }, place.start))
+}
+
+/// Bytes before the first zero, eight at a time: names are short, and there are many.
+fn until_zero(bytes: &[u8]) -> Option<&[u8]> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (i, word) in words.iter().enumerate() {
+        let w = u64::from_le_bytes(*word);
+        // The lowest byte with its top bit set is the first zero (higher ones may be false).
+        let zeros = w.wrapping_sub(ONES) & !w & (ONES << 7);
+        if zeros != 0 {
+            return bytes.get(..8 * i + zeros.trailing_zeros() as usize / 8);
+        }
+    }
+    let n = rest.iter().position(|b| *b == 0)?;
+    bytes.get(..8 * words.len() + n)
+}
+
+/// Whether the string at `index` of the heap at `place` is `text`.
+pub(crate) fn string_is(file: &[u8], place: &Range<usize>, index: u32, text: &str) -> bool {
+    if index == 0 {
+        return text.is_empty();
+    }
+    let heap = file.get(place.clone()).unwrap_or(&[]);
+    let rest = heap.get(index as usize..).and_then(|r| r.strip_prefix(text.as_bytes()));
+    rest.is_some_and(|r| r.first() == Some(&0))
+}
+
 /// A zero-terminated UTF-8 string at `index` of the heap at `place`.
 pub(crate) fn string<'a>(file: &'a [u8], place: &Range<usize>, index: u32) -> Result<&'a str> {
     if index == 0 {
@@ -89,8 +123,7 @@ pub(crate) fn string<'a>(file: &'a [u8], place: &Range<usize>, index: u32) -> Re
             place.start,
         ));
     };
-    let text = CStr::from_bytes_until_nul(rest.get(..=MAX_NAME).unwrap_or(rest));
-    let text = text.map_err(|_| {
+    let text = until_zero(rest.get(..=MAX_NAME).unwrap_or(rest)).ok_or_else(|| {
         Error::bad(
             Fault::HeapItem {
                 heap: "#Strings",
@@ -99,7 +132,7 @@ pub(crate) fn string<'a>(file: &'a [u8], place: &Range<usize>, index: u32) -> Re
             at,
         )
     })?;
-    text.to_str().map_err(|_| Error::bad(Fault::Utf8(index), at))
+    std::str::from_utf8(text).map_err(|_| Error::bad(Fault::Utf8(index), at))
 }
 
 /// A length-prefixed item at `index` of the heap at `place`.

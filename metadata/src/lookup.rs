@@ -82,8 +82,8 @@ impl Module {
         let Some(column) = schema::sort_column(table) else {
             return 1..1;
         };
-        let file = self.image_bytes();
-        let cell = |rid: u32| self.metadata.tables.row(file, table, rid).map_or(0, |r| r.cell(column));
+        let cells = self.metadata.tables.column(self.image_bytes(), table, column);
+        let cell = |rid: u32| cells.get(rid);
         if self.metadata.tables.sorted >> (table as u8) & 1 == 0 {
             let Some(start) = (1..=rows).find(|r| cell(*r) == key) else {
                 return 1..1;

@@ -152,6 +152,11 @@ impl Module {
         heaps::string(self.image_bytes(), &self.metadata.streams.strings, index.0)
     }
 
+    /// Whether a string of the `#Strings` heap is `text`.
+    pub fn string_is(&self, index: StringIdx, text: &str) -> bool {
+        heaps::string_is(self.image_bytes(), &self.metadata.streams.strings, index.0, text)
+    }
+
     /// An item of the `#Blob` heap.
     pub fn blob(&self, index: BlobIdx) -> Result<&[u8]> {
         heaps::blob(self.image_bytes(), &self.metadata.streams.blobs, "#Blob", index.0)

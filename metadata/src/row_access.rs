@@ -81,6 +81,17 @@ impl Module {
         })
     }
 
+    /// As [`method_def`](Self::method_def), without looking at heaps and parameters: types have many methods that nobody asks for.
+    pub fn method_def_cells(&self, rid: u32) -> Result<MethodDefCells> {
+        let r = self.row(TableId::MethodDef, rid)?;
+        Ok(MethodDefCells {
+            impl_flags: MethodImplAttributes::from_bits_retain(r.u16(1)),
+            flags: MethodAttributes::from_bits_retain(r.u16(2)),
+            name: r.string_index(3)?,
+            signature: r.blob_index(4)?,
+        })
+    }
+
     /// A parameter (ECMA-335 II.22.33).
     pub fn param(&self, rid: u32) -> Result<ParamRow<'_>> {
         let r = self.row(TableId::Param, rid)?;

@@ -5,6 +5,7 @@
 //! returned, so following one cannot fail for being out of range.
 
 use crate::flags::*;
+use crate::heaps::{BlobIdx, StringIdx};
 use crate::token::Token;
 use std::ops::Range;
 
@@ -73,6 +74,19 @@ pub struct MethodDefRow<'a> {
     pub signature: &'a [u8],
     /// Its Param rows.
     pub param_list: Range<u32>,
+}
+
+/// What loading a type needs of a method row (ECMA-335 II.22.26); the indices lie inside their heaps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MethodDefCells {
+    /// Implementation flags.
+    pub impl_flags: MethodImplAttributes,
+    /// Flags.
+    pub flags: MethodAttributes,
+    /// Name.
+    pub name: StringIdx,
+    /// Signature, see [`crate::sig::parse_method`].
+    pub signature: BlobIdx,
 }
 
 /// A parameter (ECMA-335 II.22.33).

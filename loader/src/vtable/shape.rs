@@ -121,19 +121,20 @@ fn compute(def: &'static TypeDefInfo) -> Result<VtableShape> {
 /// The slot of the inherited virtual method that own method `index` overrides by name and signature.
 fn find_overridden(def: &'static TypeDefInfo, index: usize) -> Result<Option<u16>> {
     let m = def.methods()[index];
+    let (name, signature) = (m.name(), m.signature());
     walk_bases(def, &mut |base, subst, depth| {
         if depth == 0 {
             return Ok(None);
         }
         for (j, b) in base.methods().iter().enumerate() {
-            if b.name != m.name || !b.is_instance_virtual() {
+            if !b.is_instance_virtual() || !b.is_named(name) {
                 continue;
             }
             let access = b.attributes & MethodAttributes::MEMBER_ACCESS_MASK;
             if access == MethodAttributes::COMPILER_CONTROLLED {
                 continue;
             }
-            if sig_compare::method_blobs_equal(def.module(), m.signature, None, base.module(), b.signature, subst)? {
+            if sig_compare::method_blobs_equal(def.module(), signature, None, base.module(), b.signature(), subst)? {
                 // A method that asks for it is overridden only where it can be seen.
                 let internal = access == MethodAttributes::ASSEM || access == MethodAttributes::FAM_AND_ASSEM;
                 if b.attributes.contains(MethodAttributes::STRICT)
@@ -238,7 +239,8 @@ fn body_index(def: &'static TypeDefInfo, token: Token) -> Result<u16> {
                 .map_err(|e| module.bad_image(e))?;
             let want = sig::parse_method(row.signature).map_err(|e| module.bad_image(e))?;
             for (i, m) in def.methods().iter().enumerate() {
-                if m.name == row.name && sig_compare::method_ref_matches(module, &want, module, m.signature, None)? {
+                if m.is_named(row.name) && sig_compare::method_ref_matches(module, &want, module, m.signature(), None)?
+                {
                     return Ok(i as u16);
                 }
             }
@@ -267,8 +269,8 @@ fn declared_slot(def: &'static TypeDefInfo, token: Token, decl_def: &'static Typ
     let want = sig::parse_method(row.signature).map_err(|e| module.bad_image(e))?;
     for (i, m) in decl_def.methods().iter().enumerate() {
         // The reference's signature is in terms of the declaring type's own variables.
-        if m.name == row.name
-            && sig_compare::method_ref_matches(module, &want, decl_def.module(), m.signature, None::<&Subst<'_>>)?
+        if m.is_named(row.name)
+            && sig_compare::method_ref_matches(module, &want, decl_def.module(), m.signature(), None::<&Subst<'_>>)?
         {
             if m.attributes.contains(MethodAttributes::FINAL) && decl_def != def {
                 return Err(final_override(def));

@@ -237,6 +237,19 @@ impl Tables {
         self.reference_rows[table as usize]
     }
 
+    /// One column of all rows.
+    pub(crate) fn column<'a>(&self, file: &'a [u8], table: TableId, column: usize) -> RawColumn<'a> {
+        let layout = self.layout(table);
+        let size = usize::from(layout.row_size);
+        let end = layout.start + layout.rows as usize * size;
+        RawColumn {
+            bytes: file.get(layout.start..end).unwrap_or(&[]),
+            row_size: size,
+            offset: usize::from(layout.column_offset[column]),
+            wide: layout.column_width[column] != 2,
+        }
+    }
+
     /// The raw cells of a row, none if there is no such row.
     pub(crate) fn row<'a>(&'a self, file: &'a [u8], table: TableId, rid: u32) -> Option<RawRow<'a>> {
         let layout = self.layout(table);
@@ -292,6 +305,30 @@ fn lay_out_columns(layout: &mut TableLayout, table: TableId, heap_sizes: u8, row
         offset += width;
     }
     layout.row_size = offset;
+}
+
+/// One column of a table, for searches.
+#[derive(Clone, Copy)]
+pub(crate) struct RawColumn<'a> {
+    bytes: &'a [u8],
+    row_size: usize,
+    offset: usize,
+    wide: bool,
+}
+
+impl RawColumn<'_> {
+    /// Raw value in row `rid`; 0 if there is no such row.
+    pub(crate) fn get(&self, rid: u32) -> u32 {
+        let Some(row) = (rid as usize).checked_sub(1) else {
+            return 0;
+        };
+        let at = row * self.row_size + self.offset;
+        if self.wide {
+            u32_at(self.bytes, at).unwrap_or(0)
+        } else {
+            u16_at(self.bytes, at).map_or(0, u32::from)
+        }
+    }
 }
 
 /// One row's bytes with the widths of its columns.

@@ -3,7 +3,7 @@
 use super::schema::{self, Column};
 use super::{RawRow, Streams, Tables};
 use crate::error::{Error, Fault, Result};
-use crate::heaps;
+use crate::heaps::{self, BlobIdx, StringIdx};
 use crate::token::{TableId, Token};
 use std::ops::Range;
 
@@ -63,6 +63,20 @@ impl<'a> RowReader<'a> {
 
     pub(crate) fn blob(&self, column: usize) -> Result<&'a [u8]> {
         heaps::blob(self.file, &self.metadata.streams.blobs, "#Blob", self.raw.cell(column))
+    }
+
+    /// Where the string of a column is.
+    pub(crate) fn string_index(&self, column: usize) -> Result<StringIdx> {
+        let index = self.raw.cell(column);
+        heaps::check_index(&self.metadata.streams.strings, "#Strings", index)?;
+        Ok(StringIdx(index))
+    }
+
+    /// Where the item of a column is.
+    pub(crate) fn blob_index(&self, column: usize) -> Result<BlobIdx> {
+        let index = self.raw.cell(column);
+        heaps::check_index(&self.metadata.streams.blobs, "#Blob", index)?;
+        Ok(BlobIdx(index))
     }
 
     pub(crate) fn guid(&self, column: usize) -> Result<[u8; 16]> {
