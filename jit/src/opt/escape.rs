@@ -222,7 +222,7 @@ impl Search<'_> {
         };
         match inst.op {
             Op::LocalGet(l) => {
-                match state.locals[l.index()] {
+                match state.local(l) {
                     Fact::Any => self.unsure.insert(l),
                     Fact::Copy(m) => self.unsure.insert(m),
                     _ => false,

@@ -143,7 +143,7 @@ impl Graph {
     }
 }
 
-fn reverse_post_order(func: &Func) -> Vec<Block> {
+pub(super) fn reverse_post_order(func: &Func) -> Vec<Block> {
     let mut seen = vec![false; func.blocks.len()];
     let mut protects_seen = vec![false; func.protects.len()];
     let mut out = Vec::new();

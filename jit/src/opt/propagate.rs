@@ -3,8 +3,11 @@
 //! The lattice is flat: not reached yet, one fact ([`Fact`]), or any value. Edges that a known condition excludes are not
 //! followed, so code under a decided test contributes nothing. An exception may leave a protected block between any two
 //! instructions: what its handlers know is the meet of all states of the block.
+//!
+//! Most locals (those of inlined methods) are set in each block that reads them: between blocks only the others have facts.
 
 use super::fold;
+use super::loops::reverse_post_order;
 use crate::host_api::{CompilerHost, TypeKind};
 use crate::ids::TypeId;
 use crate::ir::*;
@@ -103,38 +106,59 @@ pub(super) fn outside_uses(func: &Func) -> Vec<Local> {
     out
 }
 
+/// Locals that some block reads before it sets them, if it does.
+fn read_before_set(func: &Func) -> Vec<bool> {
+    let mut read = vec![false; func.locals.len()];
+    // The last block that set a local, and one.
+    let mut set = vec![0; func.locals.len()];
+    for (block, data) in func.blocks.iter() {
+        let here = block.index() + 1;
+        for inst in &data.insts {
+            match inst.op {
+                Op::LocalSet(l, _) => set[l.index()] = here,
+                Op::LocalGet(l) => read[l.index()] |= set[l.index()] != here,
+                _ => {}
+            }
+        }
+    }
+    read
+}
+
 /// The state at one point of a block.
 pub(super) struct State<'a> {
     func: &'a Func,
     facts: &'a Facts<'a>,
-    /// By local.
-    pub locals: Vec<Fact>,
-    /// How often each local was set, to tell old copies from new ones.
-    versions: Vec<u32>,
-    /// Facts of the block's values so far, with the version of the local they are a copy of.
-    values: Vec<(Fact, u32)>,
+    room: Scratch,
     /// Some local may be a copy of another.
     copies: bool,
 }
 
 /// See [`Facts::scratch`].
-pub(super) struct Scratch(Vec<(Fact, u32)>);
+#[derive(Default)]
+pub(super) struct Scratch {
+    /// By local; of those that do not cross blocks the last fact in another block, until they are set.
+    locals: Vec<Fact>,
+    /// How often each local was set, to tell old copies from new ones.
+    versions: Vec<u32>,
+    /// Facts of the block's values so far, with the version of the local they are a copy of.
+    values: Vec<(Fact, u32)>,
+}
 
 impl State<'_> {
     /// What is known of a value of the block.
     pub fn value(&self, v: Value) -> Fact {
-        match self.values[v.index()] {
-            (Fact::Copy(l), version) if self.versions[l.index()] != version => Fact::Any,
+        match self.room.values[v.index()] {
+            (Fact::Copy(l), version) if self.room.versions[l.index()] != version => Fact::Any,
             (fact, _) => fact,
         }
     }
 
     fn define(&mut self, v: Value, fact: Fact) {
         let version = match fact {
-            Fact::Copy(l) => self.versions[l.index()],
+            Fact::Copy(l) => self.room.versions[l.index()],
             _ => 0,
         };
-        self.values[v.index()] = (fact, version);
+        self.room.values[v.index()] = (fact, version);
     }
 
     fn int(&self, v: Value) -> Option<i64> {
@@ -158,7 +182,7 @@ impl State<'_> {
             Op::Null if ty == Ty::I64 => Fact::Int(0),
             Op::Null => Fact::Null,
             Op::Address(a) => Fact::Address(a),
-            Op::LocalGet(l) => match self.locals[l.index()] {
+            Op::LocalGet(l) => match self.local(l) {
                 Fact::Any if self.facts.tracked[l.index()] => Fact::Copy(l),
                 fact => fact,
             },
@@ -260,18 +284,27 @@ impl State<'_> {
         }
     }
 
-    /// Gives the room for values back; the state of the locals.
-    pub fn finish(self, scratch: &mut Scratch) -> Vec<Fact> {
-        scratch.0 = self.values;
-        self.locals
+    /// What is known of a local that was set in the block or crosses blocks.
+    pub fn local(&self, local: Local) -> Fact {
+        self.room.locals[local.index()]
+    }
+
+    /// What the blocks behind this one may know.
+    fn crossing(&self) -> impl Iterator<Item = Fact> {
+        self.facts.crossing.iter().map(|&l| self.local(l))
+    }
+
+    /// Gives the room back.
+    pub fn finish(self, scratch: &mut Scratch) {
+        *scratch = self.room;
     }
 
     /// Records the result of an instruction.
     pub fn step(&mut self, inst: &Inst, site: Option<u32>) {
         if let Some(site) = site {
             // References to the object that this allocation made before are not to its new one.
-            let values = self.values.iter_mut().map(|v| &mut v.0);
-            for fact in self.locals.iter_mut().chain(values) {
+            let values = self.room.values.iter_mut().map(|v| &mut v.0);
+            for fact in self.room.locals.iter_mut().chain(values) {
                 if matches!(fact, Fact::Object(s, _) if *s == site) {
                     *fact = Fact::Any;
                 }
@@ -297,15 +330,15 @@ impl State<'_> {
         if !self.facts.tracked[i] || fact == Fact::Copy(local) {
             return;
         }
-        self.versions[i] += 1;
+        self.room.versions[i] += 1;
         if self.copies {
-            for other in &mut self.locals {
+            for other in &mut self.room.locals {
                 if *other == Fact::Copy(local) {
                     *other = Fact::Any;
                 }
             }
         }
-        self.locals[i] = match (fact, self.facts.narrow[i]) {
+        self.room.locals[i] = match (fact, self.facts.narrow[i]) {
             (Fact::Int(n), Some(op)) => fold::conv(op, n).map_or(Fact::Any, Fact::Int),
             (Fact::Copy(from), narrow) => {
                 let same = self.facts.narrow[from.index()] == narrow || narrow.is_none();
@@ -327,7 +360,9 @@ pub(super) struct Facts<'h> {
     host: &'h dyn CompilerHost,
     tracked: Vec<bool>,
     narrow: Vec<Option<ConvOp>>,
-    /// By block; `None` if it is not reached.
+    /// Locals that are followed and read in some block that has not set them before.
+    crossing: Vec<Local>,
+    /// By block: facts of those; `None` if it is not reached.
     entries: Vec<Option<Box<[Fact]>>>,
     /// Allocations by the value they define.
     sites: FxHashMap<Value, u32>,
@@ -342,16 +377,20 @@ impl<'h> Facts<'h> {
             return None;
         }
         let private = private_locals(func);
-        let tracked = func
+        let tracked: Vec<bool> = func
             .locals
             .iter()
             .map(|(l, data)| private[l.index()] && !matches!(data.ty, Ty::Struct(_)))
             .collect();
+        let crosses = read_before_set(func);
+        let follows = |l: &Local| tracked[l.index()] && crosses[l.index()];
+        let crossing = func.locals.keys().filter(follows).collect();
         let narrow = func.locals.keys().map(|l| narrow_kind(func, host, l)).collect();
         let mut facts = Facts {
             host,
             tracked,
             narrow,
+            crossing,
             entries: vec![None; func.blocks.len()],
             sites: sites.iter().zip(0..).map(|(s, n)| (s.0, n)).collect(),
             classes: sites.iter().map(|s| s.1).collect(),
@@ -379,33 +418,38 @@ impl<'h> Facts<'h> {
         inst.result.and_then(|r| self.sites.get(&r).copied())
     }
 
-    /// Room for the facts of values, to be passed from block to block.
+    /// Room for facts, to be passed from block to block.
     pub fn scratch(func: &Func) -> Scratch {
-        Scratch(vec![(Fact::Any, 0); func.values.len()])
+        Scratch {
+            locals: vec![Fact::Any; func.locals.len()],
+            versions: vec![0; func.locals.len()],
+            values: vec![(Fact::Any, 0); func.values.len()],
+        }
     }
 
     /// The state at the start of a reached block.
     pub fn start<'a>(&'a self, func: &'a Func, block: Block, scratch: &mut Scratch) -> Option<State<'a>> {
-        let locals = self.entries[block.index()].as_ref()?.to_vec();
+        let known = self.entries[block.index()].as_ref()?;
+        let mut room = std::mem::take(scratch);
+        for (l, &fact) in self.crossing.iter().zip(known) {
+            room.locals[l.index()] = fact;
+        }
         Some(State {
             func,
             facts: self,
-            copies: locals.iter().any(|f| matches!(f, Fact::Copy(_))),
-            versions: vec![0; locals.len()],
-            locals,
-            values: std::mem::take(&mut scratch.0),
+            copies: known.iter().any(|f| matches!(f, Fact::Copy(_))),
+            room,
         })
     }
 
     fn solve(&mut self, func: &Func) {
-        let entry: Box<[Fact]> = func
-            .locals
+        let entry: Box<[Fact]> = self
+            .crossing
             .iter()
-            .map(|(l, data)| {
-                if l.index() < func.arg_count || !self.tracked[l.index()] {
-                    return Fact::Any;
-                }
+            .map(|&l| {
+                let data = &func.locals[l];
                 match data.ty {
+                    _ if l.index() < func.arg_count => Fact::Any,
                     Ty::Ref | Ty::ByRef => Fact::Null,
                     Ty::I32 | Ty::I64 if data.zero_init => Fact::Int(0),
                     Ty::F32 | Ty::F64 if data.zero_init => Fact::Float(0),
@@ -414,38 +458,49 @@ impl<'h> Facts<'h> {
             })
             .collect();
         self.entries[func.entry.index()] = Some(entry);
-        let mut work = std::collections::BTreeSet::from([func.entry]);
+        // In this order a block comes after those before it, but for loops.
+        let order = reverse_post_order(func);
+        let mut position = vec![0; func.blocks.len()];
+        for (&block, i) in order.iter().zip(0_u32..) {
+            position[block.index()] = i;
+        }
+        let mut work = std::collections::BTreeSet::from([position[func.entry.index()]]);
         let mut scratch = Facts::scratch(func);
-        while let Some(block) = work.pop_first() {
+        let mut at_end: Vec<Fact> = Vec::new();
+        while let Some(first) = work.pop_first() {
+            let block = order[first as usize];
             let data = &func.blocks[block];
             let Some(mut state) = self.start(func, block, &mut scratch) else {
                 continue;
             };
-            let mut at_exception = (!func.protects[data.protect].is_empty()).then(|| state.locals.clone());
+            let mut at_exception =
+                (!func.protects[data.protect].is_empty()).then(|| state.crossing().collect::<Vec<_>>());
             for inst in &data.insts {
                 let site = self.site(inst);
                 state.step(inst, site);
                 if let Some(at_exception) = &mut at_exception
                     && (site.is_some() || matches!(inst.op, Op::LocalSet(..)))
                 {
-                    for (known, now) in at_exception.iter_mut().zip(&state.locals) {
-                        *known = known.meet(*now);
+                    for (known, now) in at_exception.iter_mut().zip(state.crossing()) {
+                        *known = known.meet(now);
                     }
                 }
             }
             let mut out: smallvec::SmallVec<[Block; 4]> = smallvec::SmallVec::new();
             live_targets(&data.term, &state, |b| out.push(b));
-            let locals = state.finish(&mut scratch);
+            at_end.clear();
+            at_end.extend(state.crossing());
+            state.finish(&mut scratch);
             for to in out {
-                if self.join(to, &locals) {
-                    work.insert(to);
+                if self.join(to, &at_end) {
+                    work.insert(position[to.index()]);
                 }
             }
             if let Some(at_exception) = at_exception {
                 for &clause in &func.protects[data.protect] {
                     let handler = func.clauses[clause].handler;
                     if self.join(handler, &at_exception) {
-                        work.insert(handler);
+                        work.insert(position[handler.index()]);
                     }
                 }
             }

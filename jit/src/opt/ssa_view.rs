@@ -223,6 +223,12 @@ impl View {
         }
         let handler = graph.handlers[block.index()];
         let preds = &graph.preds[block.index()];
+        if let [pred] = preds[..]
+            && let Some(end) = &self.ends[pred.index()]
+            && !handler
+        {
+            return end.clone();
+        }
         let mut waiting = preds.iter().filter(|p| self.ends[p.index()].is_none()).peekable();
         let pending = waiting.peek().is_some();
         let natural = waiting.all(|&p| graph.dominates(block, p));
