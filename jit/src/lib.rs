@@ -19,6 +19,7 @@ pub mod abi;
 pub mod block_counts;
 pub mod builder;
 mod call_counting;
+mod captures;
 pub mod code_heap;
 pub mod code_map;
 pub mod compile;

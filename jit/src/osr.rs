@@ -4,9 +4,10 @@
 //! locals and what the importer adds for clauses and locks, whose numbers depend on the method alone. Their offsets depend on
 //! their types alone ([`FrameLayout`]). At a patchpoint, where the evaluation stack is empty, nothing else lives. The
 //! replacement gets the address of that area (and of the return buffer), loads the locals, goes on at the loop and returns the
-//! method's result, which the Tier-0 frame returns in turn. That frame stays on the stack: locals whose address was taken
-//! stay where they are, the others are moved, so that the old frame keeps no object alive.
+//! method's result, which the Tier-0 frame returns in turn. That frame stays on the stack: locals whose address somebody may
+//! know ([`captured_locals`]) stay where they are, the others are moved, so that the old frame keeps no object alive.
 
+use crate::captures::captured_locals;
 use crate::host_api::{CompilerHost, HostError, TypeKind};
 use crate::ir::*;
 use crate::layout::{FrameLayout, LocalPlace};
@@ -48,17 +49,12 @@ pub fn enter_at(func: &mut Func, target: Block, host: &dyn CompilerHost) -> Resu
     });
     func.entry = entry;
 
-    // An address may have been taken where only the old frame has been.
-    let mut exposed = vec![false; func.locals.len()];
-    for inst in func.blocks.values().flat_map(|b| &b.insts) {
-        if let Op::LocalAddr(l) = inst.op {
-            exposed[l.index()] = true;
-        }
-    }
+    // An address may have been taken where only the old frame has been, and be known since.
+    let mut exposed = captured_locals(func, host);
     clear_unreachable(func);
     let mut used = vec![false; func.locals.len()];
     for inst in func.blocks.values().flat_map(|b| &b.insts) {
-        if let Op::LocalGet(l) = inst.op {
+        if let Op::LocalGet(l) | Op::LocalAddr(l) = inst.op {
             used[l.index()] = true;
         }
     }
