@@ -415,22 +415,23 @@ impl Collector {
         let promoted = trace.promoted;
         let has_pins = trace.has_pins;
         handover.fresh = std::mem::take(&mut trace.fresh);
+        // The marker may have come across some of the copies in this very pause.
+        layout.marks.insert_all_shared(&mut handover.fresh);
         self.stack = trace.into_stack();
         self.dirty = dirty;
         nursery.finish_minor(layout, has_pins, crate::stress::poison());
         if still || heap.marker.grace.is_over(large.limbo_since) {
             large.free_limbo(layout);
         }
-        if !still {
-            large.limbo_since = heap.marker.grace.begin();
-        }
         let large_promoted = large.finish_minor(layout, stamp, !still, |obj| {
             if marking {
                 handover.fresh.push(obj);
             }
         });
+        if !still {
+            large.limbo_since = heap.marker.grace.begin();
+        }
         if marking {
-            layout.marks.set_all_shared(&handover.fresh);
             heap.marker.old_top.store(old.top(layout), Ordering::Release);
             heap.marker.inbox.put(handover);
         }

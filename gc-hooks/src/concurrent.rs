@@ -10,13 +10,15 @@
 //! - The marker never looks at the nursery. What a minor collection moves to the old space is marked and scanned by the marker;
 //!   what is allocated outside of the nursery is marked at birth, and scanned again when it stops being young (large objects)
 //!   or in the last pause (pinned ones).
-//! - The marker is the only thread that reads objects without being stopped: it reads references as single words. What a
-//!   minor collection has for it goes to its inbox ([`crate::handover`]).
-//! - Pauses hold the marker's lock, so it stands still between two steps.
+//! - The marker is the only thread that reads objects without being stopped: it reads references as single words. A minor
+//!   collection does not wait for it, because the system may have suspended it in the middle of a step: what it is to know goes
+//!   to its inbox ([`crate::handover`]), and dead large objects, whose addresses it may hold, are freed once its step is over.
+//! - Pauses that start or end a cycle hold the marker's lock, so it stands still between two steps. They can be put off.
 //! - Blocks with few live bytes may be chosen for evacuation when a cycle starts. The marker writes down every slot that refers
-//!   to them; the last pause copies their objects and corrects those slots.
+//!   to them; the last pause copies their objects and corrects those slots. It may come before the marker is done: what of those
+//!   blocks is still to be scanned is dropped then, because the copies are scanned.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -38,6 +40,11 @@ const SLICE: usize = 16 << 10;
 const CLEAN_STEP: usize = 64 << 10;
 /// How often the changed cards of the whole heap are scanned beside the program.
 const CLEANINGS: u32 = 2;
+/// How long a pause that can be put off waits for the marker to stand still.
+const PATIENCE: Duration = Duration::from_micros(200);
+/// How often a marker that stands still looks whether it still has to.
+const HALT: Duration = Duration::from_millis(2);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// No cycle.
@@ -96,6 +103,8 @@ pub(crate) struct Cycle {
 pub(crate) struct Marker {
     cycle: Mutex<Cycle>,
     wake: Condvar,
+    /// The marker is to stand still until the collector has held it.
+    halt: AtomicBool,
     /// Bytes of objects that were scanned in this cycle.
     pub marked: AtomicUsize,
     /// From minor collections.
@@ -126,6 +135,7 @@ impl Marker {
                 busy: Duration::ZERO,
             }),
             wake: Condvar::new(),
+            halt: AtomicBool::new(false),
             marked: AtomicUsize::new(0),
             inbox: Inbox::new(),
             grace: Grace::new(),
@@ -140,7 +150,25 @@ impl Marker {
 
     /// As [`Self::hold`], if the marker stands still already.
     pub fn try_hold(&self) -> Option<MutexGuard<'_, Cycle>> {
-        self.cycle.try_lock()
+        let cycle = self.cycle.try_lock()?;
+        self.halt.store(false, Ordering::Relaxed);
+        Some(cycle)
+    }
+
+    /// As [`Self::hold`], if the marker stands still soon. Otherwise it goes on, or stands still when the next pause comes
+    /// (`insist`).
+    pub fn hold_soon(&self, insist: bool) -> Option<MutexGuard<'_, Cycle>> {
+        self.halt.store(true, Ordering::Relaxed);
+        let until = Instant::now() + PATIENCE;
+        // Whoever sleeps on a busy machine is woken late.
+        while Instant::now() < until {
+            if let Some(cycle) = self.try_hold() {
+                return Some(cycle);
+            }
+            std::hint::spin_loop();
+        }
+        self.halt.store(insist, Ordering::Relaxed);
+        None
     }
 
     /// Ends the cycle, unless another pause has done so.
@@ -175,6 +203,11 @@ impl Marker {
         loop {
             while cycle.phase != Phase::Marking {
                 self.wake.wait(&mut cycle);
+            }
+            if self.halt.load(Ordering::Relaxed) {
+                // It may be called off without notice.
+                self.wake.wait_for(&mut cycle, HALT);
+                continue;
             }
             let started = Instant::now();
             cycle.step(heap.layout, self);

@@ -42,18 +42,32 @@ pub(crate) enum Plan {
 }
 
 impl Collector {
-    /// Decides what a pause for `generation` does, and makes the marker stand still.
+    /// Decides what a pause for `generation` does, and makes the marker stand still for what needs that. If it does not do so in
+    /// time, only young objects are collected, unless the pause is for more than that.
     pub(crate) fn plan<'a>(
         heap: &'a Heap,
         spaces: &Spaces,
         generation: i32,
         reason: CollectionReason,
     ) -> (Plan, Option<MutexGuard<'a, Cycle>>) {
-        // Minor collections beside a marker in the middle of a step have been seen to lose references (three `benchmarks/gcchurn` at once on
-        // two processors): until that is understood, they wait for the end of the step.
-        let cycle = heap.marker.hold();
-        let plan = Self::wish(heap, spaces, cycle.phase, generation, reason);
-        (plan, Some(cycle))
+        let cycle = heap.marker.try_hold();
+        let phase = match &cycle {
+            Some(cycle) => cycle.phase,
+            None if spaces.old.marking => Phase::Marking,
+            None => Phase::Idle,
+        };
+        let plan = Self::wish(heap, spaces, phase, generation, reason);
+        if plan == Plan::Minor || cycle.is_some() {
+            return (plan, cycle);
+        }
+        if plan == Plan::Full || matches!(reason, CollectionReason::Concurrent | CollectionReason::Stress) {
+            return (plan, Some(heap.marker.hold()));
+        }
+        // It must end some time.
+        match heap.marker.hold_soon(plan == Plan::Finish) {
+            Some(cycle) => (plan, Some(cycle)),
+            None => (Plan::Minor, None),
+        }
     }
 
     fn wish(heap: &Heap, spaces: &Spaces, phase: Phase, generation: i32, reason: CollectionReason) -> Plan {
@@ -182,6 +196,11 @@ impl Collector {
         let mut work = cycle.take_work();
         work.append(&mut spaces.old.fresh);
         let evacuates = spaces.old.begin_last_part(&cycle.live, &candidates);
+        if evacuates {
+            // A cycle that ends before the marker is done. What is in these blocks is copied when a slot refers to it, and the copy
+            // is scanned; by the time these were, they would hold forwarding addresses.
+            work.retain(|&obj| !layout.old.contains(obj) || !spaces.old.is_evacuating(layout, obj));
+        }
         self.laps.lap("begin");
         // Changed fields: what the minor collections have noted, this one included, and what they left dirty.
         let mut changed = Vec::new();

@@ -170,8 +170,7 @@ pub(crate) struct MinorTrace<'a> {
     pub promoted: usize,
     /// A concurrent marking is under way: copies are to be marked.
     marking: bool,
-    /// The copies made meanwhile. The marker may come across some of them before they are marked, which does no harm: they are
-    /// scanned once more.
+    /// The copies made meanwhile, which the marker may come across before they are marked.
     pub fresh: Vec<usize>,
 }
 
