@@ -46,7 +46,7 @@ pub unsafe extern "C" fn prestub_worker(
 }
 
 fn enter(thread: &mut Thread, md: &'static MethodDesc) -> VmResult<usize> {
-    if let Some(code) = crate::default_event_sources::before_first_call(md)? {
+    if let Some(code) = crate::default_event_sources::before_first_call(thread, md)? {
         return Ok(code);
     }
     let initialised = trigger_class_init(md)?;
