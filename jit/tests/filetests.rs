@@ -18,6 +18,9 @@ const RUNNERS: &[(&str, Runner)] = &[
     ("unroll", |text| {
         corten_jit::testing::pass_text(text, &["scalars", "checks", "rotate", "hoist"], "unroll")
     }),
+    ("strength", |text| {
+        corten_jit::testing::pass_text(text, &["scalars", "checks", "rotate", "hoist"], "strength")
+    }),
     ("version", |text| {
         corten_jit::testing::pass_text(text, &["scalars", "checks", "rotate", "hoist"], "version")
     }),

@@ -58,29 +58,38 @@ fn preheader(func: &Func, graph: &Graph, l: &Loop) -> Option<Block> {
 fn make_preheaders(func: &mut Func) {
     let graph = Graph::of(func);
     for l in natural_loops(&graph).iter().take(MAX_LOOPS) {
-        let header = l.header;
-        if graph.handlers[header.index()] || header == func.entry || preheader(func, &graph, l).is_some() {
-            continue;
-        }
-        let data = &func.blocks[header];
-        let block = BlockData {
-            insts: Vec::new(),
-            term: Term::Jump(header),
-            term_il: data.term_il,
-            term_site: data.term_site,
-            protect: data.protect,
-            cold: data.cold,
-            weight: None,
-        };
-        let block = func.blocks.push(block);
-        for p in outside(&graph, l) {
-            cfg::map_targets(&mut func.blocks[p].term, |b| {
-                if *b == header {
-                    *b = block;
-                }
-            });
-        }
+        make_preheader(func, &graph, l);
     }
+}
+
+/// The block that jumps to the header of a loop, made if there is none.
+pub(super) fn make_preheader(func: &mut Func, graph: &Graph, l: &Loop) -> Option<Block> {
+    let header = l.header;
+    if graph.handlers[header.index()] || header == func.entry {
+        return None;
+    }
+    if let Some(block) = preheader(func, graph, l) {
+        return Some(block);
+    }
+    let data = &func.blocks[header];
+    let block = BlockData {
+        insts: Vec::new(),
+        term: Term::Jump(header),
+        term_il: data.term_il,
+        term_site: data.term_site,
+        protect: data.protect,
+        cold: data.cold,
+        weight: None,
+    };
+    let block = func.blocks.push(block);
+    for p in outside(graph, l) {
+        cfg::map_targets(&mut func.blocks[p].term, |b| {
+            if *b == header {
+                *b = block;
+            }
+        });
+    }
+    Some(block)
 }
 
 struct Mover<'a> {

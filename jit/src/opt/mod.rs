@@ -29,6 +29,7 @@ mod search;
 mod shapes;
 mod ssa_view;
 mod states;
+mod strength;
 mod thread;
 mod unroll;
 mod vector_code;
@@ -56,6 +57,7 @@ const PASSES: &[(&str, Pass)] = &[
     ("hoist", hoist::run),
     ("vectorize", vectorize::run),
     ("version", version::run),
+    ("strength", strength::run),
     ("unroll", unroll::run),
     ("implicit", implicit::run),
 ];

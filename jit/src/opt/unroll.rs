@@ -151,7 +151,12 @@ pub(super) fn weight(func: &Func, block: Block) -> Option<usize> {
             return None;
         }
         match inst.op {
-            Op::LocalGet(_) | Op::LocalSet(..) | Op::IConst(_) | Op::SafepointPoll | Op::Cmp(..) => {}
+            Op::LocalGet(_)
+            | Op::LocalSet(..)
+            | Op::IConst(_)
+            | Op::SafepointPoll
+            | Op::Cmp(..)
+            | Op::Conv(ConvOp::RefToByRef, _) => {}
             Op::Call { .. }
             | Op::CallHelper { .. }
             | Op::ClassInit { .. }

@@ -1,7 +1,7 @@
 //! Generated loops over arrays, at Tier 0 and at Tier 1: the same results, exceptions and contents of the arrays.
 //!
 //! Searches with early exits, comparisons of arrays, counts, sums, dot products, extremes and maps, over elements of every
-//! primitive type; with indexes that run out of range, null arrays, arrays that are the same, and every number of rounds.
+//! primitive type, and over fields of structs; with indexes that run out of range, null arrays, arrays that are the same, and every number of rounds.
 //!
 //! `CORTEN_PROGRAMS=N` runs N programs, `CORTEN_SEED=S` begins with seed S.
 
@@ -24,6 +24,9 @@ struct Element {
     /// Local that collects them, and whether it is a float.
     stack: &'static str,
     float: bool,
+    /// Size of the struct around it, if there is one, and its offset.
+    stride: usize,
+    offset: usize,
 }
 
 const fn element(
@@ -43,10 +46,17 @@ const fn element(
         to_int: if wide { "conv.i4" } else { "nop" },
         stack,
         float,
+        stride: bytes,
+        offset: 0,
     }
 }
 
-const ELEMENTS: [Element; 10] = [
+/// The field of a struct.
+const fn field(e: Element, stride: usize, offset: usize) -> Element {
+    Element { stride, offset, ..e }
+}
+
+const ELEMENTS: [Element; 14] = [
     element("sbyte", "i1", 1, "conv.i1", "int"),
     element("byte", "u1", 1, "conv.u1", "int"),
     element("short", "i2", 2, "conv.i2", "int"),
@@ -57,7 +67,17 @@ const ELEMENTS: [Element; 10] = [
     element("ulong", "i8", 8, "conv.u8", "long"),
     element("float", "r4", 4, "conv.r4", "float"),
     element("double", "r8", 8, "conv.r8", "double"),
+    field(element("int", "i4", 4, "nop", "int"), 12, 4),
+    field(element("byte", "u1", 1, "conv.u1", "int"), 3, 1),
+    field(element("long", "i8", 8, "conv.i8", "long"), 24, 16),
+    field(element("double", "r8", 8, "conv.r8", "double"), 16, 8),
 ];
+
+impl Element {
+    fn is_field(&self) -> bool {
+        self.stride != self.bytes
+    }
+}
 
 struct Gen<'e> {
     rng: Rng,
@@ -82,8 +102,18 @@ impl Gen<'_> {
     fn load(&mut self) {
         let array = self.rng.below(2);
         self.address(array);
-        let suffix = self.e.suffix;
-        self.line(&format!("ldelem.{suffix}"));
+        self.value();
+    }
+
+    /// The element whose array and index are on the stack.
+    fn value(&mut self) {
+        if self.e.is_field() {
+            self.line("ldelema S");
+            self.line("ldfld S::v");
+        } else {
+            let suffix = self.e.suffix;
+            self.line(&format!("ldelem.{suffix}"));
+        }
     }
 
     fn address(&mut self, array: usize) {
@@ -185,11 +215,11 @@ impl Gen<'_> {
                 let (skip, at) = (self.label(), [SUM, SUM + 1, CURRENT][self.rng.below(3)]);
                 let how = self.rng.of(&["bge", "ble", "bgt", "blt", "bge.un", "ble.un"]);
                 self.address(0);
-                self.line(&format!("ldelem.{}", e.suffix));
+                self.value();
                 self.line(&format!("ldloc.s {at}"));
                 self.line(&format!("{how} {skip}"));
                 self.address(0);
-                self.line(&format!("ldelem.{}", e.suffix));
+                self.value();
                 self.line(&format!("stloc.s {at}"));
                 let _ = writeln!(self.out, "{skip}:");
                 self.line("nop");
@@ -201,11 +231,18 @@ impl Gen<'_> {
             _ => {
                 let array = self.rng.below(2);
                 self.address(array);
+                if e.is_field() {
+                    self.line("ldelema S");
+                }
                 self.load();
                 self.other();
                 self.line(if e.float { "add" } else { "xor" });
-                let suffix = e.suffix.replace('u', "i");
-                self.line(&format!("stelem.{suffix}"));
+                if e.is_field() {
+                    self.line("stfld S::v");
+                } else {
+                    let suffix = e.suffix.replace('u', "i");
+                    self.line(&format!("stelem.{suffix}"));
+                }
             }
         }
     }
@@ -296,8 +333,17 @@ fn program(seed: u64, e: &Element) -> String {
     };
     g.program();
     let (name, stack) = (e.name, e.stack);
+    let (structure, array) = if e.is_field() {
+        let text = format!(
+            ".struct S {} {{ {name} {} }}\n.field S {name} v {}\n",
+            e.stride, e.offset, e.offset
+        );
+        (text, "S")
+    } else {
+        (String::new(), name)
+    };
     format!(
-        ".test F int ({name}[], {name}[], int, int)\n.locals init (int, {stack}, {stack}, int, int, int, {name})\n{}.end\n",
+        "{structure}.test F int ({array}[], {array}[], int, int)\n.locals init (int, {stack}, {stack}, int, int, int, {name})\n{}.end\n",
         g.out
     )
 }
@@ -329,7 +375,7 @@ fn compile(text: &str, tier: Tier, seed: u64) -> (&'static CodeInfo, bool, bool)
 /// An array as in memory: MethodTable, length, elements, and something behind.
 fn array(rng: &mut Rng, e: &Element, base: i32) -> Vec<u64> {
     let length = if rng.one_in(3) { rng.below(6) } else { rng.below(140) };
-    let mut words = vec![0u64; 2 + (length * e.bytes).div_ceil(8) + 1];
+    let mut words = vec![0u64; 2 + (length * e.stride).div_ceil(8) + 1];
     words[1] = length as u64;
     let odd = 1 + rng.below(60);
     for i in 0..length {
@@ -346,7 +392,7 @@ fn array(rng: &mut Rng, e: &Element, base: i32) -> Vec<u64> {
             _ => i64::from(n).to_le_bytes()[..e.bytes].to_vec(),
         };
         for (k, byte) in bytes.into_iter().enumerate() {
-            let at = i * e.bytes + k;
+            let at = i * e.stride + e.offset + k;
             words[2 + at / 8] |= u64::from(byte) << (at % 8 * 8);
         }
     }
