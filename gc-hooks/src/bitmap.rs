@@ -85,28 +85,23 @@ impl Bitmap {
         word.load(Ordering::Relaxed) & mask == 0 && word.fetch_or(mask, Ordering::AcqRel) & mask == 0
     }
 
-    /// Sets the bits of `addresses`, those of neighbours together, while other threads use [`Self::insert_shared`]. Keeps only the
-    /// addresses whose bits were clear.
-    pub fn insert_all_shared(&self, addresses: &mut Vec<usize>) {
-        let (mut at, mut kept) = (0, 0);
-        while at < addresses.len() {
-            let (word, _) = self.locate(addresses[at]);
-            let end = addresses[at..]
+    /// Sets the bits of `addresses`, those of neighbours together, while other threads use [`Self::insert_shared`].
+    pub fn set_all_shared(&self, addresses: &[usize]) {
+        let mut rest = addresses;
+        while let Some(&first) = rest.first() {
+            let (word, _) = self.locate(first);
+            let count = rest
                 .iter()
-                .position(|&address| self.locate(address).0 != word)
-                .map_or(addresses.len(), |count| at + count);
-            let mask = addresses[at..end]
+                .take_while(|&&address| self.locate(address).0 == word)
+                .count();
+            let (together, others) = rest.split_at(count);
+            let mask = together
                 .iter()
                 .fold(0, |mask, &address| mask | 1 << self.locate(address).1);
             // SAFETY: as in `set`; all concurrent accesses are atomic.
-            let before = unsafe { AtomicU64::from_ptr(word) }.fetch_or(mask, Ordering::AcqRel);
-            for i in at..end {
-                addresses[kept] = addresses[i];
-                kept += usize::from(before >> self.locate(addresses[i]).1 & 1 == 0);
-            }
-            at = end;
+            unsafe { AtomicU64::from_ptr(word) }.fetch_or(mask, Ordering::AcqRel);
+            rest = others;
         }
-        addresses.truncate(kept);
     }
 
     /// As [`Self::clear`], while other threads use [`Self::insert_shared`].
@@ -207,10 +202,7 @@ mod tests {
         let mut seen = Vec::new();
         map.for_each(base, base + 0x10000, |a| seen.push(a - base));
         assert_eq!(seen, [8, 0x1000]);
-        map.set(base + 0x2010);
-        let mut new = [0x2000, 0x2010, 0x3000, 0x2018].map(|at| base + at).to_vec();
-        map.insert_all_shared(&mut new);
-        assert_eq!(new, [0x2000, 0x3000, 0x2018].map(|at| base + at));
+        map.set_all_shared(&[base + 0x2000, base + 0x2010, base + 0x3000, base + 0x2018]);
         assert!([0x2000, 0x2010, 0x2018, 0x3000].iter().all(|at| map.test(base + at)));
         assert!(!map.test(base + 0x2008));
         map.clear_range(base, base + 0x10000);

@@ -21,7 +21,7 @@ use crate::roots::RootVisitor;
 use crate::safepoint::World;
 use crate::space::{CARD_SIZE, Layout};
 use crate::stats::CollectionRecord;
-use crate::trace::{MinorTrace, Trace};
+use crate::trace::{MinorTrace, Shading, Trace};
 
 /// The old space may grow at least this much between full collections.
 pub(crate) const FULL_BUDGET_MIN: usize = 8 << 20;
@@ -203,7 +203,6 @@ impl Collector {
         let found = spaces.old.live_after_full + spaces.large.used_bytes();
         // What died meanwhile counts as live. As much as came, if the heap does not grow.
         let live = found - meanwhile.min(found / 2);
-        spaces.live_after_full = live;
         let nursery = spaces.nursery.budget_bytes();
         spaces.full_budget = (live / 4 * 3).max(FULL_BUDGET_MIN);
         spaces.large_budget = (live / 4).max(LARGE_BUDGET_MIN);
@@ -375,7 +374,8 @@ impl Collector {
         } = spaces;
         self.laps.lap("cards taken");
         let stamp = heap.stats.promotion_stamp();
-        let marking = old.marking;
+        let shading = old.candidates.clone().map(Shading::new);
+        let marking = shading.is_some();
         let mut handover = Handover::default();
         if marking {
             // Also what is not young is recorded then.
@@ -387,7 +387,7 @@ impl Collector {
                 }
             }
         }
-        let mut trace = MinorTrace::new(layout, old, large, std::mem::take(&mut self.stack), stamp, marking);
+        let mut trace = MinorTrace::new(layout, old, large, std::mem::take(&mut self.stack), stamp, shading);
         for &pin in &self.pins {
             trace.pin(pin);
         }
@@ -414,20 +414,17 @@ impl Collector {
         self.finish_tracing(heap, lists, &mut trace, false);
         let promoted = trace.promoted;
         let has_pins = trace.has_pins;
-        handover.fresh = std::mem::take(&mut trace.fresh);
-        // The marker may have come across some of the copies in this very pause.
-        layout.marks.insert_all_shared(&mut handover.fresh);
+        if let Some(shading) = trace.shading.take() {
+            layout.marks.set_all_shared(&shading.copies);
+            (handover.gray, handover.slots) = (shading.gray, shading.slots);
+        }
         self.stack = trace.into_stack();
         self.dirty = dirty;
         nursery.finish_minor(layout, has_pins, crate::stress::poison());
         if still || heap.marker.grace.is_over(large.limbo_since) {
             large.free_limbo(layout);
         }
-        let large_promoted = large.finish_minor(layout, stamp, !still, |obj| {
-            if marking {
-                handover.fresh.push(obj);
-            }
-        });
+        let large_promoted = large.finish_minor(layout, stamp, !still);
         if !still {
             large.limbo_since = heap.marker.grace.begin();
         }

@@ -7,9 +7,9 @@
 //! - From start to end, the write barrier marks the card of *every* reference that is stored into the heap
 //!   ([`crate::barrier::widen`]), not only of young ones. Minor collections, which clean cards, copy them to a second table
 //!   (`Layout::changed`). Marked objects on such cards are scanned again, at the latest in the last pause.
-//! - The marker never looks at the nursery. What a minor collection moves to the old space is marked and scanned by the marker;
-//!   what is allocated outside of the nursery is marked at birth, and scanned again when it stops being young (large objects)
-//!   or in the last pause (pinned ones).
+//! - The marker never looks at the nursery. What a minor collection moves to the old space counts as scanned: it marks what the
+//!   copies refer to, and the marker scans that ([`crate::trace::Shading`]). What is allocated outside of the nursery is marked at
+//!   birth, and scanned in the same way when it stops being young (large objects) or in the last pause (pinned ones).
 //! - The marker is the only thread that reads objects without being stopped: it reads references as single words. A minor
 //!   collection does not wait for it, because the system may have suspended it in the middle of a step: what it is to know goes
 //!   to its inbox ([`crate::handover`]), and dead large objects, whose addresses it may hold, are freed once its step is over.
@@ -18,6 +18,7 @@
 //!   to them; the last pause copies their objects and corrects those slots. It may come before the marker is done: what of those
 //!   blocks is still to be scanned is dropped then, because the copies are scanned.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -30,7 +31,7 @@ use crate::object::{ObjPtr, mt_flags, size_with_mt};
 use crate::old::OldSpace;
 use crate::safepoint::ThreadRegistry;
 use crate::space::{BLOCK_SIZE, CARD_SIZE, Layout};
-use crate::trace::WorkStack;
+use crate::trace::{WorkStack, is_candidate};
 
 /// Objects that the marker scans before it looks whether the collector wants it to stand still.
 const STEP: usize = 128;
@@ -67,7 +68,9 @@ struct Rest {
 #[derive(Debug, Default)]
 pub(crate) struct Handover {
     /// Marked objects that are to be scanned.
-    pub fresh: Vec<usize>,
+    pub gray: Vec<usize>,
+    /// Slots of its copies that refer to blocks that are evacuated.
+    pub slots: Vec<usize>,
     /// Large objects with changed cards.
     pub large: Vec<usize>,
 }
@@ -81,7 +84,7 @@ pub(crate) struct Cycle {
     /// By old block: bytes of marked objects.
     pub live: Vec<u32>,
     /// By old block: to be evacuated at the end?
-    pub candidates: Vec<bool>,
+    pub candidates: Arc<[bool]>,
     /// Slots that refer to such blocks.
     pub slots: Vec<usize>,
     cleanings: u32,
@@ -123,7 +126,7 @@ impl Marker {
                 work: WorkStack::new(Vec::new()),
                 rest: None,
                 live: Vec::new(),
-                candidates: Vec::new(),
+                candidates: Arc::new([]),
                 slots: Vec::new(),
                 cleanings: 0,
                 clean_at: None,
@@ -230,7 +233,7 @@ impl Cycle {
     }
 
     /// Starts a cycle with the marked objects on `stack`. `tested`: the marker hesitates now and then.
-    pub fn start(&mut self, stack: Vec<usize>, candidates: Vec<bool>, tested: bool) {
+    pub fn start(&mut self, stack: Vec<usize>, candidates: Arc<[bool]>, tested: bool) {
         self.phase = Phase::Marking;
         self.work = WorkStack::new(stack);
         self.candidates = candidates;
@@ -249,7 +252,7 @@ impl Cycle {
         self.rest = None;
         self.large = Vec::new();
         self.large_rest = None;
-        self.candidates = Vec::new();
+        self.candidates = Arc::new([]);
         self.slots = Vec::new();
         self.started = None;
     }
@@ -264,7 +267,8 @@ impl Cycle {
     /// Takes what minor collections have put into the inbox.
     pub fn receive(&mut self, inbox: &Inbox<Handover>) {
         for handover in inbox.take() {
-            handover.fresh.into_iter().for_each(|obj| self.work.push(obj));
+            handover.gray.into_iter().for_each(|obj| self.work.push(obj));
+            self.slots.extend(handover.slots);
             self.large.extend(handover.large);
         }
     }
@@ -367,10 +371,7 @@ impl Cycle {
         if self.hesitates.is_some() {
             self.hesitate();
         }
-        if !self.candidates.is_empty()
-            && layout.old.contains(address)
-            && self.candidates.get((address - layout.old.start) / BLOCK_SIZE) == Some(&true)
-        {
+        if is_candidate(layout, &self.candidates, address) {
             self.slots.push(field as usize);
         }
         if layout.marks.insert_shared(address) {

@@ -1,5 +1,6 @@
 //! Full collections: at once, or as the end of a concurrent marking ([`crate::concurrent`]).
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -53,7 +54,7 @@ impl Collector {
         let cycle = heap.marker.try_hold();
         let phase = match &cycle {
             Some(cycle) => cycle.phase,
-            None if spaces.old.marking => Phase::Marking,
+            None if spaces.old.candidates.is_some() => Phase::Marking,
             None => Phase::Idle,
         };
         let plan = Self::wish(heap, spaces, phase, generation, reason);
@@ -77,7 +78,7 @@ impl Collector {
         let wanted = reason == CollectionReason::Concurrent || reason == CollectionReason::Stress && generation == 1;
         if phase != Phase::Idle {
             let growth = spaces.old.allocated_since_full + spaces.large.promoted_since_full;
-            let too_long = growth > spaces.full_budget.saturating_mul(4) || Self::near_limit(heap, spaces, growth);
+            let too_long = growth > spaces.full_budget.saturating_mul(2) || Self::near_limit(heap, spaces, growth);
             return if phase == Phase::Done || too_long {
                 Plan::Finish
             } else if Self::lag(heap, spaces) > 1.0 {
@@ -111,10 +112,9 @@ impl Collector {
     fn lag(heap: &Heap, spaces: &Spaces) -> f64 {
         let growth = spaces.old.allocated_since_full + spaces.large.promoted_since_full;
         let came = growth - spaces.growth_before.min(growth);
-        let to_mark = (spaces.live_after_full + spaces.growth_before) as f64;
         let marked = heap.marker.marked.load(Ordering::Relaxed) as f64;
         let bearable = (spaces.full_budget / 3).max(2 * spaces.nursery.budget_bytes()) as f64;
-        came as f64 / bearable * to_mark / marked.max(1.0)
+        came as f64 / bearable * spaces.to_mark as f64 / marked.max(1.0)
     }
 
     /// How long this pause helps the marker.
@@ -141,6 +141,7 @@ impl Collector {
         let Spaces { old, large, frozen, .. } = spaces;
         let stress = reason == CollectionReason::Stress || heap.config.verify;
         let candidates = old.choose_candidates(if stress { usize::MAX } else { COPIED_IN_LAST_PAUSE }, stress);
+        let candidates: Arc<[bool]> = candidates.into();
         layout.take_changed_cards(layout.large.start, large.top(), |_| {});
         layout.take_changed_cards(layout.old.start, old.top(layout), |_| {});
         let mut trace = FullTrace::new(layout, old, false, Vec::new());
@@ -150,11 +151,11 @@ impl Collector {
         let stack = trace.into_stack();
         let (young, stack): (Vec<usize>, Vec<usize>) = stack.into_iter().partition(|&obj| layout.nursery.contains(obj));
         young.iter().for_each(|&obj| layout.marks.clear(obj));
-        old.marking = true;
-        old.fresh.clear();
+        old.begin_marking(candidates.clone());
         large.marking = true;
         crate::barrier::widen(layout, true);
         spaces.growth_before = old.allocated_since_full + large.promoted_since_full;
+        spaces.to_mark = old.object_bytes() + large.used_bytes();
         heap.marker.marked.store(0, Ordering::Relaxed);
         cycle.start(stack, candidates, heap.config.verify);
         self.laps.lap("start");
@@ -168,8 +169,7 @@ impl Collector {
     }
 
     fn end_cycle(heap: &Heap, spaces: &mut Spaces, cycle: &mut Cycle) {
-        spaces.old.marking = false;
-        spaces.old.fresh = Vec::new();
+        spaces.old.end_marking();
         spaces.large.marking = false;
         crate::barrier::widen(heap.layout, false);
         heap.marker.inbox.take();
@@ -186,7 +186,7 @@ impl Collector {
     ) -> bool {
         let layout = heap.layout;
         let bytes = heap.used_bytes(spaces);
-        let mut candidates = std::mem::take(&mut cycle.candidates);
+        let mut candidates = cycle.candidates.to_vec();
         for &pin in self.pins().iter().filter(|&&pin| layout.old.contains(pin)) {
             if let Some(candidate) = candidates.get_mut((pin - layout.old.start) / crate::space::BLOCK_SIZE) {
                 *candidate = false;

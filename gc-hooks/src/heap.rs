@@ -119,10 +119,10 @@ pub(crate) struct Spaces {
     pub large_budget: usize,
     /// The old space may grow by this many bytes before a full collection.
     pub full_budget: usize,
-    /// Bytes that were alive after the last full collection, as far as known.
-    pub live_after_full: usize,
     /// Bytes by which the heap had grown since then when the present concurrent marking started.
     pub growth_before: usize,
+    /// Bytes of old and large objects, dead ones included, when the concurrent marking began.
+    pub to_mark: usize,
     /// Free bytes of a space that are not given back to the system.
     pub keep: usize,
     /// A region without collections.
@@ -218,8 +218,8 @@ impl Heap {
                 medium: (0, 0),
                 large_budget: LARGE_BUDGET_MIN,
                 full_budget: FULL_BUDGET_MIN,
-                live_after_full: 0,
                 growth_before: 0,
+                to_mark: 0,
                 keep: FULL_BUDGET_MIN,
                 no_gc: None,
             }),

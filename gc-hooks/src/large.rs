@@ -226,20 +226,13 @@ impl LargeSpace {
     }
 
     /// After a minor mark: unmarked young objects are freed, marked ones become old and get the promotion stamp. Clears
-    /// their mark bits and calls `survived` for them. Returns the bytes that became old. If the marker is in the middle of a
+    /// their mark bits. Returns the bytes that became old. If the marker is in the middle of a
     /// step (`put_off`), memory is freed by [`Self::free_limbo`] later.
-    pub fn finish_minor(
-        &mut self,
-        layout: &Layout,
-        stamp: u32,
-        put_off: bool,
-        mut survived: impl FnMut(usize),
-    ) -> usize {
+    pub fn finish_minor(&mut self, layout: &Layout, stamp: u32, put_off: bool) -> usize {
         let mut promoted = 0;
         for start in std::mem::take(&mut self.young) {
             if layout.marks.test(young_mark(start + 8)) {
                 layout.marks.clear_shared(young_mark(start + 8));
-                survived(start + 8);
                 // SAFETY: the low half of a live object's header word is free for the stamp.
                 unsafe { *(start as *mut u32) = stamp };
                 if let Some(object) = self.objects.get_mut(&start) {

@@ -4,6 +4,8 @@
 //! objects begin; after a full mark it is simply replaced by the mark bitmap, which is the sweep. Holes of blocks that
 //! are largely empty are used again for bump allocation.
 
+use std::sync::Arc;
+
 use crate::object::{ObjPtr, size_of_object};
 use crate::space::{BLOCK_SIZE, Layout};
 
@@ -63,10 +65,12 @@ pub struct OldSpace {
     pub allocated_since_full: usize,
     /// Live bytes found by the last full collection.
     pub live_after_full: usize,
-    /// A concurrent marking is under way: what is allocated by the program is marked and noted in `fresh`.
-    pub marking: bool,
-    /// See [`Self::marking`].
+    /// While a concurrent marking is under way, by block: is it evacuated at the end? What is placed here then is marked.
+    pub candidates: Option<Arc<[bool]>>,
+    /// Objects that the program has placed here meanwhile.
     pub fresh: Vec<usize>,
+    /// By block: its live bytes, as far as known, when the marking began.
+    live_before: Vec<u32>,
 }
 
 impl OldSpace {
@@ -84,8 +88,9 @@ impl OldSpace {
             committed_blocks: 0,
             allocated_since_full: 0,
             live_after_full: 0,
-            marking: false,
+            candidates: None,
             fresh: Vec::new(),
+            live_before: Vec::new(),
         }
     }
 
@@ -231,7 +236,7 @@ impl OldSpace {
 
     /// Makes a new pinned object, whose type and length are written now, known to a marking that is under way.
     pub fn publish_pinned(&mut self, layout: &Layout, obj: usize) {
-        if self.marking {
+        if self.candidates.is_some() {
             layout.marks.insert_shared(obj);
             self.fresh.push(obj);
         }
@@ -392,11 +397,28 @@ impl OldSpace {
         chosen
     }
 
-    /// The last part of a concurrent marking begins: live bytes by block so far, and the blocks to evacuate.
-    pub fn begin_last_part(&mut self, live: &[u32], evacuating: &[bool]) -> bool {
+    /// A concurrent marking begins.
+    pub fn begin_marking(&mut self, candidates: Arc<[bool]>) {
+        self.candidates = Some(candidates);
+        self.fresh.clear();
+        self.live_before = self.blocks.iter().map(|block| block.live_bytes).collect();
+    }
+
+    /// A concurrent marking is over, or given up.
+    pub fn end_marking(&mut self) {
+        self.candidates = None;
+        self.fresh = Vec::new();
+        self.live_before = Vec::new();
+    }
+
+    /// The last part of a concurrent marking begins: bytes found live by block so far, without what was placed here meanwhile, and
+    /// the blocks to evacuate.
+    pub fn begin_last_part(&mut self, found: &[u32], evacuating: &[bool]) -> bool {
         let mut any = false;
         for (index, block) in self.blocks.iter_mut().enumerate() {
-            block.live_bytes = live.get(index).copied().unwrap_or(0);
+            let of = |bytes: &[u32]| bytes.get(index).copied().unwrap_or(0);
+            // A block that was taken meanwhile was empty before.
+            block.live_bytes = block.live_bytes - of(&self.live_before) + of(found);
             block.evacuating =
                 block.state == BlockState::Used && !block.keep && evacuating.get(index).copied().unwrap_or(false);
             any |= block.evacuating;

@@ -1,5 +1,6 @@
 //! Tracing: what happens to a reference in a minor and in a full collection.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::gcdesc::{for_each_ref, for_each_ref_in};
@@ -7,7 +8,7 @@ use crate::large::LargeSpace;
 use crate::memory::prefetch;
 use crate::object::{MethodTableHeader, ObjPtr, Object, size_with_mt};
 use crate::old::OldSpace;
-use crate::space::{CARD_SIZE, Layout, Range};
+use crate::space::{BLOCK_SIZE, CARD_SIZE, Layout, Range};
 
 /// A traversal of the object graph.
 pub(crate) trait Trace {
@@ -168,10 +169,55 @@ pub(crate) struct MinorTrace<'a> {
     soon: Delay,
     /// Bytes copied.
     pub promoted: usize,
-    /// A concurrent marking is under way: copies are to be marked.
-    marking: bool,
-    /// The copies made meanwhile, which the marker may come across before they are marked.
-    pub fresh: Vec<usize>,
+    /// A concurrent marking is under way.
+    pub shading: Option<Shading>,
+}
+
+/// What a minor collection does for a concurrent marking. Its copies count as scanned: what they refer to is marked here, because it
+/// is in the cache and because they would keep the marker busy otherwise.
+#[derive(Debug)]
+pub(crate) struct Shading {
+    /// Old blocks that are evacuated at the end of the cycle.
+    candidates: Arc<[bool]>,
+    /// The copies, which the marker may come across before they are marked.
+    pub copies: Vec<usize>,
+    /// Objects that were marked and are to be scanned.
+    pub gray: Vec<usize>,
+    /// Slots of copies that refer to `candidates`.
+    pub slots: Vec<usize>,
+}
+
+impl Shading {
+    pub fn new(candidates: Arc<[bool]>) -> Self {
+        Self {
+            candidates,
+            copies: Vec::new(),
+            gray: Vec::new(),
+            slots: Vec::new(),
+        }
+    }
+
+    /// Marks the old or large object that a field of a copy refers to.
+    #[inline(always)]
+    fn shade(&mut self, layout: &Layout, field: *mut ObjPtr, address: usize) {
+        if address < layout.large.start || address >= layout.old.end {
+            return;
+        }
+        if is_candidate(layout, &self.candidates, address) {
+            self.slots.push(field as usize);
+        }
+        if layout.marks.insert_shared(address) {
+            self.gray.push(address);
+        }
+    }
+}
+
+/// Whether `address` is in an old block that is evacuated at the end of the cycle.
+#[inline(always)]
+pub(crate) fn is_candidate(layout: &Layout, candidates: &[bool], address: usize) -> bool {
+    !candidates.is_empty()
+        && layout.old.contains(address)
+        && candidates.get((address - layout.old.start) / BLOCK_SIZE) == Some(&true)
 }
 
 impl<'a> MinorTrace<'a> {
@@ -181,7 +227,7 @@ impl<'a> MinorTrace<'a> {
         large: &'a mut LargeSpace,
         stack: Vec<usize>,
         stamp: u32,
-        marking: bool,
+        shading: Option<Shading>,
     ) -> Self {
         let young = Range {
             start: layout.nursery.start,
@@ -197,8 +243,7 @@ impl<'a> MinorTrace<'a> {
             stamp,
             soon: Delay::default(),
             promoted: 0,
-            marking,
-            fresh: Vec::new(),
+            shading,
         }
     }
 
@@ -240,8 +285,8 @@ impl<'a> MinorTrace<'a> {
                 let size = unsafe { size_with_mt(address as ObjPtr, mt) };
                 let to = evacuate(self.layout, self.old, address, size);
                 self.promoted += size;
-                if self.marking {
-                    self.fresh.push(to);
+                if let Some(shading) = &mut self.shading {
+                    shading.copies.push(to);
                 }
                 // SAFETY: the low half of the header word is free; it holds the promotion stamp. `mt` is the type of
                 // the copy, whose fields are in the cache now: their targets are needed soon.
@@ -298,7 +343,17 @@ impl<'a> MinorTrace<'a> {
         unsafe {
             let mt = (*obj).mt;
             let size = size_with_mt(obj, mt);
-            for_each_ref(obj, mt, size, |field| self.visit_field(field));
+            for_each_ref(obj, mt, size, |field| {
+                let address = *field as usize;
+                if self.young.contains(address) {
+                    self.visit_field(field);
+                }
+                if let Some(shading) = &mut self.shading
+                    && !self.layout.nursery.contains(address)
+                {
+                    shading.shade(self.layout, field, address);
+                }
+            });
         }
     }
 
