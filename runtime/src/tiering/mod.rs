@@ -228,19 +228,29 @@ fn now() -> u64 {
 fn call_counted(md: &'static MethodDesc) {
     let reached = promotion().threshold_reached(md);
     if reached == Reached::Known {
-        hot(md);
+        alert(promotion().hot(md));
     } else {
-        md.runtime_flags.store(config().hot_calls(), Ordering::Relaxed);
+        let more = if needs_no_quiet(md) {
+            config().hot_calls()
+        } else {
+            config().very_hot_calls()
+        };
+        md.runtime_flags.store(more, Ordering::Relaxed);
         alert(reached);
     }
 }
 
-/// `md` is promoted before the program has become quiet, unless its profile would be poorer for it: the first caller of a
-/// method often is not its only one. Any mode; reaches no safepoint.
+/// Loops of `md` run long: it is promoted before the program has become quiet, unless its profile would be poorer for it. Any mode;
+/// reaches no safepoint.
 fn hot(md: &'static MethodDesc) {
-    if newest(md).is_some_and(|code| matches!(code.learns, Learns::Nothing | Learns::BranchesLater)) {
+    if needs_no_quiet(md) {
         alert(promotion().hot(md));
     }
+}
+
+/// Would the profile of `md` be no better for waiting? One of calls would: the first caller of a method often is not its only one.
+fn needs_no_quiet(md: &'static MethodDesc) -> bool {
+    newest(md).is_some_and(|code| matches!(code.learns, Learns::Nothing | Learns::BranchesLater))
 }
 
 fn alert(reached: Reached) {
