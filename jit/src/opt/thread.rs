@@ -1,7 +1,8 @@
 //! Jump threading: where a block does nothing but test what the block before it has just set, the test is made there.
 //!
 //! `a && b` in a method that was inlined sets a local to 0 or 1 on each path, and then the local is tested where the paths meet.
-//! With a copy of the test at the end of each path, constants decide it and comparisons become branches.
+//! With a copy of the test at the end of each path, constants decide it and comparisons become branches. What only hands the local on
+//! in front of the test, as the ends of methods in methods do, is copied as well.
 
 use super::loops::Graph;
 use super::{cfg, dead, forward};
@@ -36,11 +37,17 @@ pub(super) fn run(func: &mut Func, host: &dyn CompilerHost) {
 
 /// Blocks that end with a jump to a test of what they set, and those tests.
 fn find(func: &Func, limit: usize) -> Vec<(Block, Block)> {
-    let tests: FxHashMap<Block, Vec<Local>> = func
+    let mut tests: FxHashMap<Block, Vec<Local>> = func
         .blocks
         .iter()
         .filter_map(|(block, data)| Some((block, tested(data)?)))
         .collect();
+    let passes: Vec<(Block, Vec<Local>)> = func
+        .blocks
+        .iter()
+        .filter_map(|(block, data)| Some((block, handed_on(data, &tests)?)))
+        .collect();
+    tests.extend(passes);
     if tests.is_empty() || limit == 0 {
         return Vec::new();
     }
@@ -66,13 +73,30 @@ fn find(func: &Func, limit: usize) -> Vec<(Block, Block)> {
 
 /// The locals that a block reads, if it only tests them.
 fn tested(data: &BlockData) -> Option<Vec<Local>> {
-    if !matches!(data.term, Term::Branch { .. }) || data.insts.len() > MAX_TEST {
+    match data.term {
+        Term::Branch { .. } => read(data),
+        _ => None,
+    }
+}
+
+/// The locals that a block reads, if it only hands them on to a test.
+fn handed_on(data: &BlockData, tests: &FxHashMap<Block, Vec<Local>>) -> Option<Vec<Local>> {
+    let Term::Jump(to) = data.term else { return None };
+    let locals = tests.get(&to)?;
+    let sets = |i: &Inst| matches!(i.op, Op::LocalSet(l, _) if locals.contains(&l));
+    if data.insts.iter().any(sets) { read(data) } else { None }
+}
+
+/// The locals that a block reads, if it is short and has no effect but on locals.
+fn read(data: &BlockData) -> Option<Vec<Local>> {
+    if data.insts.len() > MAX_TEST {
         return None;
     }
     let mut locals = Vec::new();
     for inst in &data.insts {
         match inst.op {
             Op::LocalGet(l) => locals.push(l),
+            Op::LocalSet(..) => {}
             // Their memory belongs to the instruction.
             Op::Scratch { .. } | Op::StructAddr(_) | Op::Load { .. } => return None,
             ref op if dead::is_removable(op) => {}
