@@ -339,7 +339,14 @@ fn load_dependents(mt: &'static MethodTable) -> Result<()> {
         ensure_full(p)?;
     }
     for i in mt.interfaces() {
-        ensure_full(i)?;
+        if i.module().is_core_library() {
+            // Known to be right. It is loaded when somebody names it or calls one of its own methods; only casts look at it before.
+            for a in i.instantiation() {
+                ensure_full_handle(*a)?;
+            }
+        } else {
+            ensure_full(i)?;
+        }
     }
     for a in mt.instantiation() {
         ensure_full_handle(*a)?;

@@ -9,7 +9,7 @@ use crate::module::Module;
 use crate::rows::{ClassLayoutRow, ConstantRow, ImplMapRow};
 use crate::tables::schema::{self, CodedIndex, Column};
 use crate::token::{TableId, Token};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::ops::Range;
 use std::sync::OnceLock;
 
@@ -18,9 +18,9 @@ use std::sync::OnceLock;
 pub(crate) struct LazyIndexes {
     type_names: OnceLock<NameIndex>,
     exported_names: OnceLock<NameIndex>,
-    nested: OnceLock<HashMap<u32, Vec<u32>>>,
-    property_maps: OnceLock<HashMap<u32, u32>>,
-    event_maps: OnceLock<HashMap<u32, u32>>,
+    nested: OnceLock<FxHashMap<u32, Vec<u32>>>,
+    property_maps: OnceLock<FxHashMap<u32, u32>>,
+    event_maps: OnceLock<FxHashMap<u32, u32>>,
 }
 
 /// Hash chains over the names of a table's rows. Names are not stored: candidates are compared with the image.
@@ -141,7 +141,7 @@ impl Module {
     /// The types nested directly in a type, in table order.
     pub fn nested_types(&self, typedef_rid: u32) -> Vec<u32> {
         let index = self.indexes.nested.get_or_init(|| {
-            let mut map: HashMap<u32, Vec<u32>> = HashMap::new();
+            let mut map: FxHashMap<u32, Vec<u32>> = FxHashMap::default();
             for rid in 1..=self.row_count(TableId::NestedClass) {
                 if let Ok(row) = self.nested_class(rid) {
                     map.entry(row.enclosing).or_default().push(row.nested);
@@ -320,7 +320,7 @@ impl Module {
     }
 
     /// Parent to row for PropertyMap and EventMap, which need not be sorted.
-    fn map_index(&self, table: TableId) -> HashMap<u32, u32> {
+    fn map_index(&self, table: TableId) -> FxHashMap<u32, u32> {
         let file = self.image_bytes();
         let rows = (1..=self.row_count(table)).rev();
         rows.filter_map(|rid| Some((self.metadata.tables.row(file, table, rid)?.cell(0), rid)))

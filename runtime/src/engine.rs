@@ -138,6 +138,8 @@ pub fn compile_il(md: &'static MethodDesc, tier: tiering::Tier) -> VmResult<Code
     // Call sites do without the classes that a signature names, the method itself does not.
     if md.kind() == corten_loader::MethodKind::Il {
         md.signature()?;
+        // An interface that nobody named may be used by its default implementations alone.
+        corten_loader::ensure_full(md.owner())?;
     }
     let (kind, generator) = match tier {
         tiering::Tier::Tier1 => (CodeKind::Tier1, Tier::Tier1),

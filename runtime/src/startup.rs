@@ -184,14 +184,16 @@ fn execute(config: &RuntimeConfig, app: &'static Assembly, entry: &'static Metho
     let array = scope.root(array);
     // 4. <Module>..cctor of the application
     crate::class_init::ensure(app.module().global_type()?)?;
-    // 5. StartupHookProvider.ManagedStartup(char* diagnosticStartupHooks)
-    let empty = [0u16];
-    ManagedCall::new().ptr(empty.as_ptr()).invoke(corelib_method(
-        "System",
-        "StartupHookProvider",
-        "ManagedStartup",
-        1,
-    )?)?;
+    // 5. StartupHookProvider.ManagedStartup(char* diagnosticStartupHooks), which does nothing where there are no hooks.
+    if config.properties.iter().any(|(name, _)| name == "STARTUP_HOOKS") {
+        let empty = [0u16];
+        ManagedCall::new().ptr(empty.as_ptr()).invoke(corelib_method(
+            "System",
+            "StartupHookProvider",
+            "ManagedStartup",
+            1,
+        )?)?;
+    }
     // 6. Main
     let mut call = ManagedCall::new().top_level();
     if !entry.signature()?.params.is_empty() {

@@ -2,7 +2,7 @@
 
 use crate::sync::{Condvar, Mutex};
 use crate::{Compiler, Tier};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 enum State<C> {
     /// Some thread compiles it.
@@ -22,7 +22,7 @@ pub struct CodeTable<T: Compiler> {
 }
 
 struct States<T: Compiler> {
-    methods: HashMap<T::Method, State<T::Code>>,
+    methods: FxHashMap<T::Method, State<T::Code>>,
     /// Threads that wait for a change. There are hardly ever any, and waking nobody is a system call, too.
     waiting: usize,
 }
@@ -56,7 +56,7 @@ impl<T: Compiler> CodeTable<T> {
         CodeTable {
             compiler,
             states: Mutex::new(States {
-                methods: HashMap::new(),
+                methods: FxHashMap::default(),
                 waiting: 0,
             }),
             changed: Condvar::new(),

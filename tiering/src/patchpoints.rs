@@ -1,7 +1,7 @@
 //! On-stack replacement: which loops are hot, and who compiles their replacements.
 
 use crate::sync::{Mutex, MutexGuard};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::hash::Hash;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,7 +40,7 @@ const WAIT: u32 = 10;
 ///
 /// Invariant: at most one thread is told to compile for a key, and nobody is after it has reported.
 pub struct Patchpoints<K, C> {
-    states: Mutex<HashMap<K, State<C>>>,
+    states: Mutex<FxHashMap<K, State<C>>>,
     limit: u32,
 }
 
@@ -48,12 +48,12 @@ impl<K: Copy + Eq + Hash, C: Copy> Patchpoints<K, C> {
     /// `limit`: a loop is compiled at that question.
     pub fn new(limit: u32) -> Self {
         Patchpoints {
-            states: Mutex::new(HashMap::new()),
+            states: Mutex::new(FxHashMap::default()),
             limit,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<K, State<C>>> {
+    fn lock(&self) -> MutexGuard<'_, FxHashMap<K, State<C>>> {
         match self.states.lock() {
             Ok(states) => states,
             Err(poisoned) => poisoned.into_inner(),

@@ -2,7 +2,8 @@
 
 use crate::sync::{Mutex, MutexGuard};
 use crate::{Compiler, Config, Tier};
-use std::collections::{HashMap, VecDeque};
+use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
 
 /// Makes code visible to callers.
 pub trait Publisher: Compiler {
@@ -40,7 +41,7 @@ struct State {
 }
 
 struct Inner<M> {
-    states: HashMap<M, State>,
+    states: FxHashMap<M, State>,
     queue: VecDeque<M>,
     /// The hot ones; goes first. They may be in `queue`, too.
     urgent: VecDeque<M>,
@@ -95,7 +96,7 @@ impl<T: Publisher> Promotion<T> {
             target,
             config,
             inner: Mutex::new(Inner {
-                states: HashMap::new(),
+                states: FxHashMap::default(),
                 queue: VecDeque::new(),
                 urgent: VecDeque::new(),
                 quiet_at: 0,

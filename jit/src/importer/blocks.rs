@@ -12,47 +12,69 @@ use rustc_hash::{FxHashMap, FxHashSet};
 #[derive(Debug)]
 pub(crate) struct Layout {
     pub instructions: Vec<Instruction>,
-    index: FxHashMap<u32, usize>,
-    leaders: FxHashSet<u32>,
-    /// Targets of backward branches.
-    loop_heads: FxHashSet<u32>,
+    /// By IL offset, one more than the body has bytes.
+    offsets: Vec<AtOffset>,
     /// `starg`/`ldarga` of argument 0 occurs.
     pub this_changes: bool,
     exposed_args: FxHashSet<u32>,
     exposed_locals: FxHashSet<u32>,
 }
 
+/// What is at an IL offset.
+#[derive(Clone, Copy, Debug)]
+struct AtOffset {
+    /// Number of the instruction that begins there, or [`NOTHING`].
+    instruction: u32,
+    /// A block begins there.
+    leader: bool,
+    /// A backward branch goes there.
+    loop_head: bool,
+}
+
+const NOTHING: AtOffset = AtOffset {
+    instruction: u32::MAX,
+    leader: false,
+    loop_head: false,
+};
+
 impl Layout {
     /// Decodes the whole body. Errors carry the IL offset.
     pub fn new(body: &MethodBody<'_>) -> Result<Layout, (u32, String)> {
         let mut instructions = Vec::with_capacity(body.code.len() / 2);
-        let mut index = FxHashMap::default();
+        let mut offsets = vec![NOTHING; body.code.len() + 1];
         let mut at = 0;
         for item in Decoder::new(body.code) {
             let ins = item.map_err(|e| (at, e.to_string()))?;
-            index.insert(ins.offset, instructions.len());
+            if let Some(o) = offsets.get_mut(ins.offset as usize) {
+                o.instruction = instructions.len() as u32;
+            }
             at = ins.offset + ins.len;
             instructions.push(ins);
         }
         let mut layout = Layout {
             instructions,
-            index,
-            leaders: FxHashSet::default(),
-            ..Layout::empty()
+            offsets,
+            this_changes: false,
+            exposed_args: FxHashSet::default(),
+            exposed_locals: FxHashSet::default(),
         };
         layout.find_leaders(body)?;
         Ok(layout)
     }
 
-    fn empty() -> Layout {
-        Layout {
-            instructions: Vec::new(),
-            index: FxHashMap::default(),
-            leaders: FxHashSet::default(),
-            loop_heads: FxHashSet::default(),
-            this_changes: false,
-            exposed_args: FxHashSet::default(),
-            exposed_locals: FxHashSet::default(),
+    /// Notes the target of a branch at `from`. The end of the body counts as an instruction here: flow into it is found later.
+    fn branch_to(&mut self, from: u32, target: u32) -> Result<(), (u32, String)> {
+        let end = self.offsets.len() as u32 - 1;
+        match self.offsets.get_mut(target as usize) {
+            Some(o) if target == end || o.instruction != NOTHING.instruction => {
+                o.leader = target != end;
+                o.loop_head |= target <= from;
+                Ok(())
+            }
+            _ => Err((
+                target,
+                "branch into the middle of an instruction or out of the body".to_string(),
+            )),
         }
     }
 
@@ -66,26 +88,22 @@ impl Layout {
     }
 
     fn find_leaders(&mut self, body: &MethodBody<'_>) -> Result<(), (u32, String)> {
-        let mut leaders = FxHashSet::default();
-        for ins in &self.instructions {
+        let instructions = std::mem::take(&mut self.instructions);
+        for ins in &instructions {
             match &ins.operand {
-                Operand::Branch(target) => {
-                    leaders.insert(*target);
-                    if *target <= ins.offset {
-                        self.loop_heads.insert(*target);
-                    }
-                }
+                Operand::Branch(target) => self.branch_to(ins.offset, *target)?,
                 Operand::Switch(targets) => {
-                    leaders.extend(targets.iter().copied());
-                    self.loop_heads
-                        .extend(targets.iter().copied().filter(|t| *t <= ins.offset));
+                    for target in targets.iter() {
+                        self.branch_to(ins.offset, *target)?;
+                    }
                 }
                 _ => {}
             }
             match ins.opcode.flow() {
                 FlowControl::Next | FlowControl::Call | FlowControl::Prefix | FlowControl::Break => {}
                 _ => {
-                    leaders.insert(ins.offset + ins.len);
+                    let next = ins.offset + ins.len;
+                    self.branch_to(ins.offset, next)?;
                 }
             }
             let variable = match ins.operand {
@@ -105,41 +123,33 @@ impl Layout {
                 _ => {}
             }
         }
+        self.instructions = instructions;
         let end = body.code.len() as u32;
-        leaders.remove(&end);
-        let check = |offset: u32| self.index.contains_key(&offset);
-        for &leader in &leaders {
-            if !check(leader) {
-                return Err((
-                    leader,
-                    "branch into the middle of an instruction or out of the body".to_string(),
-                ));
-            }
-        }
         for clause in &body.clauses {
             let ranges = [
                 (clause.try_offset, clause.try_length),
                 (clause.handler_offset, clause.handler_length),
             ];
             for (start, len) in ranges {
-                let stop = start.checked_add(len).filter(|s| *s <= end && (*s == end || check(*s)));
-                let Some(stop) = stop.filter(|_| len > 0 && check(start)) else {
+                let stop = start
+                    .checked_add(len)
+                    .filter(|s| *s <= end && (*s == end || self.is_instruction(*s)));
+                let Some(stop) = stop.filter(|_| len > 0 && self.is_instruction(start)) else {
                     return Err((start, "protected region does not cover whole instructions".to_string()));
                 };
-                leaders.insert(start);
+                self.offsets[start as usize].leader = true;
                 if stop < end {
-                    leaders.insert(stop);
+                    self.offsets[stop as usize].leader = true;
                 }
             }
             if let EhKind::Filter { filter_offset } = clause.kind {
-                if !check(filter_offset) || filter_offset >= clause.handler_offset {
+                if !self.is_instruction(filter_offset) || filter_offset >= clause.handler_offset {
                     return Err((filter_offset, "misplaced filter".to_string()));
                 }
                 self.check_filter(body, filter_offset, clause.handler_offset)?;
-                leaders.insert(filter_offset);
+                self.offsets[filter_offset as usize].leader = true;
             }
         }
-        self.leaders = leaders;
         Ok(())
     }
 
@@ -160,13 +170,27 @@ impl Layout {
         }
     }
 
+    fn at(&self, offset: u32) -> AtOffset {
+        self.offsets.get(offset as usize).copied().unwrap_or(NOTHING)
+    }
+
+    fn is_instruction(&self, offset: u32) -> bool {
+        self.index_of(offset).is_some()
+    }
+
+    /// Does a backward branch go there?
+    pub fn is_loop_head(&self, offset: u32) -> bool {
+        self.at(offset).loop_head
+    }
+
     /// Index of the instruction at an offset.
     pub fn index_of(&self, offset: u32) -> Option<usize> {
-        self.index.get(&offset).copied()
+        let o = self.at(offset);
+        (o.instruction != NOTHING.instruction).then_some(o.instruction as usize)
     }
 
     pub fn is_leader(&self, offset: u32) -> bool {
-        self.leaders.contains(&offset)
+        self.at(offset).leader
     }
 
     /// The instruction, if control only gets there from the one before it.
@@ -400,7 +424,7 @@ impl Importer<'_, '_> {
     /// Can a frame be replaced at this block? The evaluation stack is empty, and no dispatch of an exception is under way.
     fn is_patchpoint(&self, offset: u32) -> bool {
         self.region == Region::Body
-            && self.layout.loop_heads.contains(&offset)
+            && self.layout.is_loop_head(offset)
             && !super::loops::in_cleanup(self.body, offset)
             && self.blocks.map.get(&offset).is_some_and(|b| b.entry.is_empty())
     }

@@ -217,6 +217,9 @@ extern "C" fn get_interfaces(ty: ObjPtr) -> ObjPtr {
             .and_then(|mt| if mt.is_array() { mt.parent() } else { Some(mt) })
             .map(|mt| mt.interfaces().iter().map(|i| i.handle()).collect())
             .unwrap_or_default();
+        for i in &interfaces {
+            i.as_method_table().map_or(Ok(()), corten_loader::ensure_full)?;
+        }
         type_array(thread, &interfaces, false)
     })
 }
