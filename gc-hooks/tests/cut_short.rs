@@ -15,6 +15,8 @@ const LIMIT: usize = 64 << 20;
 const NODES: usize = 300_000;
 /// One in so many stays alive.
 const EVERY: usize = 5;
+/// Value of a node in front of another one.
+const HIDES: u64 = u64::MAX;
 
 /// An array of nodes in blocks that are mostly empty, so that they are evacuated.
 fn sparse(thread: &mut TestThread) {
@@ -30,9 +32,22 @@ fn sparse(thread: &mut TestThread) {
     thread.collect(2);
 }
 
+/// Puts new nodes in front of some: a minor collection copies them, and what they refer to is evacuated.
+fn hide(thread: &mut TestThread) {
+    for n in (0..NODES).step_by(100 * EVERY) {
+        let node = thread.node(HIDES);
+        set_field(node, 16, field(thread.slots[0], 16 + n * 8));
+        set_field(thread.slots[0], 16 + n * 8, node);
+    }
+}
+
 fn check(thread: &TestThread) {
     for n in (0..NODES).step_by(EVERY) {
-        assert_eq!(value_of(field(thread.slots[0], 16 + n * 8)), n as u64);
+        let mut node = field(thread.slots[0], 16 + n * 8);
+        if value_of(node) == HIDES {
+            node = field(node, 16);
+        }
+        assert_eq!(value_of(node), n as u64);
     }
 }
 
@@ -60,6 +75,7 @@ fn what_the_marker_has_not_scanned_may_be_evacuated() {
             let _outside = PreemptiveGuard::new(&mut thread.header);
             std::thread::sleep(Duration::from_micros(round * 1000));
         }
+        hide(&mut thread);
         // It may pass by a marker in the middle of a step.
         let first = heap.stats().collection_count(0);
         while heap.stats().concurrent_collections().0 == finished {
