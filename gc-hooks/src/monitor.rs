@@ -102,11 +102,21 @@ impl Monitor {
             }
         }
         CONTENTIONS.fetch_add(1, Ordering::Relaxed);
+        self.block(thread, timeout, Self::block_to_enter)
+    }
+
+    /// Has `thread` blocked by `body`, which gets the time when to give up.
+    fn block(
+        &self,
+        thread: &mut ThreadHeader,
+        timeout: Option<Duration>,
+        body: fn(&Self, &ThreadHeader, Option<Instant>) -> Result<bool, MonitorError>,
+    ) -> Result<bool, MonitorError> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         thread.set_blocked_on(Some(self));
         let outcome = {
             let guard = PreemptiveGuard::new(thread);
-            let outcome = self.block_to_enter(&guard, deadline);
+            let outcome = body(self, &guard, deadline);
             // The inner lock is free again; leaving preemptive mode may block.
             drop(guard);
             outcome
@@ -177,19 +187,7 @@ impl Monitor {
         if self.owner() != id {
             return Err(MonitorError::NotOwner);
         }
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        thread.set_blocked_on(Some(self));
-        let outcome = {
-            let guard = PreemptiveGuard::new(thread);
-            let outcome = self.block_to_wait(&guard, deadline);
-            drop(guard);
-            outcome
-        };
-        thread.set_blocked_on(None);
-        if outcome == Err(MonitorError::Interrupted) {
-            thread.clear_interrupt();
-        }
-        outcome
+        self.block(thread, timeout, Self::block_to_wait)
     }
 
     fn block_to_wait(&self, thread: &ThreadHeader, deadline: Option<Instant>) -> Result<bool, MonitorError> {
