@@ -20,6 +20,7 @@ use crate::lower::is_safepoint;
 use cranelift_entity::EntityRef;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
+use std::collections::hash_map::Entry;
 
 /// Name of a value; see the module.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -94,11 +95,13 @@ impl View {
             .iter()
             .map(|(l, data)| private[l.index()] && !matches!(data.ty, Ty::Struct(_)))
             .collect();
+        // About as many as there are values.
+        let room = func.values.len();
         let mut view = View {
-            exprs: Vec::new(),
-            tys: Vec::new(),
-            origins: Vec::new(),
-            index: FxHashMap::default(),
+            exprs: Vec::with_capacity(room),
+            tys: Vec::with_capacity(room),
+            origins: Vec::with_capacity(room),
+            index: FxHashMap::with_capacity_and_hasher(room, Default::default()),
             values: vec![Num(0); func.values.len()],
             ends: vec![None; func.blocks.len()],
             epochs: vec![Num(0); if memory { func.values.len() } else { 0 }],
@@ -192,12 +195,14 @@ impl View {
     }
 
     fn intern(&mut self, expr: Expr, ty: Ty, block: Block) -> Num {
-        if let Some(&num) = self.index.get(&expr) {
-            return num;
-        }
         let num = Num(self.exprs.len() as u32);
-        self.index.insert(expr.clone(), num);
-        self.exprs.push(expr);
+        match self.index.entry(expr) {
+            Entry::Occupied(known) => return *known.get(),
+            Entry::Vacant(new) => {
+                self.exprs.push(new.key().clone());
+                new.insert(num);
+            }
+        }
         self.tys.push(ty);
         self.origins.push(block);
         num
@@ -232,29 +237,43 @@ impl View {
         let mut waiting = preds.iter().filter(|p| self.ends[p.index()].is_none()).peekable();
         let pending = waiting.peek().is_some();
         let natural = waiting.all(|&p| graph.dominates(block, p));
-        // What all edges that are known already bring.
-        let incoming = |l: Local| {
-            let mut nums = preds
-                .iter()
-                .filter_map(|p| self.ends[p.index()].as_ref())
-                .map(|s| s[l.index()]);
-            let first = nums.next();
-            first.filter(|_| nums.all(|n| Some(n) == first) && !handler)
-        };
-        // Of back-edges to a loop's header it is known how they change locals.
-        let kept = |l: Local, num: Num| {
-            assigned.is_some_and(|a| match a[l.index()] {
+        let met = (!handler).then(|| self.meet(preds, assigned.filter(|_| natural), pending));
+        let (mut out, differing) = met.flatten().unwrap_or_else(|| {
+            let count = func.locals.len() + 1;
+            (vec![Num(0); count].into(), (0..count).collect())
+        });
+        for i in differing {
+            let local = Local::new(i);
+            let ty = func.locals.get(local).map_or(Ty::I64, |data| data.ty);
+            out[i] = self.intern(Expr::Phi(block, local), ty, block);
+        }
+        out
+    }
+
+    /// What locals hold where edges meet, and those of which that is not one value. `assigned`: how back-edges that are `pending`
+    /// change locals, if that is known.
+    fn meet(
+        &self,
+        preds: &[Block],
+        assigned: Option<&Vec<Assigned>>,
+        pending: bool,
+    ) -> Option<(Box<[Num]>, Vec<usize>)> {
+        // What the edges bring that are known already.
+        let known: SmallVec<[&[Num]; 4]> = preds.iter().filter_map(|p| self.ends[p.index()].as_deref()).collect();
+        let (&first, others) = known.split_first()?;
+        let agrees = |i: usize| others.iter().all(|nums| nums[i] == first[i]);
+        let kept = |i: usize| {
+            assigned.is_some_and(|a| match a[i] {
                 Assigned::Never => true,
-                Assigned::Copy(from) => a[from.index()] == Assigned::Never && incoming(from) == Some(num),
+                Assigned::Copy(from) => {
+                    let from = from.index();
+                    a[from] == Assigned::Never && agrees(from) && first[from] == first[i]
+                }
                 Assigned::Anyhow => false,
             })
         };
-        let nums: Vec<(Local, Ty, Option<Num>)> = locals
-            .map(|(l, ty)| (l, ty, incoming(l).filter(|&num| !pending || (natural && kept(l, num)))))
-            .collect();
-        nums.into_iter()
-            .map(|(l, ty, num)| num.unwrap_or_else(|| self.intern(Expr::Phi(block, l), ty, block)))
-            .collect()
+        let differing = (0..first.len()).filter(|&i| !agrees(i) || (pending && !kept(i)));
+        Some((first.into(), differing.collect()))
     }
 
     fn is_tracked(&self, local: Local) -> bool {
