@@ -310,7 +310,7 @@ impl Jit {
             isa.compile_function(&context.func, &context.domtree, registers, false, &mut scratch.control)
         });
         let compiled = match compiled {
-            Ok(stencil) => stencil.apply_params(&context.func.params),
+            Ok(stencil) => stencil,
             Err(e) => return Err(failed(cranelift_codegen::print_errors::pretty_error(&context.func, e))),
         };
         let buffer = &compiled.buffer;
@@ -351,11 +351,6 @@ impl Jit {
             unwind: None,
             tier,
         };
-        if self.gdb
-            && let Ok(Some(UnwindInfo::SystemV(info))) = compiled.create_unwind_info(isa)
-        {
-            code.unwind = Some(UnwindInfo::SystemV(info));
-        }
         for reloc in buffer.relocs() {
             let kind = match reloc.kind {
                 Reloc::Abs8 => RelocKind::Abs8,
@@ -421,13 +416,14 @@ impl Jit {
             pinned: s.pinned,
         }));
         // Ranges of code with the same position: (start, index in `positions`).
-        let mut ranges: Vec<(u32, u32)> = Vec::new();
+        let base = context.func.params.base_srcloc();
+        let mut ranges: Vec<(u32, u32)> = Vec::with_capacity(buffer.get_srclocs_sorted().len() + 1);
         let mut end = 0;
         for range in buffer.get_srclocs_sorted() {
             if range.start > end {
                 ranges.push((end, u32::MAX));
             }
-            ranges.push((range.start, range.loc.bits()));
+            ranges.push((range.start, range.loc.expand(base).bits()));
             end = range.end;
         }
         ranges.push((end, u32::MAX));
@@ -497,6 +493,12 @@ impl Jit {
             code.call_sites.push(CallSite::new(site.ret_addr, il, first, count));
         }
         code.call_sites.sort_by_key(|c| c.ret);
+        if self.gdb {
+            let compiled = compiled.apply_params(&context.func.params);
+            if let Ok(Some(UnwindInfo::SystemV(info))) = compiled.create_unwind_info(isa) {
+                code.unwind = Some(UnwindInfo::SystemV(info));
+            }
+        }
         Ok(Some(code))
     }
 
@@ -650,6 +652,9 @@ fn prepare_quickly(context: &mut Context, isa: &dyn TargetIsa) -> CodegenResult<
     context.verify_if(isa)?;
     context.compute_cfg();
     context.compute_domtree();
+    if context.func.layout.blocks().all(|b| context.domtree.is_reachable(b)) {
+        return Ok(());
+    }
     context.eliminate_unreachable_code(isa)
 }
 

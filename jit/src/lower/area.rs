@@ -56,12 +56,47 @@ impl Lowerer<'_> {
 
     pub(super) fn load(&mut self, ty: ir::Type, addr: Addr) -> ir::Value {
         let (p, o) = self.base(addr);
-        self.cur.ins().load(ty, plain(), p, o)
+        self.load_at(ty, plain(), p, o)
+    }
+
+    /// `InstBuilder::load`, which would hash the flags of each access to find their name in the function.
+    pub(super) fn load_at(&mut self, ty: ir::Type, flags: MemFlagsData, p: ir::Value, offset: i32) -> ir::Value {
+        match self.flags_name(flags) {
+            Some(name) => {
+                let (inst, dfg) = self.cur.ins().Load(ir::Opcode::Load, ty, name, offset.into(), p);
+                dfg.first_result(inst)
+            }
+            None => self.cur.ins().load(ty, flags, p, offset),
+        }
+    }
+
+    /// `InstBuilder::store` in the same way.
+    pub(super) fn store_at(&mut self, flags: MemFlagsData, v: ir::Value, p: ir::Value, offset: i32) {
+        let stored = self.type_of(v);
+        match self.flags_name(flags) {
+            Some(name) => {
+                self.cur
+                    .ins()
+                    .Store(ir::Opcode::Store, stored, name, offset.into(), v, p);
+            }
+            None => {
+                self.cur.ins().store(flags, v, p, offset);
+            }
+        }
+    }
+
+    fn flags_name(&mut self, flags: MemFlagsData) -> Option<ir::MemFlags> {
+        if let Some((_, name)) = self.access_flags.iter().find(|(known, _)| *known == flags) {
+            return Some(*name);
+        }
+        let name = self.cur.func.dfg.mem_flags.insert(flags).ok()?;
+        self.access_flags.push((flags, name));
+        Some(name)
     }
 
     pub(super) fn store(&mut self, v: ir::Value, addr: Addr) {
         let (p, o) = self.base(addr);
-        self.cur.ins().store(plain(), v, p, o);
+        self.store_at(plain(), v, p, o);
     }
 
     pub(super) fn base(&mut self, addr: Addr) -> (ir::Value, i32) {

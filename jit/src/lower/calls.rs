@@ -210,13 +210,13 @@ impl Lowerer<'_> {
         let (cold, cont) = (self.cold_block(), self.new_block());
         let address = self.cur.func.dfg.append_block_param(cont, types::I64);
         let thread = self.cur.ins().get_pinned_reg(types::I64);
-        let bytes = self.cur.ins().load(types::I64, plain(), thread, table.bytes);
+        let bytes = self.load_at(types::I64, plain(), thread, table.bytes);
         let inside = self.cur.ins().icmp(IntCC::UnsignedLessThan, entry, bytes);
         self.cur.ins().brif(inside, there, &[], cold, &[]);
         self.cur.goto_bottom(there);
-        let base = self.cur.ins().load(types::I64, plain(), thread, table.base);
+        let base = self.load_at(types::I64, plain(), thread, table.base);
         let entry = self.cur.ins().iadd(base, entry);
-        let block = self.cur.ins().load(types::I64, plain(), entry, 0);
+        let block = self.load_at(types::I64, plain(), entry, 0);
         self.cur.ins().brif(block, ready, &[], cold, &[]);
         self.cur.goto_bottom(ready);
         let found = self.cur.ins().iadd(block, offset);
@@ -341,12 +341,12 @@ impl Lowerer<'_> {
             }
             Callee::Direct { entry_slot, .. } | Callee::Getter { entry_slot, .. } => {
                 let slot = self.iconst(types::I64, *entry_slot as i64);
-                Some(self.cur.ins().load(types::I64, plain(), slot, 0))
+                Some(self.load_at(types::I64, plain(), slot, 0))
             }
             Callee::Vtable { offset, .. } => {
                 let this = self.get(receiver()?)?;
-                let mt = self.cur.ins().load(types::I64, plain(), this, 0);
-                Some(self.cur.ins().load(types::I64, plain(), mt, *offset as i32))
+                let mt = self.load_at(types::I64, plain(), this, 0);
+                Some(self.load_at(types::I64, plain(), mt, *offset as i32))
             }
             Callee::Interface { method } => {
                 let address = self.host.dispatch_stub(*method)?;
@@ -356,7 +356,7 @@ impl Lowerer<'_> {
             Callee::Pointer { target } | Callee::Native { target } => Some(self.get(*target)?),
             Callee::DelegateInvoke => {
                 let delegate = self.get(receiver()?)?;
-                Some(self.cur.ins().load(types::I64, plain(), delegate, DELEGATE_CODE))
+                Some(self.load_at(types::I64, plain(), delegate, DELEGATE_CODE))
             }
         };
         let ret_info = match (&abi.ret, inst.result) {
@@ -375,7 +375,7 @@ impl Lowerer<'_> {
         if abi.this.is_some() {
             let mut this = self.get(receiver()?)?;
             if *callee == Callee::DelegateInvoke {
-                this = self.cur.ins().load(types::I64, plain(), this, DELEGATE_TARGET);
+                this = self.load_at(types::I64, plain(), this, DELEGATE_TARGET);
             }
             values.push(this);
             rest = &args[1..];
@@ -409,8 +409,8 @@ impl Lowerer<'_> {
                 let thread = self.cur.ins().get_pinned_reg(types::I64);
                 let own = i64::from(self.own_abi.stack_bytes);
                 let bytes = self.iconst(types::I64, own << 32 | i64::from(abi.stack_bytes));
-                self.cur.ins().store(plain(), target, thread, target_field);
-                self.cur.ins().store(plain(), bytes, thread, bytes_field);
+                self.store_at(plain(), target, thread, target_field);
+                self.store_at(plain(), bytes, thread, bytes_field);
                 let stub = self.host.helper_address(Helper::TailCall);
                 // What follows the call (taking the result, returning it) is never reached.
                 Target::Func(self.extern_func(stub, clif_sig))

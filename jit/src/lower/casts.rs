@@ -76,7 +76,7 @@ impl Lowerer<'_> {
         let some = self.new_block();
         self.cur.ins().brif(object, some, &[], null.0, &null.1);
         self.cur.goto_bottom(some);
-        let class = self.cur.ins().load(types::I64, plain(), object, 0);
+        let class = self.load_at(types::I64, plain(), object, 0);
         let wanted = self.iconst(types::I64, table as i64);
         let equal = self.cur.ins().icmp(IntCC::Equal, class, wanted);
         let other = self.new_block();

@@ -211,7 +211,7 @@ impl Lowerer<'_> {
             } => self.lower_call(inst, callee, sig, args, *tail),
             Op::ClassInit { ty, flag_address } => {
                 let flag = self.iconst(types::I64, *flag_address as i64);
-                let flag = self.cur.ins().load(types::I8, super::plain(), flag, 0);
+                let flag = self.load_at(types::I8, super::plain(), flag, 0);
                 let (cold, cont) = (self.cold_block(), self.new_block());
                 self.cur.ins().brif(flag, cont, &[], cold, &[]);
                 self.cur.goto_bottom(cold);

@@ -21,18 +21,24 @@ const NULL_REFERENCE: TrapCode = TrapCode::unwrap_user(2);
 impl Lowerer<'_> {
     pub(super) fn load_mem(&mut self, ty: MemTy, addr: Addr, flags: MemFlagsData) -> Result<ir::Value> {
         let (p, o) = self.base(addr);
+        let whole = match ty {
+            MemTy::I32 => Some(types::I32),
+            MemTy::I64 | MemTy::Ref | MemTy::ByRef => Some(types::I64),
+            MemTy::F32 => Some(types::F32),
+            MemTy::F64 => Some(types::F64),
+            MemTy::V128 => Some(types::I8X16),
+            _ => None,
+        };
+        if let Some(ty) = whole {
+            return Ok(self.load_at(ty, flags, p, o));
+        }
         let ins = self.cur.ins();
         Ok(match ty {
             MemTy::I8 => ins.sload8(types::I32, flags, p, o),
             MemTy::U8 => ins.uload8(types::I32, flags, p, o),
             MemTy::I16 => ins.sload16(types::I32, flags, p, o),
             MemTy::U16 => ins.uload16(types::I32, flags, p, o),
-            MemTy::I32 => ins.load(types::I32, flags, p, o),
-            MemTy::I64 | MemTy::Ref | MemTy::ByRef => ins.load(types::I64, flags, p, o),
-            MemTy::F32 => ins.load(types::F32, flags, p, o),
-            MemTy::F64 => ins.load(types::F64, flags, p, o),
-            MemTy::V128 => ins.load(types::I8X16, flags, p, o),
-            MemTy::Struct(_) => return Err(LowerError::Malformed("struct access where a scalar is needed".into())),
+            _ => return Err(LowerError::Malformed("struct access where a scalar is needed".into())),
         })
     }
 
@@ -54,12 +60,14 @@ impl Lowerer<'_> {
             return Err(LowerError::Malformed(format!("store of {from} as {ty:?}")));
         }
         let (p, o) = self.base(addr);
-        let ins = self.cur.ins();
         match ty {
-            MemTy::I8 | MemTy::U8 => ins.istore8(flags, v, p, o),
-            MemTy::I16 | MemTy::U16 => ins.istore16(flags, v, p, o),
-            MemTy::I32 if from == types::I64 => ins.istore32(flags, v, p, o),
-            _ => ins.store(flags, v, p, o),
+            MemTy::I8 | MemTy::U8 => self.cur.ins().istore8(flags, v, p, o),
+            MemTy::I16 | MemTy::U16 => self.cur.ins().istore16(flags, v, p, o),
+            MemTy::I32 if from == types::I64 => self.cur.ins().istore32(flags, v, p, o),
+            _ => {
+                self.store_at(flags, v, p, o);
+                return Ok(());
+            }
         };
         Ok(())
     }
@@ -153,7 +161,7 @@ impl Lowerer<'_> {
             }
             Op::ArrayLen(array) => {
                 let a = self.get(*array)?;
-                let v = self.cur.ins().load(types::I32, plain(), a, ARRAY_LENGTH);
+                let v = self.load_at(types::I32, plain(), a, ARRAY_LENGTH);
                 self.set_plain(self.result(inst)?, v);
                 Ok(())
             }
@@ -350,7 +358,7 @@ impl Lowerer<'_> {
         if anywhere {
             self.unless_in(words, dst, (barrier.heap_start, barrier.heap_size), cont);
         }
-        let table = self.cur.ins().load(types::I64, plain(), words, barrier.table);
+        let table = self.load_at(types::I64, plain(), words, barrier.table);
         let shift = self.iconst(types::I64, i64::from(barrier.shift));
         let card = self.cur.ins().ushr(dst, shift);
         let card = self.cur.ins().iadd(table, card);
@@ -365,8 +373,8 @@ impl Lowerer<'_> {
 
     /// Goes to `out` unless an address lies in the range that two of the barrier's words describe.
     fn unless_in(&mut self, words: ir::Value, address: ir::Value, range: (i32, i32), out: ir::Block) {
-        let start = self.cur.ins().load(types::I64, plain(), words, range.0);
-        let size = self.cur.ins().load(types::I64, plain(), words, range.1);
+        let start = self.load_at(types::I64, plain(), words, range.0);
+        let size = self.load_at(types::I64, plain(), words, range.1);
         let distance = self.cur.ins().isub(address, start);
         let inside = self.cur.ins().icmp(IntCC::UnsignedLessThan, distance, size);
         let next = self.new_block();

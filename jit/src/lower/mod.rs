@@ -38,6 +38,7 @@ use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::ir::{self, InstBuilder, MemFlagsData, StackSlotData, StackSlotKind, types};
 use cranelift_entity::EntityRef;
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -212,6 +213,8 @@ struct Lowerer<'a> {
     parent_base: Option<ir::Value>,
     /// Replacements: area of the Tier-0 frame.
     frame_base: Option<ir::Value>,
+    /// Names of the access flags that have been used.
+    access_flags: SmallVec<[(MemFlagsData, ir::MemFlags); 4]>,
     /// Area offset of the counter of loop iterations.
     patchpoint_counter: Option<u32>,
     /// Area offset of the saved return buffer pointer.
@@ -348,6 +351,7 @@ pub(crate) fn lower(
         parent_base: None,
         ret_buffer: None,
         frame_base: None,
+        access_flags: SmallVec::new(),
         patchpoint_counter: None,
         own_abi,
         optimised: promote == Promote::Everything,

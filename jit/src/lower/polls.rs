@@ -22,7 +22,7 @@ impl Lowerer<'_> {
             .filter_map(|i| Some((i, self.valid_register(i)?)))
             .collect();
         let thread = self.cur.ins().get_pinned_reg(types::I64);
-        let flag = self.cur.ins().load(types::I32, plain(), thread, THREAD_POLL_FLAG);
+        let flag = self.load_at(types::I32, plain(), thread, THREAD_POLL_FLAG);
         let (cold, cont) = (self.cold_block(), self.new_block());
         let old: SmallVec<[BlockArg; 8]> = kept.iter().map(|&(_, v)| BlockArg::Value(v)).collect();
         self.cur.ins().brif(flag, cold, &[], cont, &old);

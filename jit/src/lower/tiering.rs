@@ -29,10 +29,10 @@ impl Lowerer<'_> {
             }
         };
         let offset = cell.wrapping_sub(first) as i32;
-        let count = self.cur.ins().load(types::I32, plain(), base, offset);
+        let count = self.load_at(types::I32, plain(), base, offset);
         let one = self.iconst(types::I32, 1);
         let count = self.cur.ins().iadd(count, one);
-        self.cur.ins().store(plain(), count, base, offset);
+        self.store_at(plain(), count, base, offset);
     }
 
     /// Entry of a replacement.
