@@ -35,12 +35,13 @@ pub const GC_MODE_COOPERATIVE: u32 = 1;
 /// Value of [`ThreadHeader::gc_mode`]: the thread does not touch the managed heap; collections do not wait for it.
 pub const GC_MODE_PREEMPTIVE: u32 = 0;
 
-/// Bit of [`ThreadHeader::poll_requested`]: the world is being stopped.
-pub const POLL_SUSPEND: u32 = 1;
+/// Bit of [`ThreadHeader::poll_requested`]: the world is being stopped. The bits are high ones (and positive as a signed number),
+/// so that a loop tests its counter of iterations and the request with one comparison.
+pub const POLL_SUSPEND: u32 = 1 << 30;
 /// Bit of [`ThreadHeader::poll_requested`]: stress mode wants every poll to collect.
-pub const POLL_STRESS: u32 = 2;
-/// Bit of [`ThreadHeader::poll_requested`]: free for the runtime (thread interruption and the like).
-pub const POLL_RUNTIME: u32 = 4;
+pub const POLL_STRESS: u32 = 1 << 29;
+/// Bit of [`ThreadHeader::poll_requested`]: free for the runtime (thread interruption and the like). The least of them.
+pub const POLL_RUNTIME: u32 = 1 << 28;
 
 /// Prefix of the runtime's thread structure.
 ///

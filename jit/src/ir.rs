@@ -649,7 +649,7 @@ pub enum Op {
     /// Back-edge poll.
     SafepointPoll,
     /// Tier 0, first in a block that a loop enters with an empty evaluation stack: when the frame's counter
-    /// ([`Func::patchpoints`]) is used up, asks [`Helper::Patchpoint`] for a function to go on with.
+    /// ([`Func::patchpoints`]) is used up, asks [`Helper::Patchpoint`] for a function to go on with. A safepoint poll, too.
     Patchpoint {
         /// IL offset of the block.
         il: u32,

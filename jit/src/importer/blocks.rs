@@ -423,10 +423,16 @@ impl Importer<'_, '_> {
 
     /// Can a frame be replaced at this block? The evaluation stack is empty, and no dispatch of an exception is under way.
     fn is_patchpoint(&self, offset: u32) -> bool {
-        self.region == Region::Body
-            && self.layout.is_loop_head(offset)
-            && !super::loops::in_cleanup(self.body, offset)
-            && self.blocks.map.get(&offset).is_some_and(|b| b.entry.is_empty())
+        self.may_replace_at(offset) && self.blocks.map.get(&offset).is_some_and(|b| b.entry.is_empty())
+    }
+
+    fn may_replace_at(&self, offset: u32) -> bool {
+        self.region == Region::Body && self.layout.is_loop_head(offset) && !super::loops::in_cleanup(self.body, offset)
+    }
+
+    /// Does a branch to a loop head, which leaves the evaluation stack as it is now, need no poll because a patchpoint polls there?
+    pub fn polls_at(&self, head: u32) -> bool {
+        self.options.patchpoints.is_some() && self.stack.is_empty() && self.may_replace_at(head)
     }
 
     /// The block of a patchpoint, if it was reached.

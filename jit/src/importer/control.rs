@@ -107,7 +107,7 @@ impl Importer<'_, '_> {
     }
 
     fn poll_back_edge(&mut self, target: u32) {
-        if target <= self.at {
+        if target <= self.at && !self.polls_at(target) {
             self.b.emit_void(Op::SafepointPoll);
         }
     }
@@ -193,7 +193,7 @@ impl Importer<'_, '_> {
             let target = usize::try_from(n as u32).ok().and_then(|n| targets.get(n)).copied();
             return self.jump_to(target.unwrap_or(next));
         }
-        if targets.iter().any(|t| *t <= self.at) {
+        if targets.iter().any(|t| *t <= self.at && !self.polls_at(*t)) {
             self.b.emit_void(Op::SafepointPoll);
         }
         self.prepare_edges()?;

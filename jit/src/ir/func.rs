@@ -137,5 +137,13 @@ pub struct Pace {
     pub next: u32,
 }
 
+impl Pace {
+    /// What a frame's counter holds at first, to be used up after that many iterations: then it is negative. It is always less than
+    /// any request to stop at a safepoint (`POLL_RUNTIME` of the collector), because one comparison tests for both.
+    pub fn counter(iterations: u32) -> i32 {
+        (iterations.clamp(1, 1 << 28) - 1) as i32
+    }
+}
+
 /// In place of an IL offset: the call of a replacement from its Tier-0 frame, which stack traces do not show.
 pub const OSR_CALL: u32 = u32::MAX - 1;

@@ -102,7 +102,8 @@ pub enum Helper {
     ProfileClass,
     /// (record, delegate): counts the method that the delegate calls. Leaf.
     ProfileTarget,
-    /// (method, IL offset) -> address of a function to go on with, or 0. GC; never raises.
+    /// (method, IL offset, address of the frame's counter of iterations) -> address of a function to go on with, or 0. A safepoint
+    /// poll; if the counter is negative, it is set anew. GC; never raises.
     Patchpoint,
     /// (): address zero-extension for stack probes when localloc is large: raises StackOverflow (fatal).
     StackProbe,

@@ -222,7 +222,7 @@ impl Lowerer<'_> {
                 Ok(())
             }
             Op::SafepointPoll => self.lower_poll(index),
-            Op::Patchpoint { il } => self.lower_patchpoint(*il),
+            Op::Patchpoint { il } => self.lower_patchpoint(*il, index),
             Op::CountBlock { cell } => {
                 self.lower_count_block(*cell);
                 Ok(())

@@ -10,7 +10,7 @@ use cranelift_codegen::isa::CallConv;
 use smallvec::SmallVec;
 
 /// `Thread` field that is non-zero when a safepoint poll must call the engine (offset from r15).
-const THREAD_POLL_FLAG: i32 = 16;
+pub(super) const THREAD_POLL_FLAG: i32 = 16;
 
 impl Lowerer<'_> {
     /// Asks whether the engine wants the thread to stop. The helper preserves every register, and references that are in

@@ -1,9 +1,11 @@
 //! What Tier-0 code does for its own promotion.
 
+use super::polls::THREAD_POLL_FLAG;
 use super::{Addr, Lowerer, Result, plain};
 use crate::abi::{AbiSignature, scalar_type};
-use crate::ir::{Helper, OSR_CALL, ProtectId};
+use crate::ir::{Helper, OSR_CALL, Pace, ProtectId};
 use cranelift_codegen::cursor::Cursor;
+use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{self, AbiParam, InstBuilder, types};
 use cranelift_entity::EntityRef;
 
@@ -51,35 +53,36 @@ impl Lowerer<'_> {
         };
         let offset = self.alloc_area(8)?;
         self.patchpoint_counter = Some(offset);
-        let first = self.iconst(types::I32, i64::from(pace.first));
+        let first = self.iconst(types::I32, i64::from(Pace::counter(pace.first)));
         self.store(first, Addr::Frame(offset));
         Ok(())
     }
 
-    /// Counts an iteration; when the counter is used up, asks for a replacement and lets it finish the method.
-    pub(super) fn lower_patchpoint(&mut self, il: u32) -> Result<()> {
-        let (Some(pace), Some(counter), Some(method)) =
-            (self.func.patchpoints, self.patchpoint_counter, self.func.method)
-        else {
-            return Ok(());
+    /// Counts an iteration; when the counter is used up, asks for a replacement and lets it finish the method. It is a safepoint
+    /// poll, too.
+    pub(super) fn lower_patchpoint(&mut self, il: u32, index: u32) -> Result<()> {
+        let (Some(counter), Some(method)) = (self.patchpoint_counter, self.func.method) else {
+            return self.lower_poll(index);
         };
         let count = self.load(types::I32, Addr::Frame(counter));
         let one = self.iconst(types::I32, 1);
         let left = self.cur.ins().isub(count, one);
         self.store(left, Addr::Frame(counter));
+        let thread = self.cur.ins().get_pinned_reg(types::I64);
+        let request = self.load_at(types::I32, plain(), thread, THREAD_POLL_FLAG);
+        let stop = self.cur.ins().icmp(IntCC::SignedLessThan, left, request);
         let (cold, cont) = (self.cold_block(), self.new_block());
-        self.cur.ins().brif(left, cont, &[], cold, &[]);
+        self.cur.ins().brif(stop, cold, &[], cont, &[]);
         self.cur.goto_bottom(cold);
         // Neither call is protected: the question raises nothing, and the replacement has the clauses itself.
         let (protect, at, site) = (self.protect, self.il, self.site);
         self.protect = ProtectId::new(0);
         self.set_position(at, site);
-        let next = self.iconst(types::I32, i64::from(pace.next));
-        self.store(next, Addr::Frame(counter));
         self.store_registers()?;
         let arguments = [
             self.iconst(types::I64, method.0 as i64),
             self.iconst(types::I64, i64::from(il)),
+            self.area_addr(counter),
         ];
         let code = self.call_helper(Helper::Patchpoint, &arguments, Some(types::I64));
         if let Some(code) = code {

@@ -548,6 +548,7 @@ struct Replacing {
     method: MethodId,
     rng: Rng,
     made: HashMap<u64, usize>,
+    next: u32,
     entered: usize,
 }
 
@@ -556,9 +557,13 @@ thread_local! {
 }
 
 /// `Helper::Patchpoint` of these tests.
-extern "C" fn patchpoint(_method: u64, il: u64) -> usize {
+extern "C" fn patchpoint(_method: u64, il: u64, counter: &mut i32) -> usize {
+    if *counter >= 0 {
+        return 0;
+    }
     REPLACING.with_borrow_mut(|r| {
         let Some(r) = r else { return 0 };
+        *counter = Pace::counter(r.next);
         if !r.rng.one_in(3) {
             return 0;
         }
@@ -621,11 +626,10 @@ fn check(seed: u64) -> usize {
     let optimised = outcomes(compile(&host, method, &plain, Tier::Tier1));
     assert_eq!(expected, optimised, "seed {seed}, Tier 0 and Tier 1\n{text}");
     let mut rng = Rng(seed);
+    let first = 1 + rng.below(4) as u32;
+    let next = 1 + rng.below(3) as u32;
     let patched = ImportOptions {
-        patchpoints: Some(Pace {
-            first: 1 + rng.below(4) as u32,
-            next: 1 + rng.below(3) as u32,
-        }),
+        patchpoints: Some(Pace { first, next }),
         ..plain
     };
     let code = compile(&host, method, &patched, Tier::Tier0);
@@ -634,6 +638,7 @@ fn check(seed: u64) -> usize {
         method,
         rng,
         made: HashMap::new(),
+        next,
         entered: 0,
     }));
     let replaced = outcomes(code);

@@ -2,6 +2,8 @@
 
 use super::config;
 use crate::error::icall_body;
+use corten_gc_hooks::safepoint::ThreadRegistry;
+use corten_jit::ir::Pace;
 use corten_loader::MethodDesc;
 use corten_tiering::{Answer, Patchpoints, Requests};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -79,8 +81,15 @@ fn serve() {
 }
 
 /// `Helper::Patchpoint`: address of a function that finishes the frame's method from the loop at `il`, or 0.
-pub extern "C" fn patchpoint(method: &'static MethodDesc, il: u64) -> usize {
+pub extern "C" fn patchpoint(method: &'static MethodDesc, il: u64, counter: *mut i32) -> usize {
     icall_body(|thread| {
+        // SAFETY: generated code passes the address of the counter in its frame.
+        if unsafe { *counter } >= 0 {
+            ThreadRegistry::get().poll(&mut thread.header);
+            return Ok(0);
+        }
+        // SAFETY: as above.
+        unsafe { *counter = Pace::counter(config().patchpoint_bump) };
         let il = u32::try_from(il).unwrap_or(u32::MAX);
         if not_this_time() {
             return Ok(0);
