@@ -5,6 +5,7 @@
 
 use crate::code_heap::{CODE_ALIGN, CodeHeap};
 use crate::ids::{MethodId, TypeId};
+use crate::il_map::IlMap;
 use crate::layout::GcKind;
 use corten_tiering::code_index;
 use corten_tiering::sync::AtomicPtr;
@@ -157,8 +158,8 @@ pub struct CodeInfo {
     pub locals_fp_offset: i32,
     /// Trapping instructions: (offset, Cranelift trap code).
     pub traps: Box<[(u32, u8)]>,
-    /// Ranges of instructions with the same source, by start offset.
-    pub il_map: Box<[IlRange]>,
+    /// Ranges of instructions with the same source.
+    pub il_map: IlMap,
     /// Inlined calls, by number less one.
     pub sites: Box<[InlinedCall]>,
 }
@@ -183,22 +184,21 @@ impl CodeInfo {
     }
 
     /// The source of the instruction at code offset `offset` (for a return address, pass the address minus one).
-    fn range(&self, offset: u32) -> Option<&IlRange> {
-        let i = self.il_map.partition_point(|r| r.start <= offset);
-        self.il_map.get(i.checked_sub(1)?)
+    fn range(&self, offset: u32) -> Option<IlRange> {
+        self.il_map.find(offset)
     }
 
     /// IL offset of the instruction at code offset `offset`, in the method whose IL it is: the last of
     /// [`source`](Self::source)'s methods is that of the code.
     pub fn il_offset(&self, offset: u32) -> Option<u32> {
-        self.range(offset).and_then(IlRange::il)
+        self.range(offset)?.il()
     }
 
     /// Whose IL the instruction at code offset `offset` is: the innermost inlined method first, the code's own last, each
     /// with an IL offset if it is known.
     pub fn source(&self, offset: u32) -> impl Iterator<Item = (Option<MethodId>, Option<u32>)> + '_ {
         let range = self.range(offset);
-        let mut next = Some((range.map_or(0, |r| r.site), range.and_then(IlRange::il)));
+        let mut next = Some((range.map_or(0, |r| r.site), range.and_then(|r| r.il())));
         std::iter::from_fn(move || {
             let (site, il) = next?;
             let call = (site as usize).checked_sub(1).and_then(|i| self.sites.get(i));

@@ -7,6 +7,7 @@ use crate::code_map::{
 };
 use crate::host_api::{CompilerHost, CpuFeatures};
 use crate::ids::MethodId;
+use crate::il_map::IlMap;
 use crate::ir::{Clause, ClauseKind, Func, Helper, NO_IL};
 use crate::isa::{IsaError, Targets, Tier};
 use crate::lower::{self, LowerError, Promote};
@@ -573,7 +574,7 @@ impl Jit {
             clauses,
             locals_fp_offset: code.locals_fp_offset,
             traps: code.traps.into(),
-            il_map: code.il_map.into(),
+            il_map: IlMap::new(&code.il_map),
             sites: code.sites.into(),
         });
         disasm::print_if_asked(info);
@@ -623,7 +624,7 @@ impl Jit {
             clauses: Box::new([]),
             locals_fp_offset: 0,
             traps: Box::new([]),
-            il_map: Box::new([]),
+            il_map: IlMap::default(),
             sites: Box::new([]),
         }))
     }

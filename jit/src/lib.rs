@@ -29,6 +29,7 @@ mod gc_check;
 pub mod gdb;
 pub mod host_api;
 pub mod ids;
+pub mod il_map;
 pub mod importer;
 pub mod ir;
 pub mod ir_check;
