@@ -1,118 +1,108 @@
-//! Which IL an instruction comes from, packed: every compiled method keeps such a map, and hardly any is ever looked at.
-//!
-//! One record per range, in order: distance of its start from that of the range before it; difference of the IL offsets (zigzag),
-//! doubled, plus one if the site is another one; then the site. Numbers have seven bits a byte, the lowest first.
+//! Which IL an instruction comes from. Every compiled method keeps such a map, and hardly any is ever looked at: those of methods
+//! without inlined calls, which are the many of Tier 0, take a third of the space.
 
 use crate::code_map::IlRange;
 
 /// Ranges of instructions with the same source, by start offset.
-#[derive(Clone, Debug, Default)]
-pub struct IlMap(Box<[u8]>);
+#[derive(Clone, Debug)]
+pub enum IlMap {
+    /// Start and IL offset (negative special values become those of 16 bits), all in the method's own IL.
+    Short(Box<[(u16, u16)]>),
+    /// Anything.
+    Long(Box<[IlRange]>),
+}
+
+impl Default for IlMap {
+    fn default() -> Self {
+        IlMap::Short(Box::new([]))
+    }
+}
+
+/// Least special IL offset: [`NO_IL`](crate::ir::NO_IL) and its like are above it.
+const SPECIAL: u32 = 0xffff_fff0;
+/// The same of 16 bits.
+const SHORT_SPECIAL: u16 = 0xfff0;
+
+fn shortened(r: &IlRange) -> Option<(u16, u16)> {
+    let il = if r.il >= SPECIAL {
+        r.il as u16
+    } else {
+        u16::try_from(r.il).ok().filter(|il| *il < SHORT_SPECIAL)?
+    };
+    let start = u16::try_from(r.start).ok()?;
+    (r.site == 0).then_some((start, il))
+}
+
+fn lengthened((start, il): (u16, u16)) -> IlRange {
+    let start = u32::from(start);
+    let il = if il >= SHORT_SPECIAL {
+        u32::from(il) | 0xffff_0000
+    } else {
+        u32::from(il)
+    };
+    IlRange { start, il, site: 0 }
+}
 
 impl IlMap {
     /// Packs ranges whose starts ascend.
     pub fn new(ranges: &[IlRange]) -> IlMap {
-        let mut bytes = Vec::with_capacity(ranges.len() * 3);
-        let (mut start, mut il, mut site) = (0u32, 0u32, 0u32);
-        for r in ranges {
-            let moved = r.il.wrapping_sub(il) as i32;
-            let zigzag = (moved << 1 ^ moved >> 31) as u32;
-            write(&mut bytes, u64::from(r.start.wrapping_sub(start)));
-            write(&mut bytes, u64::from(zigzag) << 1 | u64::from(r.site != site));
-            if r.site != site {
-                write(&mut bytes, u64::from(r.site));
-            }
-            (start, il, site) = (r.start, r.il, r.site);
+        match ranges.iter().map(shortened).collect() {
+            Some(short) => IlMap::Short(short),
+            None => IlMap::Long(ranges.into()),
         }
-        IlMap(bytes.into())
-    }
-
-    /// All ranges.
-    pub fn ranges(&self) -> impl Iterator<Item = IlRange> + '_ {
-        let mut rest = &self.0[..];
-        let mut last = IlRange {
-            start: 0,
-            il: 0,
-            site: 0,
-        };
-        std::iter::from_fn(move || {
-            let distance = read(&mut rest)?;
-            let source = read(&mut rest)?;
-            let zigzag = (source >> 1) as u32;
-            let moved = (zigzag >> 1) ^ (zigzag & 1).wrapping_neg();
-            last.start = last.start.wrapping_add(distance as u32);
-            last.il = last.il.wrapping_add(moved);
-            if source & 1 != 0 {
-                last.site = read(&mut rest)? as u32;
-            }
-            Some(last)
-        })
     }
 
     /// The range that code offset `offset` is in.
     pub fn find(&self, offset: u32) -> Option<IlRange> {
-        self.ranges().take_while(|r| r.start <= offset).last()
-    }
-}
-
-fn write(bytes: &mut Vec<u8>, mut n: u64) {
-    while n >= 0x80 {
-        bytes.push(n as u8 | 0x80);
-        n >>= 7;
-    }
-    bytes.push(n as u8);
-}
-
-fn read(bytes: &mut &[u8]) -> Option<u64> {
-    let mut n = 0;
-    for shift in (0..64).step_by(7) {
-        let (&byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        n |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(n);
+        match self {
+            IlMap::Short(ranges) => {
+                let i = ranges.partition_point(|r| u32::from(r.0) <= offset);
+                ranges.get(i.checked_sub(1)?).copied().map(lengthened)
+            }
+            IlMap::Long(ranges) => {
+                let i = ranges.partition_point(|r| r.start <= offset);
+                ranges.get(i.checked_sub(1)?).copied()
+            }
         }
     }
-    None
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ir::NO_IL;
+    use crate::ir::{NO_IL, OSR_CALL};
+
+    fn range(start: u32, il: u32, site: u32) -> IlRange {
+        IlRange { start, il, site }
+    }
+
+    fn check(ranges: &[IlRange], short: bool) {
+        let map = IlMap::new(ranges);
+        assert_eq!(matches!(map, IlMap::Short(_)), short);
+        assert_eq!(map.find(0), (ranges[0].start == 0).then_some(ranges[0]));
+        for (i, r) in ranges.iter().enumerate() {
+            let last = ranges.get(i + 1).map_or(r.start + 7, |n| n.start - 1);
+            assert_eq!(map.find(r.start), Some(*r));
+            assert_eq!(map.find(last), Some(*r));
+        }
+    }
 
     #[test]
     fn what_goes_in_comes_out() {
-        let mut seed = 1u32;
-        let mut next = |below: u32| {
-            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (seed >> 8) % below
-        };
-        let mut ranges = Vec::new();
-        let mut start = 0;
-        for _ in 0..2000 {
-            let il = match next(8) {
-                0 => NO_IL,
-                1 => NO_IL - 1,
-                2 => next(0x00ff_ffff),
-                _ => next(300),
-            };
-            let site = if next(5) == 0 { next(1000) } else { 0 };
-            ranges.push(IlRange { start, il, site });
-            start += 1 + next(if next(50) == 0 { 100_000 } else { 40 });
+        let plain = [
+            range(0, NO_IL, 0),
+            range(3, 0, 0),
+            range(70, 0xffef, 0),
+            range(90, OSR_CALL, 0),
+            range(0xffff, 12, 0),
+        ];
+        check(&plain, true);
+        check(&plain[1..], true);
+        for other in [range(0x1_0000, 1, 0), range(0xffff, 0xfff0, 0), range(0xffff, 3, 1)] {
+            let mut ranges = plain;
+            ranges[4] = other;
+            check(&ranges, false);
         }
-        let map = IlMap::new(&ranges);
-        let read: Vec<(u32, u32, u32)> = map.ranges().map(|r| (r.start, r.il, r.site)).collect();
-        let written: Vec<(u32, u32, u32)> = ranges.iter().map(|r| (r.start, r.il, r.site)).collect();
-        assert_eq!(read, written);
-        for (i, r) in ranges.iter().enumerate() {
-            let last = ranges.get(i + 1).map_or(r.start + 7, |n| n.start - 1);
-            for offset in [r.start, last] {
-                let found = map.find(offset).map(|f| (f.start, f.il, f.site));
-                assert_eq!(found, Some((r.start, r.il, r.site)));
-            }
-        }
-        assert!(IlMap::default().find(3).is_none());
-        assert!(map.0.len() < ranges.len() * 6, "{} bytes", map.0.len());
+        assert_eq!(IlMap::default().find(3), None);
     }
 }
