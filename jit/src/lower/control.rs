@@ -122,7 +122,8 @@ impl Lowerer<'_> {
             local += 1;
         }
         for (p, addr, size) in big {
-            self.copy_memory(addr, Addr::Ptr(p, 0), size, true);
+            // The caller's copy was written in large pieces, and nobody else looks at either.
+            self.copy_memory(addr, Addr::Ptr(p, 0), size, false);
         }
         Ok(())
     }
