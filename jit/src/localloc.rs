@@ -36,9 +36,34 @@ thread_local! {
     static STACK: RefCell<SideStack> = RefCell::default();
 }
 
-/// Allocates `bytes` for the frame at `frame` (its frame pointer); null for 0 bytes.
-///
-/// Exhaustion of memory ends the process, as a stack overflow does natively.
+/// What [`allocate`] answers if the memory would not fit the thread's stack: the caller reports a stack overflow.
+pub const OVERFLOW: usize = usize::MAX;
+
+/// Whether `bytes` more would fit the stack of the current thread below `frame` if they, and what it has already, were there.
+fn fits(frame: usize, bytes: usize, taken: usize) -> bool {
+    thread_local! {
+        static LOWEST: usize = lowest_address();
+    }
+    let lowest = LOWEST.with(|l| *l);
+    lowest == 0 || frame < lowest || taken.saturating_add(bytes) < frame - lowest
+}
+
+/// Lowest address of the current thread's stack; 0 if unknown.
+fn lowest_address() -> usize {
+    // SAFETY: pthread_getattr_np fills the attributes of the calling thread, which are destroyed afterwards.
+    unsafe {
+        let mut attributes: libc::pthread_attr_t = std::mem::zeroed();
+        if libc::pthread_getattr_np(libc::pthread_self(), &mut attributes) != 0 {
+            return 0;
+        }
+        let (mut base, mut size) = (std::ptr::null_mut(), 0);
+        libc::pthread_attr_getstack(&attributes, &mut base, &mut size);
+        libc::pthread_attr_destroy(&mut attributes);
+        base as usize
+    }
+}
+
+/// Allocates `bytes` for the frame at `frame` (its frame pointer); null for 0 bytes, [`OVERFLOW`] if they are too many.
 pub extern "C" fn allocate(frame: usize, bytes: usize, zero: u32) -> *mut u8 {
     let Some(layout) = bytes
         .checked_next_multiple_of(ALIGN)
@@ -48,7 +73,7 @@ pub extern "C" fn allocate(frame: usize, bytes: usize, zero: u32) -> *mut u8 {
         if bytes == 0 {
             return std::ptr::null_mut();
         }
-        overflow();
+        return OVERFLOW as *mut u8;
     };
     STACK.with_borrow_mut(|stack| {
         while let Some(top) = stack.blocks.last() {
@@ -60,10 +85,14 @@ pub extern "C" fn allocate(frame: usize, bytes: usize, zero: u32) -> *mut u8 {
                 unsafe { dealloc(block.memory, block.layout) };
             }
         }
+        let taken = stack.blocks.iter().map(|b| b.layout.size()).sum();
+        if !fits(frame, layout.size(), taken) {
+            return OVERFLOW as *mut u8;
+        }
         // SAFETY: the layout has a non-zero size.
         let memory = unsafe { if zero != 0 { alloc_zeroed(layout) } else { alloc(layout) } };
         if memory.is_null() {
-            overflow();
+            return OVERFLOW as *mut u8;
         }
         stack.blocks.push(Block { frame, memory, layout });
         memory
@@ -80,11 +109,6 @@ pub extern "C" fn release(frame: usize) {
     });
 }
 
-fn overflow() -> ! {
-    eprintln!("Stack overflow: localloc cannot be satisfied.");
-    std::process::abort()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,5 +123,17 @@ mod tests {
         release(1000);
         STACK.with_borrow(|s| assert!(s.blocks.is_empty()));
         assert!(allocate(1000, 0, 0).is_null());
+    }
+
+    #[test]
+    fn what_the_stack_could_not_hold_is_refused() {
+        let here = 0u8;
+        let frame = &raw const here as usize;
+        assert_eq!(allocate(frame, 1 << 40, 0) as usize, OVERFLOW);
+        assert_eq!(allocate(frame, usize::MAX, 0) as usize, OVERFLOW);
+        let room = frame - lowest_address();
+        assert_ne!(allocate(frame, room / 2, 0) as usize, OVERFLOW);
+        assert_eq!(allocate(frame, room / 2 + 64, 0) as usize, OVERFLOW);
+        release(frame);
     }
 }

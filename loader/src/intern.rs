@@ -66,8 +66,12 @@ pub fn make_byref(t: TypeHandle) -> TypeHandle {
     intern_desc(&interned().byrefs, t, TypeDescKind::ByRef)
 }
 
-/// A function pointer type.
-pub fn make_fnptr(sig: FnPtrSignature) -> TypeHandle {
+/// A function pointer type. Which unmanaged convention it has is no part of its identity: that is said by modifiers, too.
+pub fn make_fnptr(mut sig: FnPtrSignature) -> TypeHandle {
+    const UNMANAGED: u8 = 9;
+    if matches!(sig.calling_convention & 0x0f, 1..=4) {
+        sig.calling_convention = sig.calling_convention & 0xf0 | UNMANAGED;
+    }
     if let Some(d) = read(&interned().fnptrs).get(&sig) {
         return d.handle();
     }
@@ -99,6 +103,7 @@ pub(crate) fn allocate(def: &'static TypeDefInfo, args: Box<[TypeHandle]>) -> Re
     for a in &args {
         if a.is_byref()
             || a.is_void()
+            || crate::WellKnown::try_get().is_some_and(|w| w.typed_reference.handle() == *a)
             || a.as_type_desc()
                 .is_some_and(|d| matches!(d.kind(), TypeDescKind::Pointer(_) | TypeDescKind::FnPtr(_)))
         {

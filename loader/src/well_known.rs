@@ -207,6 +207,11 @@ impl WellKnown {
         Ok(WELL_KNOWN.get_or_init(|| w))
     }
 
+    /// The types, once they are there: types of the core library itself load before.
+    pub fn try_get() -> Option<&'static WellKnown> {
+        WELL_KNOWN.get()
+    }
+
     /// The types, after [`init`](Self::init).
     ///
     /// # Panics

@@ -116,6 +116,7 @@ pub(crate) fn init(config: &RuntimeConfig) -> Result<(), StartError> {
     crate::tiering::configure(&config.properties);
     crate::interop::set_search_directories(config.native_search_dirs.clone());
     crate::exceptions::signals::install();
+    crate::exceptions::termination::install();
     crate::collectible::install();
     crate::icalls::threading::attach_main_thread().map_err(|e| StartError::Engine(e.to_string()))?;
     corten_gc_hooks::safepoint::ThreadRegistry::get().leave_preemptive(&Thread::current().header);

@@ -85,6 +85,18 @@ pub fn methods_compiled() -> u64 {
         .sum()
 }
 
+static IL_BYTES: AtomicU64 = AtomicU64::new(0);
+
+/// Takes note of the IL of a method that was compiled, in bytes.
+pub fn il_compiled(bytes: usize) {
+    IL_BYTES.fetch_add(bytes as u64, Ordering::Relaxed);
+}
+
+/// Bytes of IL that were compiled so far.
+pub fn il_bytes() -> u64 {
+    IL_BYTES.load(Ordering::Relaxed)
+}
+
 /// Time that they took, on all threads together.
 pub fn compile_time() -> Duration {
     let ns = METHODS

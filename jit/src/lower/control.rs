@@ -3,10 +3,11 @@
 use super::{Addr, LowerError, Lowerer, Result};
 use crate::abi::{ArgLoc, RetLoc};
 use crate::gc_check::Leaf;
-use crate::ir::{ClauseId, Helper, Inst, Op, ProtectId, Term, Value};
+use crate::ir::{ClauseId, Helper, Inst, Op, ProtectId, Term, Ty, Value};
 use crate::layout::{AreaSlot, GcKind};
 use crate::localloc;
 use cranelift_codegen::cursor::Cursor;
+use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{self, BlockArg, InstBuilder, JumpTableData, TrapCode, types};
 use cranelift_codegen::isa::CallConv;
 use cranelift_entity::EntityRef;
@@ -16,6 +17,8 @@ use smallvec::SmallVec;
 const UNREACHABLE: TrapCode = TrapCode::unwrap_user(1);
 /// Bytes of the frame that optimised code clears without a call, which would need its arguments saved.
 const INLINE_ZEROES: u32 = 256;
+/// Faults below this address are null references, as in CoreCLR.
+const NULL_AREA: i64 = 4096;
 /// Constant `localloc`s up to this size live in the frame if they are not in a loop.
 const FRAME_LOCALLOC: i64 = 2048;
 
@@ -191,6 +194,14 @@ impl Lowerer<'_> {
             | Op::CkFinite(_)
             | Op::Select { .. } => self.lower_arith(inst),
             Op::NullCheck(v) => {
+                if self.func.values[*v] == Ty::I64 {
+                    // A native pointer: the whole first page counts as null, which a reference cannot point into.
+                    let p = self.get(*v)?;
+                    let limit = self.iconst(types::I64, NULL_AREA);
+                    let null = self.cur.ins().icmp(IntCC::UnsignedLessThan, p, limit);
+                    self.throw_if(null, Helper::ThrowNullReference);
+                    return Ok(());
+                }
                 let p = self.get_cond(*v)?;
                 self.throw_unless(p, Helper::ThrowNullReference);
                 Ok(())
@@ -494,6 +505,9 @@ impl Lowerer<'_> {
         let call = self.cur.ins().call(target, &[frame, n, flag]);
         self.note_leaf(call, Leaf::Always);
         let p = self.cur.func.dfg.inst_results(call)[0];
+        let overflow = self.iconst(types::I64, localloc::OVERFLOW as i64);
+        let overflow = self.cur.ins().icmp(IntCC::Equal, p, overflow);
+        self.throw_if(overflow, Helper::StackProbe);
         self.set_plain(result, p);
         Ok(())
     }

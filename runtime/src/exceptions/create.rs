@@ -46,7 +46,8 @@ fn quoted(message: &str) -> Option<&str> {
 }
 
 /// A new exception of `kind`. Without a message the parameterless constructor supplies the class's own text. For
-/// ArgumentNull and ArgumentOutOfRange the message is the parameter name, as their constructors have it.
+/// ArgumentNull and ArgumentOutOfRange a message of one word is the parameter name, as their constructors have it; with a
+/// sentence the subject is.
 ///
 /// Cooperative mode; may collect and runs the constructor.
 ///
@@ -60,6 +61,9 @@ pub fn create(kind: ExceptionKind, message: Option<&str>, subject: Option<&str>)
         kind,
         ExceptionKind::FileNotFound | ExceptionKind::FileLoad | ExceptionKind::BadImageFormat
     );
+    let sentence = matches!(kind, ExceptionKind::ArgumentNull | ExceptionKind::ArgumentOutOfRange)
+        && message.is_some_and(|m| m.contains(' '));
+    let parameter = subject.filter(|_| sentence);
     let subject = subject.or_else(|| message.and_then(quoted));
     let file = if with_file {
         subject.filter(|s| !s.is_empty())
@@ -68,20 +72,23 @@ pub fn create(kind: ExceptionKind, message: Option<&str>, subject: Option<&str>)
     };
     let constructor = match (message, file) {
         (None, _) => constructor(mt, &[])?,
-        (Some(_), None) => constructor(mt, &[string])?,
-        (Some(_), Some(_)) => constructor(mt, &[string, string])?,
+        (Some(_), None) if !sentence => constructor(mt, &[string])?,
+        (Some(_), _) => constructor(mt, &[string, string])?,
     };
     let scope = HandleScope::new(&mut thread.header);
     let text = match message {
         Some(m) => scope.root(crate::strings::new_string(thread, m)?),
         None => scope.root(std::ptr::null_mut()),
     };
-    let file_name = match file {
+    let file_name = match file.or(parameter) {
         Some(f) => scope.root(crate::strings::new_string(thread, f)?),
         None => scope.root(std::ptr::null_mut()),
     };
     let exception = scope.root(allocate(thread, mt)?);
     let mut call = ManagedCall::new().obj(exception.get());
+    if sentence {
+        call = call.obj(file_name.get());
+    }
     if message.is_some() {
         call = call.obj(text.get());
     }

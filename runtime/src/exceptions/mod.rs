@@ -9,6 +9,7 @@ pub mod dispatch;
 pub mod first_chance;
 pub mod frames;
 pub mod signals;
+pub mod termination;
 pub mod trace;
 pub mod unhandled;
 

@@ -22,6 +22,12 @@ pub fn report(thread: &mut Thread, exception: &Local<'_>) {
     if raise_unhandled_event(thread, exception).is_err() {
         thread.header.pending_exception = std::ptr::null_mut();
     }
+    let out_of_memory = corelib_type("System", "OutOfMemoryException");
+    if out_of_memory.is_ok_and(|class| std::ptr::eq(class, method_table_of(exception.get()))) {
+        // Nothing is called that might need memory.
+        write_stderr("Out of memory.\n");
+        return;
+    }
     let text = describe(thread, exception);
     write_stderr(&format!("Unhandled exception. {text}\n"));
 }
@@ -72,7 +78,8 @@ pub fn describe(thread: &mut Thread, exception: &Local<'_>) -> String {
             .invoke_address(class.vtable_slot(slot));
         match result {
             Ok(r) if r.rax != 0 => Some(crate::strings::to_rust(r.rax as ObjPtr)),
-            _ => {
+            Ok(_) => Some(String::new()),
+            Err(_) => {
                 thread.header.pending_exception = std::ptr::null_mut();
                 None
             }

@@ -18,6 +18,10 @@ extern "C" fn compiled_method_count(_current_thread: bool) -> i64 {
     crate::stats::methods_compiled() as i64
 }
 
+extern "C" fn compiled_il_bytes(_current_thread: bool) -> i64 {
+    crate::stats::il_bytes() as i64
+}
+
 /// In ticks of `Stopwatch`: nanoseconds.
 extern "C" fn compilation_time(_current_thread: bool) -> i64 {
     crate::stats::compile_time().as_nanos() as i64
@@ -57,6 +61,7 @@ icall_table! {
     }
     "System.Runtime.JitInfo" {
         "GetCompiledMethodCount" => compiled_method_count,
+        "GetCompiledILBytes" => compiled_il_bytes,
         "GetCompilationTimeInTicks" => compilation_time,
     }
     "System.Runtime.CompilerServices.RuntimeHelpers" {

@@ -39,7 +39,13 @@ fn timeout(milliseconds: i32) -> Option<Duration> {
 /// ArgumentNullException, ThreadInterruptedException, OutOfMemoryException.
 pub fn enter(thread: &mut Thread, object: ObjPtr, timeout_ms: i32) -> VmResult<bool> {
     not_null(object)?;
-    // SAFETY: a live object; the current thread, cooperative.
+    // SAFETY: a live object; the current thread, cooperative. Without waiting this is no safepoint.
+    let at_once = unsafe { syncblock::enter(&mut thread.header, object, Some(Duration::ZERO)) };
+    if timeout_ms == 0 || !matches!(at_once, Ok(false)) {
+        return at_once.map_err(|e| raise_of(thread, e));
+    }
+    let _waiting = Waiting::new(thread);
+    // SAFETY: as above; `object` has not moved yet.
     let result = unsafe { syncblock::enter(&mut thread.header, object, timeout(timeout_ms)) };
     result.map_err(|e| raise_of(thread, e))
 }
@@ -90,6 +96,9 @@ extern "C" fn monitor_reliable_enter(object: ObjPtr, taken: *mut bool) {
 }
 
 extern "C" fn monitor_reliable_enter_timeout(object: ObjPtr, timeout_ms: i32, taken: *mut bool) {
+    if timeout_ms < -1 && !object.is_null() {
+        return icall_body(|_| Err(Raise::of(ExceptionKind::ArgumentOutOfRange)));
+    }
     reliable_enter(object, timeout_ms, taken);
 }
 

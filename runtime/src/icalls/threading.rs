@@ -665,7 +665,11 @@ extern "C" fn join(this: ObjPtr, timeout_ms: i32) -> bool {
     icall_body(|_| {
         let shared = peer_of(this)?.interrupt.shared.clone();
         if timeout_ms < -1 {
-            return Err(Raise::new(ExceptionKind::ArgumentOutOfRange, "millisecondsTimeout"));
+            return Err(Raise::about(
+                ExceptionKind::ArgumentOutOfRange,
+                "Number must be either non-negative and less than or equal to Int32.MaxValue or -1.",
+                "millisecondsTimeout",
+            ));
         }
         if shared.life.lock().life == Life::Unstarted {
             return Err(Raise::new(ExceptionKind::ThreadState, "Thread has not been started."));

@@ -447,10 +447,30 @@ impl Conversion<'_> {
         // SAFETY: a live array.
         let count = unsafe { object::array_length(array.get()) };
         self.count = count;
+        if let Marshaler::AnsiChar = *a.element {
+            return self.ansi_characters(array.get(), count, native);
+        }
         let block = text::allocate(count.saturating_mul(a.native_size as usize))?;
         save(native, block);
         if self.copy_in {
             self.elements_to_native(&a.element, a.managed_size, array.slot(), block, count)?;
+        }
+        Ok(())
+    }
+
+    /// An array of characters as UTF-8: a character may take more than one byte.
+    fn ansi_characters(&mut self, array: ObjPtr, count: usize, native: *mut u8) -> VmResult<()> {
+        const LONGEST: usize = 3;
+        let block = text::allocate(count.saturating_mul(LONGEST))?;
+        save(native, block);
+        if self.copy_in {
+            let mt = crate::objects::method_table_of(array);
+            // SAFETY: a live array of `count` characters; the block has room for all of them.
+            unsafe {
+                let units = array.cast::<u8>().add(mt.base_size() as usize - 8).cast::<u16>();
+                let bytes = text::utf8(std::slice::from_raw_parts(units, count));
+                std::ptr::copy_nonoverlapping(bytes.as_ptr(), block, bytes.len());
+            }
         }
         Ok(())
     }

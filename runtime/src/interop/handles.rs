@@ -65,7 +65,7 @@ fn methods() -> VmResult<&'static Methods> {
 }
 
 fn null_handle() -> Raise {
-    Raise::new(ExceptionKind::ArgumentNull, "pHandle")
+    Raise::about(ExceptionKind::ArgumentNull, "SafeHandle cannot be null.", "pHandle")
 }
 
 /// Loads what the conversions need (preemptive mode, while a stub is built).
@@ -112,10 +112,10 @@ pub fn handle_value(o: ObjPtr) -> usize {
 /// Value of the CriticalHandle at `place`.
 ///
 /// # Errors
-/// ArgumentNullException.
+/// NullReferenceException.
 pub fn critical_value(place: Place) -> VmResult<usize> {
     if place.reference().is_null() {
-        return Err(null_handle());
+        return Err(Raise::of(ExceptionKind::NullReference));
     }
     Ok(handle_value(place.reference()))
 }
@@ -131,7 +131,9 @@ pub fn new_handle(thread: &mut Thread, mt: &'static MethodTable, value: usize) -
         .attributes()
         .contains(corten_metadata::TypeAttributes::ABSTRACT)
     {
-        return Err(super::marshal_error("Returned SafeHandles cannot be abstract."));
+        return Err(super::marshal_error(
+            "Cannot marshal 'return value': Returned SafeHandles cannot be abstract.",
+        ));
     }
     let constructor = mt.class().default_constructor().ok_or_else(|| {
         Raise::new(

@@ -191,7 +191,8 @@ pub(super) fn place(
     class_size: u32,
     base_align: u32,
 ) -> (Vec<u32>, u32, u32) {
-    let pack = if pack == 0 { 8 } else { pack };
+    // As CoreCLR: no natural alignment is restricted (128-bit integers have 16).
+    let pack = if pack == 0 { 32 } else { pack };
     let mut end = base;
     let mut align = base_align.max(1);
     let mut offsets = Vec::with_capacity(fields.len());

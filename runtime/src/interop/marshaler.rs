@@ -522,6 +522,14 @@ impl Marshaler {
         matches!(self, Marshaler::Copy { .. })
     }
 
+    /// Whether managed and native form are the same number, character or address.
+    pub fn is_simple(&self) -> bool {
+        match self {
+            Marshaler::Copy { ty, .. } => ty.is_enum() || ty.cor_element_type() != ElementType::ValueType,
+            _ => false,
+        }
+    }
+
     /// Appends the primitive pieces of the native form at `offset`, for the calling convention.
     pub fn flatten(&self, offset: u32, out: &mut Vec<(u32, TypeKind)>) -> VmResult<()> {
         let kind = match self {

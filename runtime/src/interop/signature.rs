@@ -373,7 +373,8 @@ fn param(
             Marshaler::Copy { .. } => Pass::Direct,
             Marshaler::Bool { .. } => Pass::Bool,
             Marshaler::Text(kind) if convert::can_pin(*kind) => Pass::PinObject { offset: 12 },
-            Marshaler::Array(a) if a.element.is_blittable() => Pass::PinObject {
+            // Arrays of structures are copied, so that what native code writes comes back with [Out] only.
+            Marshaler::Array(a) if a.element.is_simple() => Pass::PinObject {
                 offset: a.array.base_size() - 8,
             },
             Marshaler::LayoutClass(l) if l.blittable => Pass::PinObject { offset: 8 },

@@ -101,8 +101,9 @@ extern "C" fn exception_for_hr(hr: i32, _info: usize, result: *mut ObjPtr) {
 
 // --- diagnostics ----------------------------------------------------------------------------------------------------------
 
+/// Nothing can be launched; CoreCLR reports success in that case, too.
 extern "C" fn debugger_launch() -> i32 {
-    0
+    1
 }
 
 extern "C" fn debugger_log(_level: i32, _category: *const u16, _message: *const u16) {}

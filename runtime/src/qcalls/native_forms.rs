@@ -44,8 +44,11 @@ extern "C" fn offset_of(field: *const FieldDesc) -> isize {
 extern "C" fn try_get_struct_marshal_stub(handle: usize, stub: *mut usize, size: *mut usize) -> i32 {
     blocking_qcall(|| {
         let t = type_argument(handle)?;
+        if t.is_enum() {
+            return Ok(0);
+        }
         let (code, bytes) = if t.is_value_type() && t.internal_element_type().primitive_size().is_some() {
-            // Primitives and enums as they are; `bool` and `char` have no stub of their own either.
+            // Primitives as they are; `bool` and `char` have no stub of their own either.
             (0, t.size_in_field())
         } else {
             let Some(mt) = t.as_method_table().filter(|m| layout::has_layout(m)) else {

@@ -12,6 +12,7 @@ use std::time::Instant;
 pub fn compiled(md: &'static MethodDesc, kind: CodeKind, start: Instant, bytes: u32) {
     let time = start.elapsed();
     stats::compiled(kind, time, bytes);
+    stats::il_compiled(il_size(md));
     if trace_events::enabled() {
         trace_events::record(&Event {
             name: &md.display_name(),

@@ -83,7 +83,10 @@ pub fn array_type(element: TypeHandle, rank: u32, has_bounds: bool) -> VmResult<
             "Arrays of System.Void are not supported.",
         ));
     }
-    if element.is_byref() || element.is_byref_like() {
+    if element.is_byref() {
+        return Err(Raise::new(ExceptionKind::NotSupported, "Type is not supported."));
+    }
+    if element.is_byref_like() {
         return Err(Raise::new(
             ExceptionKind::NotSupported,
             "Cannot create arrays of ByRef-like values.",

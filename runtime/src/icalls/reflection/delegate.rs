@@ -226,8 +226,8 @@ pub fn bind(
     method: &'static MethodDesc,
     binding: Binding,
 ) -> VmResult<()> {
-    if binding == Binding::Closed && method.is_static() && first.is_null() {
-        // Closed over null: an ordinary closed delegate whose receiver is null.
+    if binding == Binding::Closed && first.is_null() {
+        // Closed over null: an ordinary closed delegate whose receiver is null. A virtual method is not dispatched.
         // SAFETY: a live delegate.
         unsafe {
             let base = d.get().cast::<u8>();

@@ -338,6 +338,8 @@ extern "C" fn get_custom_modifiers_at(this: ObjPtr, offset: i32, required: bool)
                 types.push(resolve_sig(module, &TypeSig::Class(token), owner.instantiation(), &[])?);
             }
         }
+        // As CoreCLR gives them: the last one of the signature first.
+        types.reverse();
         type_array(thread, &types, false)
     })
 }

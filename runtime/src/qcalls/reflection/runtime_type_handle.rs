@@ -84,7 +84,16 @@ extern "C" fn get_activation_info(
     is_public: *mut i32,
 ) {
     qcall_body(|_| {
-        let mt = instantiable(type_arg(runtime_type.get())?, ExceptionKind::MissingMethod)?;
+        let ty = type_arg(runtime_type.get())?;
+        if let Some(mt) = ty.as_method_table().filter(|mt| mt.is_array() || mt.is_string()) {
+            let text = if mt.is_array() {
+                "Type is not supported."
+            } else {
+                NO_EMPTY_STRING
+            };
+            return Err(Raise::new(ExceptionKind::MissingMethod, text));
+        }
+        let mt = instantiable(ty, ExceptionKind::MissingMethod)?;
         put(allocate, 0);
         put(argument, 0);
         put(ref_ctor, 0);
@@ -132,13 +141,12 @@ fn ensure_initialized_for_allocation(mt: &'static MethodTable) -> VmResult<()> {
     }
 }
 
+const NO_EMPTY_STRING: &str = "Uninitialized Strings cannot be created.";
+
 /// Strings have no object without its characters.
 fn reject_string(mt: &'static MethodTable) -> VmResult<()> {
     if mt.is_string() {
-        return Err(Raise::new(
-            ExceptionKind::Argument,
-            "Uninitialized Strings cannot be created.",
-        ));
+        return Err(Raise::new(ExceptionKind::Argument, NO_EMPTY_STRING));
     }
     Ok(())
 }

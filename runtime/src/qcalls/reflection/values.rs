@@ -11,7 +11,7 @@ use crate::icalls::reflection::support::{
 use crate::qcall_table;
 use corten_gc_hooks::heap::{AllocFlags, Heap};
 use corten_gc_hooks::object::{MethodTableAux, ObjPtr, array_data, array_length};
-use corten_loader::{ElementType, FieldDesc, MethodTable};
+use corten_loader::{ElementType, FieldDesc, MethodDesc, MethodTable};
 use std::sync::atomic::Ordering;
 
 extern "C" fn array_create_instance(
@@ -293,7 +293,11 @@ extern "C" fn size_of(ty: QCallType) -> i32 {
 }
 
 extern "C" fn get_current_method(stack_mark: *const i32) -> usize {
-    qcall_body(|thread| Ok(trace::find_caller(thread, stack_mark).map_or(0, |m| m.address())))
+    qcall_body(|thread| {
+        // CoreCLR cannot tell the instantiation of shared code, so it answers with the definition.
+        let caller = trace::find_caller(thread, stack_mark).map(MethodDesc::typical_definition);
+        Ok(caller.transpose()?.map_or(0, MethodDesc::address))
+    })
 }
 
 extern "C" fn equals_case_insensitive(left: *const u8, right: *const u8, size: i32) -> i32 {
