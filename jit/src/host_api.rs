@@ -457,6 +457,12 @@ pub trait CompilerHost: Sync {
         None
     }
 
+    /// Where the code of a method starts that is never made again, if it is there already.
+    fn final_code(&self, method: MethodId) -> Option<u64> {
+        let _ = method;
+        None
+    }
+
     // --- profiles
     /// Address of the record of a virtual, interface or delegate call, for instrumented code: first argument of
     /// [`Helper::ProfileClass`] and [`Helper::ProfileTarget`]. `None`: not profiled.

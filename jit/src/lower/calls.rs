@@ -333,15 +333,15 @@ impl Lowerer<'_> {
         };
         let mut stub = None;
         let target = match callee {
-            Callee::Direct { method, .. } | Callee::Getter { method, .. }
-                if tail.is_none() && self.near_entry(*method).is_some() =>
-            {
-                stub = self.near_entry(*method);
-                None
-            }
-            Callee::Direct { entry_slot, .. } | Callee::Getter { entry_slot, .. } => {
-                let slot = self.iconst(types::I64, *entry_slot as i64);
-                Some(self.load_at(types::I64, plain(), slot, 0))
+            Callee::Direct { method, entry_slot } | Callee::Getter { method, entry_slot } => {
+                // (Asked once: another thread may publish code meanwhile.)
+                stub = self.near_entry(*method).filter(|_| tail.is_none());
+                if stub.is_some() {
+                    None
+                } else {
+                    let slot = self.iconst(types::I64, *entry_slot as i64);
+                    Some(self.load_at(types::I64, plain(), slot, 0))
+                }
             }
             Callee::Vtable { offset, .. } => {
                 let this = self.get(receiver()?)?;
@@ -424,13 +424,17 @@ impl Lowerer<'_> {
         self.take_result(inst, sig, &abi, &results, ret_temp)
     }
 
-    /// Where code that will not run often calls `method`: one instruction instead of three for Cranelift, one more jump for the
-    /// processor. Stubs, which have no method, are never made again and call through the entry word.
+    /// Where `method` can be called without its entry word: at its code if that stays what it is; from code that will not run
+    /// often at its stable entry, which is one instruction instead of three for Cranelift and one more jump for the processor.
+    /// Stubs, which have no method, are never made again and call through the entry word.
     fn near_entry(&self, method: MethodId) -> Option<u64> {
-        if self.optimised || self.func.method.is_none() {
-            return None;
+        if self.func.method.is_none() {
+            None
+        } else if self.optimised {
+            self.host.final_code(method)
+        } else {
+            self.host.near_entry(method)
         }
-        self.host.near_entry(method)
     }
 
     /// Address of a struct that Cranelift copies to the stack argument area in whole words.

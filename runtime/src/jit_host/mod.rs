@@ -15,7 +15,7 @@ use corten_jit::host_api::*;
 use corten_jit::ids::{FieldId, MethodId, TypeId};
 use corten_jit::ir::Helper;
 use corten_jit::profile::{ClassProfile, TargetProfile};
-use corten_loader::{FieldDesc, LoadError, MethodDesc, TypeHandle};
+use corten_loader::{FieldDesc, LoadError, MethodDesc, MethodKind, TypeHandle};
 use corten_metadata::{MethodBody, Token};
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
@@ -284,6 +284,16 @@ impl CompilerHost for EngineHost {
     }
     fn near_entry(&self, method: MethodId) -> Option<u64> {
         Some(method_desc(method).stable_entry() as u64)
+    }
+    fn final_code(&self, method: MethodId) -> Option<u64> {
+        let md = method_desc(method);
+        let code = crate::tiering::newest(md)?;
+        // Code that was published has run its class initialiser, or something in front of the entry still has to.
+        let is_final = code.tier == corten_tiering::Tier::Tier1
+            && md.kind() == MethodKind::Il
+            && md.collectible().is_none()
+            && md.entry() == code.address;
+        is_final.then_some(code.address as u64)
     }
     fn profile_cell(&self, method: MethodId, il: u32) -> Option<u64> {
         Some(std::ptr::from_ref(crate::tiering::profile::record(method_desc(method), il)) as u64)
