@@ -79,5 +79,21 @@ fn allowed(from: &'static MethodDesc, owner: &'static MethodTable, access: Metho
     let (Some(me), Some(def)) = (from.owner().class().definition(), owner.class().definition()) else {
         return true;
     };
-    can_access_member(me, def, access)
+    if can_access_member(me, def, access) {
+        return true;
+    }
+    // Protected members of an interface are open to what implements it.
+    use MethodAttributes as A;
+    let family = match access & A::MEMBER_ACCESS_MASK {
+        A::FAMILY | A::FAM_OR_ASSEM => can_access_type(me, def),
+        A::FAM_AND_ASSEM => sees_internals(def.module(), me.module()) && can_access_type(me, def),
+        _ => false,
+    };
+    family && owner.is_interface() && implements(from.owner(), def)
+}
+
+fn implements(mt: &'static MethodTable, interface: &TypeDefInfo) -> bool {
+    let all = mt.interfaces().iter();
+    all.filter_map(|i| i.class().definition())
+        .any(|d| std::ptr::eq(d, interface))
 }

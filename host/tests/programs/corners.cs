@@ -4,6 +4,9 @@ unsafe static class P {
   class C { public virtual string V() => this == null ? "null" : "C.V"; }
   class D : C { public override string V() => "D.V"; }
   struct St { public int A; public void Inc() => A++; }
+  interface IProtected { protected int Value() => 8; protected internal static int Both() => 9; }
+  interface IUser : IProtected { int Sum() => Value() + Both(); }
+  class User : IUser { public int Own() => IProtected.Both(); }
   struct Pair { public int A, B; }
   struct Wide { public Half H; public Int128 I; }
   static class G<T> { [MethodImpl(MethodImplOptions.NoInlining)] public static MethodBase Current<U>() => MethodBase.GetCurrentMethod(); }
@@ -48,6 +51,8 @@ unsafe static class P {
     T("try enter", () => Blocked(o => Monitor.TryEnter(o, 60000)));
     T("sizes", () => $"{Marshal.SizeOf<Wide>()} {Marshal.OffsetOf<Wide>("I")}");
     T("enum", () => { IntPtr p = Marshal.AllocHGlobal(8); try { Marshal.StructureToPtr(DayOfWeek.Friday, p, false); } finally { Marshal.FreeHGlobal(p); } return 0; });
+    T("protected in interfaces", () => $"{((IUser)new User()).Sum()} {new User().Own()}");
+    foreach (uint hr in new[] { 0x80004005, 0x80070002, 0x80070005, 0x80070006, 0x8007000B, 0x8013150A, 0x80131577, 0x80131509, 0x80000013 }) T($"{hr:x}", () => Marshal.GetExceptionForHR((int)hr));
     var pairs = new Pair[2]; var ints = new int[2];
     Fill(pairs, 1, 16); Console.WriteLine($"in: {pairs[1].B:x}");
     FillOut(pairs, 1, 16); Console.WriteLine($"in, out: {pairs[1].B:x}");

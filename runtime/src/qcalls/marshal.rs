@@ -59,6 +59,24 @@ fn class_of_hresult(hr: i32) -> Option<(&'static str, &'static str)> {
     })
 }
 
+/// The message of an HRESULT where CoreCLR takes the system's text instead of the class's own.
+fn text_of_hresult(hr: i32) -> Option<String> {
+    let (text, name) = match hr as u32 {
+        0x8000_4005 => return Some("Unexpected HRESULT has been returned from a call to a COM component.".to_owned()),
+        0x8007_0002 => ("The system cannot find the file specified.\n", ""),
+        0x8007_0003 => ("The system cannot find the path specified.\n", ""),
+        0x8007_0005 => ("Access is denied.\n", " (E_ACCESSDENIED)"),
+        0x8007_0006 => ("The handle is invalid.\n", " (E_HANDLE)"),
+        0x8007_000B => ("An attempt was made to load a program with an incorrect format.\n", ""),
+        0x8013_150A => ("An error relating to security occurred.", ""),
+        0x8013_152D => ("The wait completed due to an abandoned mutex.", ""),
+        0x8013_1577 => ("The given key was not present in the dictionary.", ""),
+        0x8013_1623 => ("Runtime operation halted by call to System.Environment.FailFast().", ""),
+        _ => return None,
+    };
+    Some(format!("{text} (0x{hr:08X}{name})"))
+}
+
 /// A new exception for a failed HRESULT (cooperative mode).
 ///
 /// # Errors
@@ -70,16 +88,26 @@ pub fn create_for_hresult(hr: i32) -> VmResult<ObjPtr> {
     let known = class_of_hresult(hr).and_then(|(namespace, name)| corelib_type(namespace, name).ok());
     let scope = HandleScope::new(&mut thread.header);
     if let Some(mt) = known {
-        let constructor = create::constructor(mt, &[])?;
-        let object = scope.root(create::allocate(thread, mt)?);
-        ManagedCall::new().obj(object.get()).invoke(constructor)?;
+        let object = if let Some(text) = text_of_hresult(hr) {
+            let constructor = create::constructor(mt, &[w.string.handle()])?;
+            let message = scope.root(crate::strings::new_string(thread, &text)?);
+            let object = scope.root(create::allocate(thread, mt)?);
+            let call = ManagedCall::new().obj(object.get()).obj(message.get());
+            call.invoke(constructor)?;
+            object
+        } else {
+            let constructor = create::constructor(mt, &[])?;
+            let object = scope.root(create::allocate(thread, mt)?);
+            ManagedCall::new().obj(object.get()).invoke(constructor)?;
+            object
+        };
         // SAFETY: a live exception; no safepoint meanwhile.
         unsafe { view::<ExceptionObject>(object.get()).hresult = hr };
         return Ok(object.get());
     }
     let mt = corelib_type("System.Runtime.InteropServices", "COMException")?;
     let constructor = create::constructor(mt, &[w.string.handle(), w.int32.handle()])?;
-    let text = format!("Error {} (0x{hr:08X})", hr as u32);
+    let text = text_of_hresult(hr).unwrap_or_else(|| format!("Error {} (0x{hr:08X})", hr as u32));
     let message = scope.root(crate::strings::new_string(thread, &text)?);
     let object = scope.root(create::allocate(thread, mt)?);
     ManagedCall::new()
