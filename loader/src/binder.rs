@@ -235,10 +235,10 @@ impl Binder {
         })
     }
 
-    /// Loads a file into a context; an assembly of that name already there is returned instead.
+    /// Loads a file into a context; if the assembly is there already, that one is returned instead.
     ///
     /// # Errors
-    /// FileNotFound or BadImageFormat.
+    /// FileNotFound or BadImageFormat; FileLoad for another assembly of a name that is taken.
     pub fn load_from_path(&self, path: &Path, context: u64) -> Result<&'static Assembly> {
         if !path.exists() {
             return Err(LoadError::FileNotFound {
@@ -256,7 +256,7 @@ impl Binder {
     /// Loads an image from memory into a context.
     ///
     /// # Errors
-    /// BadImageFormat.
+    /// BadImageFormat; FileLoad for another assembly of a name that is taken.
     pub fn load_from_bytes(&self, bytes: Vec<u8>, name: &str, context: u64) -> Result<&'static Assembly> {
         let metadata = corten_metadata::Module::from_bytes(bytes, name).map_err(|e| LoadError::BadImageFile {
             path: String::new(),
@@ -290,7 +290,15 @@ impl Binder {
         let _guard = self.opening.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let key = (context, load_key(&name.name, &name.culture));
         if let Some(existing) = read(&self.loaded).get(&key) {
-            return Ok(existing);
+            let same = existing.module.metadata().mvid().ok() == metadata.mvid().ok();
+            return if same {
+                Ok(existing)
+            } else {
+                Err(LoadError::FileLoad {
+                    name: name.to_string(),
+                    reason: "Assembly with same name is already loaded".into(),
+                })
+            };
         }
         let is_core = name.name == CORE_LIBRARY && self.core.get().is_none();
         let module: &'static Module = Box::leak(Box::new(Module::new(metadata, is_core)));

@@ -32,6 +32,12 @@ unsafe static class P {
     return result;
   }
   [MethodImpl(MethodImplOptions.NoInlining)] static byte Load(byte* p) { try { return *p; } catch (NullReferenceException) { return 77; } }
+  static byte[] Image(string version) {
+    var a = new System.Reflection.Emit.PersistedAssemblyBuilder(new AssemblyName("Twice, Version=" + version), typeof(object).Assembly);
+    a.DefineDynamicModule("Twice"); var s = new System.IO.MemoryStream(); a.Save(s);
+    return s.ToArray();
+  }
+  static Assembly Load(System.Runtime.Loader.AssemblyLoadContext c, byte[] image) => c.LoadFromStream(new System.IO.MemoryStream(image));
   static int Main() {
     T("closed over null", () => ((Func<string>)Delegate.CreateDelegate(typeof(Func<string>), null, typeof(C).GetMethod("V")))());
     T("closed over null, struct", () => typeof(St).GetMethod("Inc").CreateDelegate(typeof(Action), null));
@@ -53,6 +59,7 @@ unsafe static class P {
     T("enum", () => { IntPtr p = Marshal.AllocHGlobal(8); try { Marshal.StructureToPtr(DayOfWeek.Friday, p, false); } finally { Marshal.FreeHGlobal(p); } return 0; });
     T("protected in interfaces", () => $"{((IUser)new User()).Sum()} {new User().Own()}");
     foreach (uint hr in new[] { 0x80004005, 0x80070002, 0x80070005, 0x80070006, 0x8007000B, 0x8013150A, 0x80131577, 0x80131509, 0x80000013 }) T($"{hr:x}", () => Marshal.GetExceptionForHR((int)hr));
+    T("same name", () => { var c = new System.Runtime.Loader.AssemblyLoadContext("c"); byte[] one = Image("1.0.0.0"), two = Image("2.0.0.0"); return ReferenceEquals(Load(c, one), Load(c, one)) + Load(c, two).FullName; });
     var pairs = new Pair[2]; var ints = new int[2];
     Fill(pairs, 1, 16); Console.WriteLine($"in: {pairs[1].B:x}");
     FillOut(pairs, 1, 16); Console.WriteLine($"in, out: {pairs[1].B:x}");
