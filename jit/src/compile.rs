@@ -638,11 +638,19 @@ impl Jit {
         info
     }
 
-    /// Gives the memory of code back. The description stays allocated: somebody may still hold it.
+    /// Gives the memory of code, and of its filters, back. The description stays allocated: somebody may still hold it.
     ///
     /// # Safety
     /// Nothing may execute the code any more: no stack, no entry slot, no vtable, no delegate refers to it.
     pub unsafe fn free(&self, info: &'static CodeInfo) {
+        for clause in &info.clauses {
+            if let ClauseHandler::Filter(address) = clause.handler
+                && let Some(filter) = self.map.lookup(address)
+            {
+                // SAFETY: only frames of `info` run on top of its filters.
+                unsafe { self.free(filter) };
+            }
+        }
         self.map.remove(info);
         self.heap.free(info.start as *mut u8, info.len as usize);
     }

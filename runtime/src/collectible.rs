@@ -11,6 +11,7 @@ use crate::exceptions::create::{allocate, constructor};
 use crate::managed::ManagedCall;
 use crate::objects::store;
 use crate::qcall_table;
+use crate::reclaim::OwnedCode;
 use crate::thread::Thread;
 use corten_gc_hooks::HandleScope;
 use corten_gc_hooks::handles::HandleKind;
@@ -36,6 +37,7 @@ struct Native {
     strong: AtomicUsize,
     /// Strong handle to the `AssemblyLoadContext`, given up when the group is gone.
     context: AtomicUsize,
+    code: OwnedCode,
 }
 
 fn slot(object: ObjPtr, offset: usize) -> *mut ObjPtr {
@@ -89,6 +91,7 @@ pub fn create(context: u64, held: bool) -> VmResult<(&'static Collectible, ObjPt
             0
         }),
         context: AtomicUsize::new(0),
+        code: OwnedCode::default(),
     }));
     // SAFETY: live objects of those layouts; nothing here reaches a safepoint.
     unsafe {
@@ -111,6 +114,11 @@ pub fn create(context: u64, held: bool) -> VmResult<(&'static Collectible, ObjPt
 fn native(group: &'static Collectible) -> Option<&'static Native> {
     // SAFETY: null or a leaked Native.
     unsafe { (group.runtime_data.load(Ordering::Acquire) as *const Native).as_ref() }
+}
+
+/// Where code of the group is noted.
+pub fn code_of(group: &'static Collectible) -> Option<&'static OwnedCode> {
+    native(group).map(|native| &native.code)
 }
 
 /// The context was unloaded: from now on only references keep the group. `context` is a strong handle to the
@@ -191,6 +199,8 @@ extern "C" fn destroy(native: usize) -> i32 {
             // SAFETY: handles of this group, freed once.
             unsafe { handles.free(handle as *mut ObjPtr) };
         }
+        // SAFETY: the `LoaderAllocator` is dead: frames, delegates and instances would have kept it.
+        unsafe { native.code.free() };
         Ok(1)
     })
 }

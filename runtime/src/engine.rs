@@ -76,6 +76,15 @@ pub fn code_at(pc: usize) -> Option<&'static corten_jit::code_map::CodeInfo> {
     ENGINE.get()?.jit.map().lookup(pc)
 }
 
+/// Gives the memory of code back.
+///
+/// # Safety
+/// As [`corten_jit::compile::Jit::free`].
+pub unsafe fn free_code(info: &'static CodeInfo) {
+    // SAFETY: forwarded.
+    unsafe { engine().jit.free(info) };
+}
+
 /// Copies a stub that keeps an rbp frame of its own into the code heap; stack walks step over it.
 pub fn install_frame_stub(name: &str, code: &[u8]) -> usize {
     match engine().jit.install_stub(name, code, Some(0)) {
@@ -216,6 +225,7 @@ fn generate(
         }
     }
     let info = install(e, func, md.display_name(), tier)?;
+    crate::reclaim::installed(md, info);
     let elapsed = start.elapsed();
     report::compiled(md, kind, start, info.len);
     if trace_compiles() {

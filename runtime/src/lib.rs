@@ -30,6 +30,7 @@ pub mod managed;
 pub mod objects;
 pub mod prestub;
 pub mod qcalls;
+pub mod reclaim;
 pub mod reflection_objects;
 pub mod roots;
 pub mod startup;

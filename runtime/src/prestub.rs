@@ -7,6 +7,7 @@ use crate::tiering::{self, Code, Learns, Policy};
 use corten_loader::{MethodDesc, MethodKind};
 use corten_tiering::{CodeTable, Tier};
 use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
 
 /// Called by [`prestub_thunk`](crate::asm::prestub_thunk) with the argument registers saved; returns the address to jump to
 /// with the arguments restored.
@@ -89,16 +90,25 @@ pub fn code_of(md: &'static MethodDesc) -> VmResult<Code> {
     if let Some(code) = tiering::newest(md) {
         return Ok(code);
     }
-    static TABLE: OnceLock<CodeTable<tiering::Engine>> = OnceLock::new();
     let tier = match tiering::policy(md) {
         Policy::Tiered | Policy::Unoptimised => Tier::Tier0,
         Policy::Optimised => Tier::Tier1,
     };
-    let code = TABLE
-        .get_or_init(|| CodeTable::new(tiering::Engine))
-        .code_of(md, tier)?;
+    let code = table().code_of(md, tier)?;
     tiering::remember_first(md, code);
     Ok(tiering::newest(md).unwrap_or(code))
+}
+
+fn table() -> &'static CodeTable<tiering::Engine> {
+    static TABLE: OnceLock<CodeTable<tiering::Engine>> = OnceLock::new();
+    TABLE.get_or_init(|| CodeTable::new(tiering::Engine))
+}
+
+/// Forgets the code of a method that is dead: a call, which should not come, would enter the prestub.
+pub(crate) fn forget(md: &'static MethodDesc) {
+    md.reset_entry();
+    md.code_versions.store(std::ptr::null_mut(), Ordering::Release);
+    table().forget(md);
 }
 
 /// Compiles a method, or makes its stub.

@@ -1,5 +1,6 @@
 //! What the collector asks of the runtime: the roots of each thread.
 
+use crate::icalls::reflection::dynamic_method;
 use crate::thread::{EntryFrame, PrestubFrame, Thread};
 use corten_gc_hooks::object::ObjPtr;
 use corten_gc_hooks::thread::ThreadHeader;
@@ -36,10 +37,14 @@ impl RootProvider for EngineRoots {
     fn visit_globals(&self, _v: &mut dyn RootVisitor) {}
 }
 
-/// Running code keeps its collectible group alive.
-fn visit_group(md: &'static MethodDesc, v: &mut dyn RootVisitor) {
+/// Running code keeps its collectible group, and the resolver of a `DynamicMethod`, alive.
+fn visit_owner(md: &'static MethodDesc, v: &mut dyn RootVisitor) {
     if let Some(group) = md.collectible() {
         v.slot(group.anchor_slot().cast());
+    }
+    let resolver = dynamic_method::resolver_slot(md);
+    if !resolver.is_null() {
+        v.slot(resolver);
     }
 }
 
@@ -48,11 +53,11 @@ fn visit_frames(thread: &Thread, v: &mut dyn RootVisitor) {
     let mut pc = thread.header.transition_pc;
     let mut fp = thread.header.transition_fp;
     let mut entry = thread.header.entry_frame.cast::<EntryFrame>();
-    let unloadable = corten_loader::collectible::any();
+    let unloadable = corten_loader::collectible::any() || dynamic_method::any();
     loop {
         while let Some(info) = crate::engine::code_at(pc) {
             if unloadable && let Some(id) = info.method {
-                visit_group(crate::jit_host::method_desc(id), v);
+                visit_owner(crate::jit_host::method_desc(id), v);
             }
             for slot in &info.gc_slots {
                 let address = fp.wrapping_add_signed(slot.fp_offset as isize);
@@ -87,7 +92,7 @@ fn visit_prestub_frame(f: &PrestubFrame, v: &mut dyn RootVisitor) {
     let Some(host) = crate::engine::host() else { return };
     // SAFETY: MethodDescs are leaked.
     let md = unsafe { &*f.method };
-    visit_group(md, v);
+    visit_owner(md, v);
     let Ok(sig) = host.method_signature(md) else { return };
     let Ok(abi) = AbiSignature::of(&sig, host) else { return };
     let word = |place: Place| match place {

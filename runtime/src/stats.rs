@@ -145,6 +145,10 @@ fn print_jit() {
         crate::tiering::transitions(),
         crate::tiering::queue_length()
     );
+    let (pieces, bytes) = crate::reclaim::freed();
+    if pieces != 0 {
+        eprintln!("jit: {pieces} pieces of dead code given back, {} KB", bytes >> 10);
+    }
     let (instructions, frame) = corten_jit::compile::LIMITS;
     eprintln!(
         "jit: a method may have {instructions} IR instructions and {} KB of frame",

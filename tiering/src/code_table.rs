@@ -68,6 +68,17 @@ impl<T: Compiler> CodeTable<T> {
         &self.compiler
     }
 
+    /// Forgets the code of a method that is dead: nobody asks for it any more.
+    pub fn forget(&self, method: T::Method) {
+        let mut states = match self.states.lock() {
+            Ok(s) => s,
+            Err(poisoned) => poisoned.into_inner(),
+        };
+        if let Some(State::Ready(_)) = states.methods.get(&method) {
+            states.methods.remove(&method);
+        }
+    }
+
     /// Code of `method`: known, made by this thread at `tier`, or waited for.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use super::runtime_method_handle::associated_method;
 use super::support::{field_arg, method_arg, method_table_of, module_arg, null_argument, raw_type};
 use crate::error::{ExceptionKind, Raise, VmResult, icall_body};
 use crate::managed::ManagedCall;
+use crate::reclaim::OwnedCode;
 use crate::thread::Thread;
 use crate::type_objects::method_stub_object;
 use corten_gc_hooks::handles::HandleKind;
@@ -17,20 +18,17 @@ use corten_gc_hooks::object::{ObjPtr, array_data, array_length};
 use corten_loader::{FieldDesc, MethodDesc, MethodKind, MethodSignature, TypeHandle};
 use corten_metadata::{EhClause, EhKind, MethodBody, Token};
 use std::sync::OnceLock;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 /// Native part of a dynamic method; leaked with its MethodDesc.
 #[derive(Debug)]
 pub struct DynamicMethod {
-    /// Weak handle to the resolver, which lives as long as its `DynamicMethod`: delegates refer to that.
-    resolver: *mut ObjPtr,
+    /// Weak handle to the resolver, which lives as long as its `DynamicMethod` (delegates refer to that) and as frames of its code;
+    /// null when it is dead. Read in cooperative mode.
+    resolver: AtomicPtr<ObjPtr>,
     body: OnceLock<DynamicBody>,
+    code: OwnedCode,
 }
-
-// SAFETY: the handle slot has a fixed address and is read in cooperative mode only.
-unsafe impl Sync for DynamicMethod {}
-// SAFETY: as above.
-unsafe impl Send for DynamicMethod {}
 
 /// Body of a dynamic method.
 #[derive(Debug)]
@@ -77,8 +75,45 @@ fn require(md: &'static MethodDesc) -> VmResult<&'static DynamicMethod> {
 
 /// The `DynamicResolver` of a dynamic method, or null. Cooperative mode.
 pub fn resolver_of(md: &'static MethodDesc) -> ObjPtr {
-    // SAFETY: a handle that is never freed.
-    native(md).map_or(std::ptr::null_mut(), |d| unsafe { d.resolver.read() })
+    let handle = resolver_slot(md);
+    if handle.is_null() {
+        return std::ptr::null_mut();
+    }
+    // SAFETY: a handle that is freed when the resolver is dead, and so is whoever asks for it.
+    unsafe { handle.read() }
+}
+
+/// The handle to the resolver of a dynamic method, for the collector; null if there is none (any more).
+pub fn resolver_slot(md: &'static MethodDesc) -> *mut ObjPtr {
+    native(md).map_or(std::ptr::null_mut(), |d| d.resolver.load(Ordering::Acquire))
+}
+
+/// Where code of a dynamic method is noted.
+pub fn code_of(md: &'static MethodDesc) -> Option<&'static OwnedCode> {
+    native(md).map(|d| &d.code)
+}
+
+/// `RuntimeMethodHandle.Destroy`: the resolver is dead.
+pub fn destroy(md: &'static MethodDesc) {
+    let Some(native) = native(md) else { return };
+    let handle = native.resolver.swap(std::ptr::null_mut(), Ordering::AcqRel);
+    if handle.is_null() {
+        return;
+    }
+    // Whoever has kept a bare address gets an exception.
+    crate::prestub::forget(md);
+    // SAFETY: the handle made in `get_dynamic_method`; the resolver is dead: frames and delegates would have kept it.
+    unsafe {
+        Heap::get().handles().free(handle);
+        native.code.free();
+    }
+}
+
+static ANY: AtomicBool = AtomicBool::new(false);
+
+/// Whether there ever was a dynamic method.
+pub fn any() -> bool {
+    ANY.load(Ordering::Acquire)
 }
 
 /// Whether a method's body comes from a resolver.
@@ -105,11 +140,13 @@ pub extern "C" fn get_dynamic_method(
         let owner = module.global_type()?;
         let md = corten_loader::new_dynamic_method(&name, owner, module, signature)?;
         let native: &'static DynamicMethod = Box::leak(Box::new(DynamicMethod {
-            resolver: handle,
+            resolver: AtomicPtr::new(handle),
             body: OnceLock::new(),
+            code: OwnedCode::default(),
         }));
         md.runtime_data
             .store(std::ptr::from_ref(native) as usize, Ordering::Release);
+        ANY.store(true, Ordering::Release);
         Ok(method_stub_object(md))
     })
 }

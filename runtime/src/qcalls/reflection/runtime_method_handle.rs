@@ -119,7 +119,11 @@ extern "C" fn is_ca_visible_from_decorated_type(
     })
 }
 
-extern "C" fn destroy(_method: usize) {}
+extern "C" fn destroy(method: usize) {
+    if let Ok(md) = method_arg(method) {
+        crate::icalls::reflection::dynamic_method::destroy(md);
+    }
+}
 
 extern "C" fn get_rva_field_info(field: usize, address: *mut usize, size: *mut u32) -> i32 {
     qcall_body(|_| {
