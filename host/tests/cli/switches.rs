@@ -124,3 +124,23 @@ fn a_trace_has_events_of_compilation_tiers_loops_and_collections() {
         assert!(text.contains(event), "no {event}");
     }
 }
+
+/// Four rounds of 300 dynamic methods and 10 unloadable assemblies each, and their filters.
+#[test]
+fn dead_code_is_given_back() {
+    let Some(framework) = corten_metadata::testing::framework_dir() else {
+        eprintln!("skipped: no .NET class library found (set CORTEN_FRAMEWORK)");
+        return;
+    };
+    let sandbox = Sandbox::new();
+    let mut command = sandbox.corten();
+    command.arg("--framework").arg(framework).args(["--stats", "jit"]);
+    let programs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs");
+    let ran = Ran::of(command.arg(programs.join("dead_code.dll")));
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let pieces = ran.stderr.lines().find_map(|line| {
+        let count = line.strip_prefix("jit: ")?.split_once(" pieces of dead code")?.0;
+        count.parse::<u32>().ok()
+    });
+    assert!(pieces.is_some_and(|n| n > 1000), "{}", ran.stderr);
+}

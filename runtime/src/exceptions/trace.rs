@@ -3,7 +3,8 @@
 //! `_stackTrace` is an `IntPtr[]` (opaque to managed code): word 0 the number of frames, then three words per frame: MethodDesc,
 //! native offset of the call site with its return address (`offset << 48` is not needed: the address itself), and IL offset
 //! (low 32 bits) with flags (high 32 bits). The array is replaced when it is full and never shrinks; `GetFrozenStackTrace`
-//! copies it, so what was captured does not change.
+//! copies it, so what was captured does not change. Where frames are of `DynamicMethod`s it is an `object[]`: that array, then their
+//! resolvers, which are what their names are asked of.
 
 // Object and mark arguments come from managed code, which passes live objects and addresses of its locals.
 #![allow(clippy::not_unsafe_ptr_arg_deref)]
@@ -11,6 +12,7 @@
 use super::frames::{Frame, Step, Walk};
 use crate::error::{VmResult, icall_body};
 use crate::icall_table;
+use crate::icalls::reflection::dynamic_method;
 use crate::objects::{self, ExceptionObject, StackFrameHelperObject, elements, store, view};
 use crate::thread::Thread;
 use corten_gc_hooks::HandleScope;
@@ -108,7 +110,7 @@ impl TraceBuilder {
                 store(&mut e.stack_trace, std::ptr::null_mut());
                 store(&mut e.stack_trace_string, std::ptr::null_mut());
             } else if is_trace(e.stack_trace) {
-                let words: &mut [usize] = elements(e.stack_trace);
+                let words: &mut [usize] = elements(words_of(e.stack_trace));
                 let count = words[0];
                 if count > 0 {
                     let last = &mut words[1 + (count - 1) * WORDS_PER_FRAME..];
@@ -156,9 +158,56 @@ fn is_trace(array: ObjPtr) -> bool {
     !array.is_null() && unsafe { array_length(array) } > 0
 }
 
+/// Whether a `_stackTrace` value keeps resolvers.
+fn keeps(trace: ObjPtr) -> bool {
+    // SAFETY: null or a live array.
+    !trace.is_null() && unsafe { (*(*trace).mt).contains_gc_pointers() }
+}
+
+/// The array of words of a `_stackTrace` value, which may be null.
+fn words_of(trace: ObjPtr) -> ObjPtr {
+    if !keeps(trace) {
+        return trace;
+    }
+    // SAFETY: an `object[]` whose first element is the array.
+    unsafe { elements::<ObjPtr>(trace)[0] }
+}
+
+/// Makes the exception keep the resolvers of dynamic methods among `frames`.
+fn keep_resolvers(thread: &mut Thread, exception: &Local<'_>, frames: &[TraceFrame]) -> VmResult<()> {
+    // SAFETY: a live Exception; nothing here reaches a safepoint.
+    let trace = unsafe { view::<ExceptionObject>(exception.get()) }.stack_trace;
+    let kept: &[ObjPtr] = if keeps(trace) {
+        // SAFETY: an `object[]`.
+        unsafe { elements(trace) }
+    } else {
+        &[trace]
+    };
+    let mut new: SmallVec<[ObjPtr; 4]> = SmallVec::new();
+    for resolver in frames.iter().map(|f| dynamic_method::resolver_of(f.method)) {
+        if !resolver.is_null() && !kept.contains(&resolver) && !new.contains(&resolver) {
+            new.push(resolver);
+        }
+    }
+    if new.is_empty() {
+        return Ok(());
+    }
+    let scope = HandleScope::new(&mut thread.header);
+    let all: Vec<Local<'_>> = kept.iter().chain(&new).map(|&object| scope.root(object)).collect();
+    let list = objects::new_array(thread, WellKnown::get().object.handle(), all.len())?;
+    // SAFETY: a live array with as many elements, and a live Exception; nothing reaches a safepoint.
+    unsafe {
+        for (slot, object) in elements::<ObjPtr>(list).iter_mut().zip(&all) {
+            store(slot, object.get());
+        }
+        store(&mut view::<ExceptionObject>(exception.get()).stack_trace, list);
+    }
+    Ok(())
+}
+
 fn append(thread: &mut Thread, exception: &Local<'_>, frames: &[TraceFrame]) -> VmResult<()> {
     // SAFETY: as in `start`.
-    let old = unsafe { view::<ExceptionObject>(exception.get()) }.stack_trace;
+    let old = words_of(unsafe { view::<ExceptionObject>(exception.get()) }.stack_trace);
     let (count, capacity) = if is_trace(old) {
         // SAFETY: a trace array.
         let words: &[usize] = unsafe { elements(old) };
@@ -175,19 +224,23 @@ fn append(thread: &mut Thread, exception: &Local<'_>, frames: &[TraceFrame]) -> 
             let e: &mut ExceptionObject = view(exception.get());
             if count > 0 {
                 let used = 1 + count * WORDS_PER_FRAME;
-                elements::<usize>(new)[..used].copy_from_slice(&elements::<usize>(e.stack_trace)[..used]);
+                elements::<usize>(new)[..used].copy_from_slice(&elements::<usize>(words_of(e.stack_trace))[..used]);
             }
-            store(&mut e.stack_trace, new);
+            if keeps(e.stack_trace) {
+                store(&mut elements(e.stack_trace)[0], new);
+            } else {
+                store(&mut e.stack_trace, new);
+            }
         }
     }
     // SAFETY: as above; the array has room for `needed` frames.
-    let words: &mut [usize] = unsafe { elements(view::<ExceptionObject>(exception.get()).stack_trace) };
+    let words: &mut [usize] = unsafe { elements(words_of(view::<ExceptionObject>(exception.get()).stack_trace)) };
     for (i, f) in frames.iter().enumerate() {
         let at = 1 + (count + i) * WORDS_PER_FRAME;
         words[at..at + WORDS_PER_FRAME].copy_from_slice(&f.words());
     }
     words[0] = needed;
-    Ok(())
+    keep_resolvers(thread, exception, frames)
 }
 
 /// Forgets the frames of an exception that is thrown a second time.
@@ -227,7 +280,7 @@ pub fn frames_of(stack_trace: ObjPtr) -> Vec<TraceFrame> {
         return Vec::new();
     }
     // SAFETY: a trace array; no safepoint while it is read.
-    let words: &[usize] = unsafe { elements(stack_trace) };
+    let words: &[usize] = unsafe { elements(words_of(stack_trace)) };
     words[1..]
         .chunks_exact(WORDS_PER_FRAME)
         .take(words[0])
@@ -455,11 +508,27 @@ extern "C" fn get_frozen_stack_trace(exception: ObjPtr) -> ObjPtr {
         let scope = HandleScope::new(&mut thread.header);
         let trace = scope.root(trace);
         // SAFETY: a trace array.
-        let used = 1 + unsafe { elements::<usize>(trace.get()) }[0] * WORDS_PER_FRAME;
+        let used = 1 + unsafe { elements::<usize>(words_of(trace.get())) }[0] * WORDS_PER_FRAME;
         let copy = objects::new_array(thread, WellKnown::get().intptr.handle(), used)?;
         // SAFETY: both arrays are live and have `used` words.
-        unsafe { elements::<usize>(copy).copy_from_slice(&elements::<usize>(trace.get())[..used]) };
-        Ok(copy)
+        unsafe { elements::<usize>(copy).copy_from_slice(&elements::<usize>(words_of(trace.get()))[..used]) };
+        if !keeps(trace.get()) {
+            return Ok(copy);
+        }
+        let copy = scope.root(copy);
+        // SAFETY: a live array, as is the new one, which is as long; nothing reaches a safepoint between them.
+        unsafe {
+            let list = objects::new_array(thread, WellKnown::get().object.handle(), array_length(trace.get()))?;
+            store(&mut elements(list)[0], copy.get());
+            for (to, from) in elements::<ObjPtr>(list)
+                .iter_mut()
+                .zip(elements::<ObjPtr>(trace.get()))
+                .skip(1)
+            {
+                store(to, *from);
+            }
+            Ok(list)
+        }
     })
 }
 
