@@ -5,7 +5,7 @@
 //! their types alone ([`FrameLayout`]). At a patchpoint, where the evaluation stack is empty, nothing else lives. The
 //! replacement gets the address of that area (and of the return buffer), loads the locals, goes on at the loop and returns the
 //! method's result, which the Tier-0 frame returns in turn. That frame stays on the stack: locals whose address somebody may
-//! know ([`captured_locals`]) stay where they are, the others are moved, so that the old frame keeps no object alive.
+//! know (`captured_locals`) stay where they are, the others are moved, so that the old frame keeps no object alive.
 
 use crate::captures::captured_locals;
 use crate::host_api::{CompilerHost, HostError, TypeKind};
