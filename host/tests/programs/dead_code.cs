@@ -113,6 +113,6 @@ static class DeadCode
         thread.Join();
         Collect();
         Console.WriteLine(kept(2));
-        return 0;
+        return 100;
     }
 }
