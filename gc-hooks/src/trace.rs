@@ -345,9 +345,7 @@ impl<'a> MinorTrace<'a> {
             let size = size_with_mt(obj, mt);
             for_each_ref(obj, mt, size, |field| {
                 let address = *field as usize;
-                if self.young.contains(address) {
-                    self.visit_field(field);
-                }
+                self.visit_field(field);
                 if let Some(shading) = &mut self.shading
                     && !self.layout.nursery.contains(address)
                 {

@@ -42,24 +42,24 @@ pub const OVERFLOW: usize = usize::MAX;
 /// Whether `bytes` more would fit the stack of the current thread below `frame` if they, and what it has already, were there.
 fn fits(frame: usize, bytes: usize, taken: usize) -> bool {
     thread_local! {
-        static LOWEST: usize = lowest_address();
+        static LOWEST: usize = stack_limits().0;
     }
     let lowest = LOWEST.with(|l| *l);
     lowest == 0 || frame < lowest || taken.saturating_add(bytes) < frame - lowest
 }
 
-/// Lowest address of the current thread's stack; 0 if unknown.
-fn lowest_address() -> usize {
+/// Lowest and highest address of the current thread's stack; zeros if unknown.
+pub fn stack_limits() -> (usize, usize) {
     // SAFETY: pthread_getattr_np fills the attributes of the calling thread, which are destroyed afterwards.
     unsafe {
         let mut attributes: libc::pthread_attr_t = std::mem::zeroed();
         if libc::pthread_getattr_np(libc::pthread_self(), &mut attributes) != 0 {
-            return 0;
+            return (0, 0);
         }
         let (mut base, mut size) = (std::ptr::null_mut(), 0);
         libc::pthread_attr_getstack(&attributes, &mut base, &mut size);
         libc::pthread_attr_destroy(&mut attributes);
-        base as usize
+        (base as usize, base as usize + size)
     }
 }
 
@@ -131,7 +131,7 @@ mod tests {
         let frame = &raw const here as usize;
         assert_eq!(allocate(frame, 1 << 40, 0) as usize, OVERFLOW);
         assert_eq!(allocate(frame, usize::MAX, 0) as usize, OVERFLOW);
-        let room = frame - lowest_address();
+        let room = frame - stack_limits().0;
         assert_ne!(allocate(frame, room / 2, 0) as usize, OVERFLOW);
         assert_eq!(allocate(frame, room / 2 + 64, 0) as usize, OVERFLOW);
         release(frame);

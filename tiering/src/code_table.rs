@@ -1,6 +1,6 @@
 //! One compilation per method, however many threads ask.
 
-use crate::sync::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::{Compiler, Tier};
 use rustc_hash::FxHashMap;
 
@@ -36,10 +36,7 @@ struct Mark<'a, T: Compiler> {
 
 impl<T: Compiler> Drop for Mark<'_, T> {
     fn drop(&mut self) {
-        let mut states = match self.table.states.lock() {
-            Ok(s) => s,
-            Err(poisoned) => poisoned.into_inner(),
-        };
+        let mut states = self.table.lock();
         match self.result {
             Some(code) => states.methods.insert(self.method, State::Ready(code)),
             None => states.methods.remove(&self.method),
@@ -68,12 +65,16 @@ impl<T: Compiler> CodeTable<T> {
         &self.compiler
     }
 
+    fn lock(&self) -> MutexGuard<'_, States<T>> {
+        match self.states.lock() {
+            Ok(states) => states,
+            Err(poisoned) => poisoned.into_inner(),
+        }
+    }
+
     /// Forgets the code of a method that is dead: nobody asks for it any more.
     pub fn forget(&self, method: T::Method) {
-        let mut states = match self.states.lock() {
-            Ok(s) => s,
-            Err(poisoned) => poisoned.into_inner(),
-        };
+        let mut states = self.lock();
         if let Some(State::Ready(_)) = states.methods.get(&method) {
             states.methods.remove(&method);
         }
@@ -84,10 +85,7 @@ impl<T: Compiler> CodeTable<T> {
     /// # Errors
     /// The compiler's error, if this thread was the one that compiled.
     pub fn code_of(&self, method: T::Method, tier: Tier) -> Result<T::Code, T::Error> {
-        let mut states = match self.states.lock() {
-            Ok(s) => s,
-            Err(poisoned) => poisoned.into_inner(),
-        };
+        let mut states = self.lock();
         loop {
             match states.methods.get(&method) {
                 Some(State::Ready(code)) => return Ok(*code),

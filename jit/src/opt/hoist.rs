@@ -71,17 +71,8 @@ pub(super) fn make_preheader(func: &mut Func, graph: &Graph, l: &Loop) -> Option
     if let Some(block) = preheader(func, graph, l) {
         return Some(block);
     }
-    let data = &func.blocks[header];
-    let block = BlockData {
-        insts: Vec::new(),
-        term: Term::Jump(header),
-        term_il: data.term_il,
-        term_site: data.term_site,
-        protect: data.protect,
-        cold: data.cold,
-        weight: None,
-    };
-    let block = func.blocks.push(block);
+    let block = cfg::new_block(func, header);
+    func.blocks[block].term = Term::Jump(header);
     for p in outside(graph, l) {
         cfg::map_targets(&mut func.blocks[p].term, |b| {
             if *b == header {

@@ -101,22 +101,6 @@ pub fn set_up_thread() {
     });
 }
 
-/// Lowest and highest address of the current thread's stack.
-pub fn stack_limits() -> (usize, usize) {
-    // SAFETY: pthread_getattr_np fills the attributes of the calling thread, which are destroyed afterwards.
-    unsafe {
-        let mut attributes: libc::pthread_attr_t = std::mem::zeroed();
-        if libc::pthread_getattr_np(libc::pthread_self(), &mut attributes) != 0 {
-            return (0, 0);
-        }
-        let mut base = std::ptr::null_mut();
-        let mut size = 0;
-        libc::pthread_attr_getstack(&attributes, &mut base, &mut size);
-        libc::pthread_attr_destroy(&mut attributes);
-        (base as usize, base as usize + size)
-    }
-}
-
 extern "C" fn on_fault(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the kernel passes a valid siginfo and ucontext.
     let (address, registers) = unsafe {

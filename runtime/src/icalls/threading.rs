@@ -171,7 +171,7 @@ fn attach(peer: *mut Thread) -> Result<(), AttachError> {
     crate::exceptions::signals::set_up_thread();
     // SAFETY: a peer from `new_peer` that no other OS thread uses.
     let thread = unsafe { &mut *peer };
-    thread.stack_limits = crate::exceptions::signals::stack_limits();
+    thread.stack_limits = corten_jit::localloc::stack_limits();
     thread.interrupt.shared.life.lock().life = Life::Running;
     // SAFETY: the peer keeps its address until `detach` below.
     unsafe { ThreadRegistry::get().attach(&mut thread.header)? };

@@ -88,19 +88,17 @@ pub fn create_for_hresult(hr: i32) -> VmResult<ObjPtr> {
     let known = class_of_hresult(hr).and_then(|(namespace, name)| corelib_type(namespace, name).ok());
     let scope = HandleScope::new(&mut thread.header);
     if let Some(mt) = known {
-        let object = if let Some(text) = text_of_hresult(hr) {
-            let constructor = create::constructor(mt, &[w.string.handle()])?;
-            let message = scope.root(crate::strings::new_string(thread, &text)?);
-            let object = scope.root(create::allocate(thread, mt)?);
-            let call = ManagedCall::new().obj(object.get()).obj(message.get());
-            call.invoke(constructor)?;
-            object
-        } else {
-            let constructor = create::constructor(mt, &[])?;
-            let object = scope.root(create::allocate(thread, mt)?);
-            ManagedCall::new().obj(object.get()).invoke(constructor)?;
-            object
-        };
+        let text = text_of_hresult(hr);
+        let string = [w.string.handle()];
+        let constructor = create::constructor(mt, if text.is_some() { &string } else { &[] })?;
+        let message = text.map(|text| crate::strings::new_string(thread, &text)).transpose()?;
+        let message = message.map(|message| scope.root(message));
+        let object = scope.root(create::allocate(thread, mt)?);
+        let mut call = ManagedCall::new().obj(object.get());
+        if let Some(message) = message {
+            call = call.obj(message.get());
+        }
+        call.invoke(constructor)?;
         // SAFETY: a live exception; no safepoint meanwhile.
         unsafe { view::<ExceptionObject>(object.get()).hresult = hr };
         return Ok(object.get());
