@@ -86,8 +86,8 @@ impl Heap {
             },
         )?;
         if finalizer {
-            // SAFETY: the object was just made and no safepoint has been passed.
-            unsafe { self.finalizers.register(obj) };
+            // No safepoint has been passed: nothing else has seen the object.
+            thread.finalizable.push(obj as usize);
         }
         Ok(obj)
     }
@@ -390,8 +390,10 @@ unsafe fn initialise(address: usize, mt: *const MethodTableHeader, length: Optio
     obj
 }
 
-/// Takes the chunk away from a thread and books what it used. World stopped or own thread.
+/// Takes the chunk away from a thread, books what it used, and takes over its notes about objects with finalizers. World stopped
+/// or own thread.
 pub(crate) fn retire_context(heap: &Heap, thread: &mut ThreadHeader) {
+    heap.finalizers().gather(thread);
     if thread.chunk_start == 0 {
         return;
     }

@@ -10,7 +10,7 @@ use std::time::Instant;
 use crate::alloc::retire_context;
 use crate::concurrent::Handover;
 use crate::cycle::Plan;
-use crate::finalize::Lists;
+use crate::finalize::{Fate, Lists};
 use crate::handles::HandleKind;
 use crate::heap::{CollectionReason, Heap, Spaces};
 use crate::laps::Laps;
@@ -108,6 +108,28 @@ impl RootVisitor for Gather<'_> {
     }
 }
 
+/// What the finished tracing tells of objects with finalizers.
+struct Traced<'a, T> {
+    heap: &'a Heap,
+    trace: &'a mut T,
+}
+
+impl<T: Trace> Fate for Traced<'_, T> {
+    fn locate(&mut self, obj: usize) -> Option<usize> {
+        self.trace.locate(obj)
+    }
+
+    fn stays_young(&self, obj: usize) -> bool {
+        self.heap.layout.nursery.contains(obj)
+    }
+
+    fn finalize_eagerly(&mut self, obj: ObjPtr) {
+        if let Some(provider) = self.heap.provider.get() {
+            provider.finalize_eagerly(obj);
+        }
+    }
+}
+
 impl Collector {
     pub fn new() -> Self {
         Self::default()
@@ -151,7 +173,7 @@ impl Collector {
         }
         let growth = spaces.old.allocated_since_full + spaces.large.promoted_since_full;
         let mut meanwhile = 0;
-        let mut lists = heap.finalizers().lists.lock();
+        let mut lists = heap.finalizers().lists();
         self.laps.lap("plan");
         record.promoted = self.minor(heap, spaces, &mut lists, cycle.is_some());
         if let Some(cycle) = &mut cycle {
@@ -176,7 +198,7 @@ impl Collector {
         }
         Self::release_memory(heap, spaces, reason);
         self.laps.lap("release");
-        record.finalization_pending = lists.ready.len() + lists.ready_critical.len();
+        record.finalization_pending = lists.ready.len();
         drop(lists);
         if record.finalization_pending != 0 {
             heap.finalizers().signal();
@@ -271,8 +293,8 @@ impl Collector {
         });
     }
 
-    /// Visits all strong roots with `trace`; the caller drains it.
-    pub(crate) fn trace_roots(&mut self, heap: &Heap, lists: &mut Lists, trace: &mut impl Trace) {
+    /// Visits all strong roots with `trace`; the caller drains it. What is known to be old is left out, if not `full`.
+    pub(crate) fn trace_roots(&mut self, heap: &Heap, lists: &mut Lists<'_>, trace: &mut impl Trace, full: bool) {
         for &slot in &self.slots {
             trace.visit(slot);
         }
@@ -281,11 +303,7 @@ impl Collector {
         }
         heap.statics.for_each(|slot| trace.visit(slot));
         heap.handles().for_each(HandleKind::Strong, |slot| trace.visit(slot));
-        Self::trace_ready(lists, trace);
-    }
-
-    fn trace_ready(lists: &mut Lists, trace: &mut impl Trace) {
-        for obj in lists.ready.iter_mut().chain(lists.ready_critical.iter_mut()) {
+        for obj in lists.ready.roots(full) {
             trace.visit(std::ptr::from_mut(obj).cast());
         }
     }
@@ -316,12 +334,13 @@ impl Collector {
     }
 
     /// Everything that depends on what is reachable.
-    pub(crate) fn finish_tracing(&mut self, heap: &Heap, lists: &mut Lists, trace: &mut impl Trace, full: bool) {
+    pub(crate) fn finish_tracing(&mut self, heap: &Heap, lists: &mut Lists<'_>, trace: &mut impl Trace, full: bool) {
         Self::trace_dependents(heap, trace);
         Self::clear_weak(heap, HandleKind::WeakShort, trace);
-        let stays_young = |obj| heap.layout.nursery.contains(obj);
-        if lists.scan(full, stays_young, |obj| trace.locate(obj)) {
-            Self::trace_ready(lists, trace);
+        if lists.scan(full, &mut Traced { heap, trace }) {
+            for obj in lists.ready.fresh() {
+                trace.visit(std::ptr::from_mut(obj).cast());
+            }
             trace.drain();
             Self::trace_dependents(heap, trace);
         }
@@ -347,7 +366,7 @@ impl Collector {
     }
 
     /// Empties the nursery. Returns the bytes that survived. `still`: the marker is not in the middle of a step.
-    fn minor(&mut self, heap: &Heap, spaces: &mut Spaces, lists: &mut Lists, still: bool) -> usize {
+    fn minor(&mut self, heap: &Heap, spaces: &mut Spaces, lists: &mut Lists<'_>, still: bool) -> usize {
         let layout = heap.layout;
         // Cards first: they are taken from the table before anything marks new ones.
         let mut dirty = std::mem::take(&mut self.dirty);
@@ -408,10 +427,11 @@ impl Collector {
         }
         trace.visit_rest();
         self.laps.lap("cards");
-        self.trace_roots(heap, lists, &mut trace);
+        self.trace_roots(heap, lists, &mut trace, false);
         trace.drain();
         self.laps.lap("copy");
         self.finish_tracing(heap, lists, &mut trace, false);
+        lists.ready.settle(|obj| layout.nursery.contains(obj));
         let promoted = trace.promoted;
         let has_pins = trace.has_pins;
         if let Some(shading) = trace.shading.take() {

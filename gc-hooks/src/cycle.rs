@@ -133,7 +133,7 @@ impl Collector {
         &mut self,
         heap: &Heap,
         spaces: &mut Spaces,
-        lists: &mut Lists,
+        lists: &mut Lists<'_>,
         cycle: &mut Cycle,
         reason: CollectionReason,
     ) {
@@ -146,7 +146,7 @@ impl Collector {
         layout.take_changed_cards(layout.old.start, old.top(layout), |_| {});
         let mut trace = FullTrace::new(layout, old, false, Vec::new());
         frozen.for_each_object(layout, |obj| trace.scan(obj));
-        self.trace_roots(heap, lists, &mut trace);
+        self.trace_roots(heap, lists, &mut trace, true);
         // What pinned nursery objects refer to is found in the last pause, with them.
         let stack = trace.into_stack();
         let (young, stack): (Vec<usize>, Vec<usize>) = stack.into_iter().partition(|&obj| layout.nursery.contains(obj));
@@ -181,7 +181,7 @@ impl Collector {
         &mut self,
         heap: &Heap,
         spaces: &mut Spaces,
-        lists: &mut Lists,
+        lists: &mut Lists<'_>,
         cycle: &mut Cycle,
     ) -> bool {
         let layout = heap.layout;
@@ -250,7 +250,7 @@ impl Collector {
             trace.visit_field(field);
         }
         spaces.frozen.for_each_object(layout, |obj| trace.scan(obj));
-        self.trace_roots(heap, lists, &mut trace);
+        self.trace_roots(heap, lists, &mut trace, true);
         self.laps.lap("mark roots");
         trace.drain_parallel(bytes, ALONE_AT_THE_END);
         self.laps.lap("mark");
@@ -268,7 +268,7 @@ impl Collector {
         &mut self,
         heap: &Heap,
         spaces: &mut Spaces,
-        lists: &mut Lists,
+        lists: &mut Lists<'_>,
         reason: CollectionReason,
     ) -> bool {
         let bytes = heap.used_bytes(spaces);
@@ -286,7 +286,7 @@ impl Collector {
             trace.keep(pin);
         }
         frozen.for_each_object(layout, |obj| trace.scan(obj));
-        self.trace_roots(heap, lists, &mut trace);
+        self.trace_roots(heap, lists, &mut trace, true);
         // Where the heap is verified, the parallel code is on trial, too: now and then, because starting threads takes time.
         let trial = heap.config.verify && heap.stats.collections().is_multiple_of(8);
         trace.drain_parallel(bytes, if trial { 0 } else { ALONE });

@@ -1,29 +1,112 @@
 //! Finalization: which objects wait for their finalizer, and in which order they get it.
 //!
+//! Threads note new objects in their own [`ThreadHeader::finalizable`]; a collection gathers the notes. The finalizer thread takes
+//! from lists of its own, so that it and the threads that allocate never wait for each other.
+//!
 //! Invariants: an object is in at most one of the lists per registration; objects in the ready lists are roots; critical
 //! finalizers come after all ordinary ones that became ready in the same collection.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::object::{ObjPtr, method_table, sync_word};
+use crate::safepoint::PreemptiveGuard;
 use crate::syncword::FINALIZER_RUN;
+use crate::thread::ThreadHeader;
 
-/// Registered objects and those ready for finalization. Addresses are kept as numbers; the collector updates them.
+/// Registered objects. Addresses are kept as numbers; the collector updates them.
 #[derive(Default)]
-pub(crate) struct Lists {
-    pub young: Vec<usize>,
-    pub old: Vec<usize>,
-    pub ready: VecDeque<usize>,
-    pub ready_critical: VecDeque<usize>,
+pub(crate) struct Registered {
+    young: Vec<usize>,
+    old: Vec<usize>,
 }
+
+/// Objects whose finalizer is to be run, in order.
+#[derive(Default)]
+pub(crate) struct Queue {
+    objects: VecDeque<usize>,
+    /// The first so many are not young: minor collections pass by them.
+    settled: usize,
+    /// The present collection has seen the first so many.
+    seen: usize,
+}
+
+impl Queue {
+    fn pop(&mut self) -> Option<usize> {
+        self.settled = self.settled.saturating_sub(1);
+        self.objects.pop_front()
+    }
+
+    /// The slots that a collection (a minor one, if not `full`) begins with.
+    fn roots(&mut self, full: bool) -> impl Iterator<Item = &mut usize> {
+        self.seen = self.objects.len();
+        self.objects.range_mut(if full { 0 } else { self.settled }..)
+    }
+
+    /// The slots of those that became ready since then.
+    fn fresh(&mut self) -> impl Iterator<Item = &mut usize> {
+        let from = std::mem::replace(&mut self.seen, self.objects.len());
+        self.objects.range_mut(from..)
+    }
+
+    /// Notes after a minor collection what is not young any more.
+    fn settle(&mut self, is_young: impl Fn(usize) -> bool) {
+        let rest = self.objects.range(self.settled..);
+        self.settled += rest.take_while(|&&obj| !is_young(obj)).count();
+    }
+}
+
+/// Objects whose finalizer is to be run.
+#[derive(Default)]
+pub(crate) struct Ready {
+    ordinary: Queue,
+    critical: Queue,
+}
+
+impl Ready {
+    pub fn len(&self) -> usize {
+        self.ordinary.objects.len() + self.critical.objects.len()
+    }
+
+    /// The slots that a collection (a minor one, if not `full`) begins with.
+    pub fn roots(&mut self, full: bool) -> impl Iterator<Item = &mut usize> {
+        self.ordinary.roots(full).chain(self.critical.roots(full))
+    }
+
+    /// The slots of those that became ready since then.
+    pub fn fresh(&mut self) -> impl Iterator<Item = &mut usize> {
+        self.ordinary.fresh().chain(self.critical.fresh())
+    }
+
+    /// Notes after a minor collection what is not young any more.
+    pub fn settle(&mut self, is_young: impl Fn(usize) -> bool) {
+        self.ordinary.settle(&is_young);
+        self.critical.settle(&is_young);
+    }
+}
+
+/// All lists, for a collection.
+pub(crate) struct Lists<'a> {
+    registered: MutexGuard<'a, Registered>,
+    pub ready: MutexGuard<'a, Ready>,
+}
+
+/// With more objects ready than this, threads that allocate let the finalizer thread catch up after a collection. Finalizing so many
+/// takes some milliseconds, unless the finalizers do more than usual.
+const BACKLOG: usize = 1 << 16;
+/// The finalizer thread is taken to be stuck if it finalizes nothing for so long.
+const STUCK_AFTER: Duration = Duration::from_millis(20);
+/// Longest time that a thread lets the finalizer thread catch up after one collection.
+const CATCH_UP: Duration = Duration::from_millis(100);
 
 /// The queue between the collector and the finalizer thread.
 pub struct FinalizerQueue {
-    pub(crate) lists: Mutex<Lists>,
+    registered: Mutex<Registered>,
+    ready: Mutex<Ready>,
     wake: Condvar,
     idle: Condvar,
     control: Mutex<Control>,
@@ -38,12 +121,15 @@ struct Control {
     busy: bool,
     /// Number of times the finalizer thread found the queue empty.
     drained: u64,
+    /// The thread that runs finalizers, once it waited for work.
+    finalizer: Option<ThreadId>,
 }
 
 impl FinalizerQueue {
     pub(crate) fn new() -> Self {
         Self {
-            lists: Mutex::default(),
+            registered: Mutex::default(),
+            ready: Mutex::default(),
             wake: Condvar::new(),
             idle: Condvar::new(),
             control: Mutex::default(),
@@ -51,12 +137,19 @@ impl FinalizerQueue {
         }
     }
 
-    /// Registers a new object for finalization.
-    ///
-    /// # Safety
-    /// `obj` is a live object; cooperative mode.
-    pub unsafe fn register(&self, obj: ObjPtr) {
-        self.lists.lock().young.push(obj as usize);
+    /// Takes over what a thread has noted. World stopped or own thread.
+    pub(crate) fn gather(&self, thread: &mut ThreadHeader) {
+        if !thread.finalizable.is_empty() {
+            self.registered.lock().young.append(&mut thread.finalizable);
+        }
+    }
+
+    /// The lists, for a collection.
+    pub(crate) fn lists(&self) -> Lists<'_> {
+        Lists {
+            registered: self.registered.lock(),
+            ready: self.ready.lock(),
+        }
     }
 
     /// `GC.SuppressFinalize`: the finalizer does not run.
@@ -76,22 +169,21 @@ impl FinalizerQueue {
         // SAFETY: forwarded.
         let old = unsafe { sync_word(obj) }.fetch_and(!FINALIZER_RUN, crate::sync::Ordering::SeqCst);
         if old & FINALIZER_RUN == 0 {
-            // SAFETY: forwarded.
-            unsafe { self.register(obj) };
+            self.registered.lock().young.push(obj as usize);
         }
     }
 
     /// Takes the next object whose finalizer is to be run; ordinary ones first. Cooperative mode.
     pub fn next_finalizable(&self) -> Option<ObjPtr> {
-        let mut lists = self.lists.lock();
+        let mut ready = self.ready.lock();
         loop {
-            let Lists {
-                ready, ready_critical, ..
-            } = &mut *lists;
-            let obj = ready.pop_front().or_else(|| ready_critical.pop_front())? as ObjPtr;
+            let obj = ready.ordinary.pop().or_else(|| ready.critical.pop())? as ObjPtr;
             // SAFETY: objects in the ready lists are roots.
-            let old = unsafe { sync_word(obj) }.fetch_and(!FINALIZER_RUN, crate::sync::Ordering::SeqCst);
-            if old & FINALIZER_RUN == 0 {
+            let word = unsafe { sync_word(obj) };
+            // Only a suppressed one is written: the others' memory is touched by their finalizer first.
+            let suppressed = word.load(crate::sync::Ordering::Relaxed) & FINALIZER_RUN != 0
+                && word.fetch_and(!FINALIZER_RUN, crate::sync::Ordering::SeqCst) & FINALIZER_RUN != 0;
+            if !suppressed {
                 self.finalized.fetch_add(1, Ordering::Relaxed);
                 return Some(obj);
             }
@@ -100,8 +192,7 @@ impl FinalizerQueue {
 
     /// Objects ready for finalization now.
     pub fn pending_count(&self) -> usize {
-        let lists = self.lists.lock();
-        lists.ready.len() + lists.ready_critical.len()
+        self.ready.lock().len()
     }
 
     /// Objects handed out by [`Self::next_finalizable`] so far.
@@ -120,6 +211,7 @@ impl FinalizerQueue {
     pub fn wait_for_work(&self, timeout: Option<Duration>) -> bool {
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         let mut control = self.control.lock();
+        control.finalizer = Some(std::thread::current().id());
         while !control.signalled {
             match deadline {
                 None => self.wake.wait(&mut control),
@@ -133,6 +225,25 @@ impl FinalizerQueue {
         control.signalled = false;
         control.busy = true;
         true
+    }
+
+    /// Slows a thread that allocates down while too many objects are ready, because memory would grow without bound otherwise: the
+    /// thread may well make objects faster than the finalizer thread gets rid of them. It waits no longer if no finalizer ends (one
+    /// may wait for this very thread). The thread is in cooperative mode, and comes back in it; raw references are stale then.
+    pub(crate) fn let_catch_up(&self, thread: &mut ThreadHeader) {
+        if self.pending_count() <= BACKLOG || self.control.lock().finalizer == Some(std::thread::current().id()) {
+            return;
+        }
+        let _preemptive = PreemptiveGuard::new(thread);
+        let deadline = Instant::now() + CATCH_UP;
+        let mut finalized = self.finalized_count();
+        while Instant::now() < deadline && self.pending_count() > BACKLOG / 2 {
+            self.idle.wait_for(&mut self.control.lock(), STUCK_AFTER);
+            let before = std::mem::replace(&mut finalized, self.finalized_count());
+            if finalized == before {
+                return;
+            }
+        }
     }
 
     /// Finalizer thread: the queue was found empty after the last [`Self::wait_for_work`].
@@ -170,65 +281,67 @@ impl FinalizerQueue {
     }
 }
 
-impl Lists {
+/// What a collection knows about registered objects.
+pub(crate) trait Fate {
+    /// The present address of an object if it is live.
+    fn locate(&mut self, obj: usize) -> Option<usize>;
+    /// Whether an object (pinned in the nursery) is looked at again by the next minor collection, which may move it or find it
+    /// dead.
+    fn stays_young(&self, obj: usize) -> bool;
+    /// Does what the finalizer of a dead object with [`crate::object::mt_flags::HAS_EAGER_FINALIZER`] would do.
+    fn finalize_eagerly(&mut self, obj: ObjPtr);
+}
+
+impl Lists<'_> {
     /// Decides about registered objects after marking: the dead whose finalizer is suppressed are dropped, other dead
-    /// ones become ready, live ones stay. `locate` gives the object's present address if it is live. Returns whether
-    /// any became ready. What `stays_young` (pinned in the nursery) is looked at again by the next minor collection, which may
-    /// move it or find it dead.
-    pub(crate) fn scan(
-        &mut self,
-        full: bool,
-        stays_young: impl Fn(usize) -> bool,
-        mut locate: impl FnMut(usize) -> Option<usize>,
-    ) -> bool {
-        let Lists {
-            young,
-            old,
-            ready,
-            ready_critical,
-        } = self;
-        let mut any = false;
-        let mut sift = |obj: usize, keep: &mut dyn FnMut(usize)| match locate(obj) {
-            Some(now) => keep(now),
-            None => {
+    /// ones are finalized at once or become ready, live ones stay. Returns whether any became ready.
+    pub(crate) fn scan(&mut self, full: bool, fate: &mut impl Fate) -> bool {
+        let Registered { young, old } = &mut *self.registered;
+        let ready = &mut *self.ready;
+        let before = ready.len();
+        let mut sift = |fate: &mut dyn Fate, obj: usize| {
+            let now = fate.locate(obj);
+            if now.is_none() {
                 let object = obj as ObjPtr;
                 // SAFETY: the collector has not reclaimed or moved unmarked objects yet.
                 unsafe {
                     let word = sync_word(object);
+                    let mt = method_table(object);
                     if word.load(crate::sync::Ordering::Relaxed) & FINALIZER_RUN != 0 {
                         word.fetch_and(!FINALIZER_RUN, crate::sync::Ordering::Relaxed);
-                    } else if method_table(object).has_critical_finalizer() {
-                        ready_critical.push_back(obj);
-                        any = true;
+                    } else if mt.has_eager_finalizer() {
+                        fate.finalize_eagerly(object);
+                    } else if mt.has_critical_finalizer() {
+                        ready.critical.objects.push_back(obj);
                     } else {
-                        ready.push_back(obj);
-                        any = true;
+                        ready.ordinary.objects.push_back(obj);
                     }
                 }
             }
+            now
         };
         if full {
             let mut write = 0;
             for read in 0..old.len() {
-                let obj = old[read];
-                let mut kept = None;
-                sift(obj, &mut |now| kept = Some(now));
-                if let Some(now) = kept {
+                if let Some(now) = sift(fate, old[read]) {
                     old[write] = now;
                     write += 1;
                 }
             }
             old.truncate(write);
         }
-        for obj in std::mem::take(young) {
-            sift(obj, &mut |now| {
-                if stays_young(now) {
-                    young.push(now)
+        let mut kept = 0;
+        for read in 0..young.len() {
+            if let Some(now) = sift(fate, young[read]) {
+                if fate.stays_young(now) {
+                    young[kept] = now;
+                    kept += 1;
                 } else {
-                    old.push(now)
+                    old.push(now);
                 }
-            });
+            }
         }
-        any
+        young.truncate(kept);
+        ready.len() != before
     }
 }

@@ -331,6 +331,7 @@ impl Heap {
             return self.grow_without_collection(size);
         }
         self.run_collection(thread, generation, CollectionReason::Allocation);
+        self.finalizers.let_catch_up(thread);
         let limit = self.config.hard_limit;
         if limit != 0 {
             let spaces = self.spaces.lock();

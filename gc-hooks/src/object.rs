@@ -37,6 +37,9 @@ pub mod mt_flags {
     pub const HAS_FINALIZER: u32 = 0x0010_0000;
     /// The finalizer runs after all ordinary ones (CriticalFinalizerObject). Only when HAS_COMPONENT_SIZE is clear.
     pub const HAS_CRITICAL_FINALIZER: u32 = 0x0000_0002;
+    /// The collector does the finalizer's work itself ([`crate::RootProvider::finalize_eagerly`]). Only with HAS_FINALIZER and when
+    /// HAS_COMPONENT_SIZE is clear; CoreCLR and CoreLib leave this bit unused.
+    pub const HAS_EAGER_FINALIZER: u32 = 0x0000_0001;
     /// The type has a default constructor (only when HAS_COMPONENT_SIZE is clear).
     pub const HAS_DEFAULT_CONSTRUCTOR: u32 = 0x0000_0200;
     /// Byref-like type (only when HAS_COMPONENT_SIZE is clear).
@@ -163,6 +166,12 @@ impl MethodTableHeader {
     #[inline]
     pub fn has_critical_finalizer(&self) -> bool {
         self.has_finalizer() && !self.has_component_size() && self.flags & mt_flags::HAS_CRITICAL_FINALIZER != 0
+    }
+
+    /// Whether the collector does the finalizer's work itself.
+    #[inline]
+    pub fn has_eager_finalizer(&self) -> bool {
+        self.has_finalizer() && !self.has_component_size() && self.flags & mt_flags::HAS_EAGER_FINALIZER != 0
     }
 
     /// Total size in bytes of an instance with `length` components, rounded up to 8. `None` on overflow.

@@ -25,6 +25,10 @@ pub trait RootProvider: Sync {
     fn visit_thread(&self, thread: *mut ThreadHeader, visitor: &mut dyn RootVisitor);
     /// Visits roots that belong to no thread.
     fn visit_globals(&self, visitor: &mut dyn RootVisitor);
+    /// Does what the finalizer of `obj` would do. The object's type has
+    /// [`HAS_EAGER_FINALIZER`](crate::object::mt_flags::HAS_EAGER_FINALIZER) and nothing refers to it, but for other objects that
+    /// wait for their finalizers; the world is stopped. May end handles, and must not allocate on the managed heap.
+    fn finalize_eagerly(&self, obj: ObjPtr);
 }
 
 /// Ranges of references in non-heap memory.

@@ -84,6 +84,8 @@ pub struct ThreadHeader {
     pub(crate) interrupt: std::sync::atomic::AtomicBool,
     /// The monitor that the thread blocks on or is about to.
     pub(crate) blocked_on: AtomicPtr<Monitor>,
+    /// New objects with finalizers, until the next collection gathers them.
+    pub(crate) finalizable: Vec<usize>,
 }
 
 // SAFETY: the structure is shared with the collector only while its thread is stopped; the fields that others touch
@@ -111,6 +113,7 @@ impl ThreadHeader {
             attached: false,
             interrupt: std::sync::atomic::AtomicBool::new(false),
             blocked_on: AtomicPtr::new(ptr::null_mut()),
+            finalizable: Vec::new(),
         }
     }
 

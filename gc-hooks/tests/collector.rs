@@ -320,6 +320,41 @@ fn finalizers_run_once_critical_last() {
 }
 
 #[test]
+fn eager_finalizers_run_in_the_collection_that_finds_their_object_dead() {
+    let _serial = serial();
+    let mut thread = attach(2);
+    let heap = Heap::get();
+    let before = heap.handles().count(HandleKind::WeakShort);
+    thread.slots[0] = thread.node(1);
+    for i in 0..100 {
+        let weak = heap.alloc_object(&mut thread.header, types().weak).unwrap();
+        let handle = heap.handles().alloc(HandleKind::WeakShort, thread.slots[0]);
+        unsafe { *weak.byte_add(8).cast::<usize>() = handle as usize };
+        if i == 50 {
+            thread.slots[1] = weak;
+        }
+        if i == 60 {
+            // `GC.SuppressFinalize`: its handle is nobody's business.
+            unsafe { heap.finalizers().suppress(weak) };
+        }
+    }
+    assert_eq!(heap.handles().count(HandleKind::WeakShort), before + 100);
+    thread.collect(0);
+    assert_eq!(heap.handles().count(HandleKind::WeakShort), before + 2);
+    assert_eq!(
+        heap.finalizers().next_finalizable(),
+        None,
+        "nothing is left to the finalizer thread"
+    );
+    let handle = unsafe { *thread.slots[1].byte_add(8).cast::<*mut ObjPtr>() };
+    assert_eq!(unsafe { *handle }, thread.slots[0]);
+    thread.slots[1] = ptr::null_mut();
+    thread.collect(2);
+    assert_eq!(heap.handles().count(HandleKind::WeakShort), before + 1);
+    detach(thread);
+}
+
+#[test]
 fn finalizable_objects_that_were_pinned_in_the_nursery_are_followed() {
     let _serial = serial();
     let mut thread = attach(1);

@@ -325,7 +325,17 @@ fn load_vtable(mt: &'static MethodTable) -> Result<()> {
                 });
                 if critical && !mt.has_component_size() {
                     // SAFETY: as above.
-                    unsafe { (*mt.header_ptr()).flags |= 2 };
+                    unsafe { (*mt.header_ptr()).flags |= corten_gc_hooks::object::mt_flags::HAS_CRITICAL_FINALIZER };
+                }
+                // A derived class may have a finalizer of its own.
+                let weak = class.def.is_some_and(|d| {
+                    ["WeakReference", "WeakReference`1"]
+                        .iter()
+                        .any(|n| d.is_corelib_type("System", n))
+                });
+                if weak {
+                    // SAFETY: as above.
+                    unsafe { (*mt.header_ptr()).flags |= corten_gc_hooks::object::mt_flags::HAS_EAGER_FINALIZER };
                 }
             }
         }

@@ -134,6 +134,22 @@ pub struct StackFrameHelperObject {
     pub frame_count: i32,
 }
 
+/// `System.WeakReference` and `System.WeakReference<T>`.
+#[repr(C)]
+#[derive(Debug)]
+pub struct WeakReferenceObject {
+    pub header: ObjectHeader,
+    /// Address of the handle with bits in its low end.
+    pub tagged_handle: usize,
+}
+
+impl WeakReferenceObject {
+    /// All bits that are not the handle's address.
+    pub const TAGS: usize = 3;
+    /// The handle is a long one.
+    pub const TRACKS_RESURRECTION: usize = 1;
+}
+
 /// `System.GCMemoryInfoData`.
 #[repr(C)]
 #[derive(Debug)]
@@ -250,6 +266,7 @@ mod tests {
         assert_eq!(offset_of!(StackFrameHelperObject, method_handles), 40);
         assert_eq!(offset_of!(StackFrameHelperObject, last_frame_from_foreign), 136);
         assert_eq!(offset_of!(StackFrameHelperObject, frame_count), 144);
+        assert_eq!(offset_of!(WeakReferenceObject, tagged_handle), 8);
         assert_eq!(offset_of!(GcMemoryInfoObject, compacted), 96);
         assert_eq!(offset_of!(GcMemoryInfoObject, generations), 104);
         assert_eq!(offset_of!(GcMemoryInfoObject, pause_durations), 264);

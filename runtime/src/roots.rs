@@ -1,10 +1,11 @@
 //! What the collector asks of the runtime: the roots of each thread.
 
 use crate::icalls::reflection::dynamic_method;
+use crate::objects::WeakReferenceObject;
 use crate::thread::{EntryFrame, PrestubFrame, Thread};
 use corten_gc_hooks::object::ObjPtr;
 use corten_gc_hooks::thread::ThreadHeader;
-use corten_gc_hooks::{RootProvider, RootVisitor};
+use corten_gc_hooks::{Heap, RootProvider, RootVisitor};
 use corten_jit::abi::{AbiSignature, ArgLoc, Place};
 use corten_jit::host_api::{CompilerHost, TypeKind};
 use corten_jit::layout::GcKind;
@@ -35,6 +36,22 @@ impl RootProvider for EngineRoots {
     }
 
     fn visit_globals(&self, _v: &mut dyn RootVisitor) {}
+
+    /// Weak references end their handle (`WeakReference.Finalize`), which would otherwise be looked at by each collection until the
+    /// finalizer thread comes to it. As in CoreCLR (`GCToEEInterface::EagerFinalized`).
+    fn finalize_eagerly(&self, obj: ObjPtr) {
+        let reference: *mut WeakReferenceObject = obj.cast();
+        // SAFETY: types with an eager finalizer are `WeakReference` and `WeakReference<T>`, which are laid out alike; the object is
+        // unreachable, and its handle came from the table.
+        unsafe {
+            let tagged = (*reference).tagged_handle;
+            (*reference).tagged_handle = tagged & WeakReferenceObject::TRACKS_RESURRECTION;
+            let handle = (tagged & !WeakReferenceObject::TAGS) as *mut ObjPtr;
+            if !handle.is_null() {
+                Heap::get().handles().free(handle);
+            }
+        }
+    }
 }
 
 /// Running code keeps its collectible group, and the resolver of a `DynamicMethod`, alive.

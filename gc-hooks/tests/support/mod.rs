@@ -52,6 +52,8 @@ pub struct Types {
     pub finalizable: *const MethodTableHeader,
     /// node with a critical finalizer
     pub critical: *const MethodTableHeader,
+    /// { handle }, whose eager finalizer ends the handle
+    pub weak: *const MethodTableHeader,
 }
 
 unsafe impl Sync for Types {}
@@ -73,6 +75,11 @@ pub fn types() -> &'static Types {
                 0x200 | mt_flags::HAS_FINALIZER | mt_flags::HAS_CRITICAL_FINALIZER,
                 40,
                 &node,
+            ),
+            weak: make_type(
+                0x200 | mt_flags::HAS_FINALIZER | mt_flags::HAS_EAGER_FINALIZER,
+                24,
+                &none,
             ),
         }
     })
@@ -111,6 +118,13 @@ impl RootProvider for Provider {
     }
 
     fn visit_globals(&self, _: &mut dyn RootVisitor) {}
+
+    fn finalize_eagerly(&self, obj: ObjPtr) {
+        unsafe {
+            let handle = std::mem::replace(&mut *obj.byte_add(8).cast::<usize>(), 0);
+            Heap::get().handles().free(handle as *mut ObjPtr);
+        }
+    }
 }
 
 /// The process's heap for tests: small nursery, verifier on.

@@ -10,6 +10,7 @@ use corten_gc_hooks::object::{MethodTableHeader, ObjPtr, method_table};
 use corten_gc_hooks::stats::{CollectionKind, SpaceSizes};
 use corten_gc_hooks::{AllocFlags, HandleKind, Heap, RootVisitor};
 use corten_loader::{WellKnown, corelib_type};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 
 // --- finalizer thread -----------------------------------------------------------------------------------------------------
@@ -62,9 +63,10 @@ pub fn stop_finalizing() {
 
 /// The next object to finalize and the code of its `Finalize`.
 pub fn next_finalizable() -> Option<(ObjPtr, usize)> {
+    static SLOT: OnceLock<Option<u16>> = OnceLock::new();
     let object = Heap::get().finalizers().next_finalizable()?;
-    let slot = WellKnown::get().object.find_method("Finalize")?.slot()?;
-    Some((object, method_table_of(object).vtable_slot(slot)))
+    let slot = *SLOT.get_or_init(|| WellKnown::get().object.find_method("Finalize")?.slot());
+    Some((object, method_table_of(object).vtable_slot(slot?)))
 }
 
 // --- GC -------------------------------------------------------------------------------------------------------------------
