@@ -129,7 +129,7 @@ pub enum VecOp {
     Neg,
     /// Magnitude; the least signed integer stays.
     Abs,
-    /// Of floats as `Math.Min`: NaN wins, -0 is less than +0.
+    /// Of floats as `Math.Min`: the first NaN wins as it is, -0 is less than +0.
     Min,
     /// See `Min`.
     Max,
@@ -157,6 +157,8 @@ pub enum VecOp {
     Gt,
     /// Ordered; by the lane's sign.
     Ge,
+    /// Lanes of all ones where one of the two is not a number; floats only.
+    Unordered,
     /// (vector, I32): all lanes by the same amount, modulo the width.
     Shl,
     /// (vector, I32): fills with the sign; modulo the width.
@@ -249,7 +251,7 @@ impl VecOp {
         let float = lane.is_float();
         match self {
             V::Extract(i) | V::Insert(i) => u32::from(i) < lane.count(),
-            V::Fma | V::Div | V::Sqrt | V::Floor | V::Ceil | V::Trunc | V::Nearest => float,
+            V::Unordered | V::Fma | V::Div | V::Sqrt | V::Floor | V::Ceil | V::Trunc | V::Nearest => float,
             V::AddSat | V::SubSat => lane.bytes() <= 2,
             V::Average => matches!(lane, Lane::U8 | Lane::U16),
             V::MulHigh => lane.bytes() == 2,

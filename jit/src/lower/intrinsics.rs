@@ -66,8 +66,14 @@ impl Lowerer<'_> {
             I::RoundEven => self.cur.ins().nearest(x[0]),
             I::CopySign => self.cur.ins().fcopysign(x[0], x[1]),
             I::Fma => self.cur.ins().fma(x[0], x[1], x[2]),
-            I::Min => self.cur.ins().fmin(x[0], x[1]),
-            I::Max => self.cur.ins().fmax(x[0], x[1]),
+            I::Min | I::Max => {
+                // As vectors do it, with the same results.
+                let lanes = if ty == types::F32 { types::F32X4 } else { types::F64X2 };
+                let a = self.cur.ins().scalar_to_vector(lanes, x[0]);
+                let b = self.cur.ins().scalar_to_vector(lanes, x[1]);
+                let v = self.float_extreme(op == I::Max, a, b);
+                self.cur.ins().extractlane(v, 0)
+            }
             I::MulHighS => self.cur.ins().smulhi(x[0], x[1]),
             I::MulHighU => self.cur.ins().umulhi(x[0], x[1]),
             I::SpinWait | I::Fence => return Ok(()),

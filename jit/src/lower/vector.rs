@@ -6,7 +6,7 @@
 
 use super::{LowerError, Lowerer, Result, Val};
 use crate::ir::{Inst, Lane, Value, VecOp};
-use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
+use cranelift_codegen::ir::condcodes::{CondCode, FloatCC, IntCC};
 use cranelift_codegen::ir::{self, Endianness, InstBuilder, MemFlagsData, types};
 use cranelift_entity::EntityRef;
 
@@ -98,6 +98,15 @@ impl Lowerer<'_> {
             (_, true) => Some(x),
             (true, _) => Some(y),
             _ => None,
+        }
+    }
+
+    /// Is the mask the result of comparing floats of that vector type?
+    fn is_comparison_of(&self, mask: ir::Value, ty: ir::Type) -> bool {
+        let dfg = &self.cur.func.dfg;
+        match dfg.value_def(mask).inst().map(|i| &dfg.insts[i]) {
+            Some(ir::InstructionData::FloatCompare { args: [x, _], .. }) => dfg.value_type(*x) == ty,
+            _ => false,
         }
     }
 
@@ -216,7 +225,12 @@ impl Lowerer<'_> {
             }
             V::Select => {
                 let mask = self.bits(args[0])?;
-                let shape = self.type_of(mask);
+                // With the type of what is compared, a selection of the less or the greater one is one instruction.
+                let (mask, shape) = if float && self.is_comparison_of(mask, ty) {
+                    (self.cast_vector(mask, ty), ty)
+                } else {
+                    (mask, self.type_of(mask))
+                };
                 let x = self.vector(args[1], shape)?;
                 let y = self.vector(args[2], shape)?;
                 self.cur.ins().bitselect(mask, x, y)
@@ -300,6 +314,8 @@ impl Lowerer<'_> {
         let (float, unsigned) = (lane.is_float(), lane.is_unsigned());
         if let Some((int, signless, ordered)) = condition(op) {
             return Ok(match (float, unsigned) {
+                // (Instruction selection knows minima and maxima by "less" only.)
+                (true, _) if matches!(op, V::Gt | V::Ge) => self.cur.ins().fcmp(ordered.swap_args(), y, x),
                 (true, _) => self.cur.ins().fcmp(ordered, x, y),
                 (_, true) => self.cur.ins().icmp(signless, x, y),
                 _ => self.cur.ins().icmp(int, x, y),
@@ -317,8 +333,12 @@ impl Lowerer<'_> {
             let (a, b) = if op == V::Min { (x, y) } else { (y, x) };
             return Ok(self.cur.ins().bitselect(less, a, b));
         }
+        if matches!(op, V::Min | V::Max) && float {
+            return Ok(self.float_extreme(op == V::Max, x, y));
+        }
         let ins = self.cur.ins();
         Ok(match op {
+            V::Unordered => ins.fcmp(FloatCC::Unordered, x, y),
             V::Add if float => ins.fadd(x, y),
             V::Add => ins.iadd(x, y),
             V::Sub if float => ins.fsub(x, y),
@@ -326,8 +346,6 @@ impl Lowerer<'_> {
             V::Mul if float => ins.fmul(x, y),
             V::Mul => ins.imul(x, y),
             V::Div => ins.fdiv(x, y),
-            V::Min if float => ins.fmin(x, y),
-            V::Max if float => ins.fmax(x, y),
             V::Min if unsigned => ins.umin(x, y),
             V::Max if unsigned => ins.umax(x, y),
             V::Min => ins.smin(x, y),
@@ -346,6 +364,34 @@ impl Lowerer<'_> {
             }
             _ => return Err(LowerError::Malformed(format!("{op:?} of two vectors"))),
         })
+    }
+
+    /// `Math.Min` or `Math.Max` of every lane: the first operand that is not a number, bit by bit as it is, else the extreme
+    /// one, -0 being less than +0. (CLIF's own minimum makes another NaN.)
+    pub(super) fn float_extreme(&mut self, greatest: bool, x: ir::Value, y: ir::Value) -> ir::Value {
+        let ty = self.type_of(x);
+        let bits = ty.as_int();
+        // The machine's: `y` where equal or unordered.
+        let (a, b) = if greatest { (y, x) } else { (x, y) };
+        let chosen = self.cur.ins().fcmp(FloatCC::LessThan, a, b);
+        let chosen = self.cast_vector(chosen, ty);
+        let extreme = self.cur.ins().bitselect(chosen, x, y);
+        let extreme = self.cast_vector(extreme, bits);
+        // Equal numbers differ in the sign of zeroes at most.
+        let equal = self.cur.ins().fcmp(FloatCC::Equal, x, y);
+        let plain = self.cast_vector(x, bits);
+        let extreme = if greatest {
+            let inverse = self.cur.ins().bnot(plain);
+            let wrong = self.cur.ins().band(equal, inverse);
+            let right = self.cur.ins().bnot(wrong);
+            self.cur.ins().band(extreme, right)
+        } else {
+            let more = self.cur.ins().band(equal, plain);
+            self.cur.ins().bor(extreme, more)
+        };
+        let nan = self.cur.ins().fcmp(FloatCC::Unordered, x, x);
+        let v = self.cur.ins().bitselect(nan, plain, extreme);
+        self.cast_vector(v, ty)
     }
 
     /// There is no multiplication of bytes: even and odd ones are multiplied as words.

@@ -3,8 +3,10 @@
 //! A node whose elements have the smallest width is one vector, wider ones are several (their *parts*). Additions and
 //! the like may be done in fewer bits than they have if no more are wanted of the result.
 
+use super::extremes::Watch;
 use super::loop_body::{Body, Effect};
-use super::vectorize::{Place, Plan, Reduce, new_local, place};
+use super::reductions::Reduce;
+use super::vectorize::{Place, Plan, negated_float, new_local, place};
 use crate::ir::*;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
@@ -29,17 +31,27 @@ pub(super) struct Code {
     pub last: Local,
     /// Vector instructions.
     pub operations: usize,
-    splats: Vec<(Value, Lane, Local)>,
-    scalars: Vec<(Value, Local)>,
+    /// Invariants in all lanes.
+    pub splats: Vec<(Value, Lane, Local)>,
+    pub scalars: Vec<(Value, Local)>,
     /// By reduction.
-    accumulators: Vec<Vec<Local>>,
+    pub accumulators: Vec<Vec<Local>>,
+    /// By reduction: of floats.
+    pub watches: Vec<Option<Watch>>,
+}
+
+impl Code {
+    /// May the results be of no use?
+    pub fn is_checked(&self) -> bool {
+        self.watches.iter().any(Option::is_some)
+    }
 }
 
 /// Emits instructions for one block.
 pub(super) struct Emitter<'a> {
     pub func: &'a mut Func,
     body: &'a Body,
-    plan: &'a Plan,
+    pub plan: &'a Plan,
     insts: Vec<Inst>,
     il: u32,
     site: SiteId,
@@ -150,7 +162,7 @@ impl<'a> Emitter<'a> {
         self.plus(v, header + i64::from(place.offset))
     }
 
-    fn vector(&mut self, op: VecOp, lane: Lane, args: &[Value]) -> Option<Value> {
+    pub fn vector(&mut self, op: VecOp, lane: Lane, args: &[Value]) -> Option<Value> {
         if !op.takes(lane) {
             return None;
         }
@@ -171,6 +183,7 @@ impl<'a> Emitter<'a> {
         self.counter = Some(i);
         let plan = self.plan;
         let mut accumulators: Vec<Vec<Local>> = vec![Vec::new(); plan.reductions.len()];
+        let mut terms: Vec<Vec<Value>> = vec![Vec::new(); plan.reductions.len()];
         for copy in 0..unroll {
             for effect in &self.body.effects {
                 match *effect {
@@ -206,6 +219,7 @@ impl<'a> Emitter<'a> {
                 let bits = width(ty);
                 for &(term, minus) in &reduction.terms {
                     let parts = self.parts(term, bits, copy)?;
+                    terms[n].extend(&parts);
                     for (k, part) in parts.iter().enumerate() {
                         let slot = (copy as usize * parts.len() + k) % ACCUMULATORS;
                         while accumulators[n].len() <= slot {
@@ -218,6 +232,13 @@ impl<'a> Emitter<'a> {
                     }
                 }
             }
+        }
+        let mut watches = Vec::new();
+        for (reduction, terms) in plan.reductions.iter().zip(&terms) {
+            watches.push(match reduction.how {
+                Reduce::Float(how) => Some(self.watch(how, self.func.locals[reduction.local].ty, terms)?),
+                _ => None,
+            });
         }
         let mut early = None;
         let mut i = i;
@@ -241,6 +262,7 @@ impl<'a> Emitter<'a> {
             splats: self.splats,
             scalars: self.scalars,
             accumulators,
+            watches,
         })
     }
 
@@ -249,9 +271,9 @@ impl<'a> Emitter<'a> {
         let mut any: Option<Value> = None;
         for copy in 0..unroll {
             for &(cond, exit_if) in &self.plan.exits {
-                let (mask, bits) = self.compare(cond, copy, true)?;
+                let (mask, bits, inverse) = self.compare(cond, copy, true)?;
                 for mut part in mask {
-                    if !exit_if {
+                    if exit_if == inverse {
                         part = self.vector(VecOp::Not, integer(bits, false), &[part])?;
                     }
                     any = Some(match any {
@@ -264,7 +286,8 @@ impl<'a> Emitter<'a> {
         self.vector(VecOp::AnyTrue, Lane::U8, &[any?])
     }
 
-    fn accumulate(&mut self, how: Reduce, minus: bool, bits: u32, a: Value, b: Value) -> Option<Value> {
+    /// Lane by lane, what a collector holds after one more vector.
+    pub fn accumulate(&mut self, how: Reduce, minus: bool, bits: u32, a: Value, b: Value) -> Option<Value> {
         let lane = integer(bits, matches!(how, Reduce::MinUn | Reduce::MaxUn));
         let op = match how {
             Reduce::Add if minus => VecOp::Sub,
@@ -281,110 +304,11 @@ impl<'a> Emitter<'a> {
                 let mask = self.vector(VecOp::Gt, lane, &[a, b])?;
                 return self.vector(VecOp::Select, lane, &[mask, a, b]);
             }
+            Reduce::Float(how) => return self.choose(how, bits, a, b),
             Reduce::Min | Reduce::MinUn => VecOp::Min,
             Reduce::Max | Reduce::MaxUn => VecOp::Max,
         };
         self.vector(op, lane, &[a, b])
-    }
-
-    /// Before the vector loop: what it needs in registers.
-    pub fn prepare(&mut self, code: &Code) {
-        for &(node, local) in &code.scalars {
-            let v = self.scalar(node);
-            self.push(Op::LocalSet(local, v));
-        }
-        for &(node, lane, local) in &code.splats {
-            let mut v = self.scalar(node);
-            if self.ty(v) == Ty::I64 && lane.scalar() == Ty::I32 {
-                v = self.emit(Op::Conv(ConvOp::Trunc, v), Ty::I32);
-            }
-            let args = vec![v];
-            let op = VecOp::Splat;
-            let v = self.emit(Op::Vector { op, lane, args }, Ty::V128);
-            self.push(Op::LocalSet(local, v));
-        }
-        for (reduction, locals) in self.plan.reductions.iter().zip(&code.accumulators) {
-            let ty = self.func.locals[reduction.local].ty;
-            let lane = integer(width(ty), false);
-            let neutral = match reduction.how {
-                Reduce::Add | Reduce::Or | Reduce::Xor => Some(0),
-                Reduce::And => Some(u128::MAX),
-                _ => None,
-            };
-            let start = if let Some(bits) = neutral {
-                let (op, args) = (VecOp::Const(bits), Vec::new());
-                self.emit(Op::Vector { op, lane, args }, Ty::V128)
-            } else {
-                let v = self.emit(Op::LocalGet(reduction.local), ty);
-                let (op, args) = (VecOp::Splat, vec![v]);
-                self.emit(Op::Vector { op, lane, args }, Ty::V128)
-            };
-            for &local in locals {
-                self.push(Op::LocalSet(local, start));
-            }
-        }
-    }
-
-    /// After the vector loop, while the original counter still says where it began: what goes up with the counter.
-    pub fn induce(&mut self, code: &Code) {
-        for &(local, step) in &self.plan.inductions {
-            let ty = self.func.locals[local].ty;
-            let before = self.emit(Op::LocalGet(self.plan.counter), self.func.locals[self.plan.counter].ty);
-            let now = self.emit(Op::LocalGet(code.counter), Ty::I64);
-            let before = match self.plan.wide {
-                true => before,
-                false => self.emit(Op::Conv(ConvOp::SextI64, before), Ty::I64),
-            };
-            let mut times = self.emit(Op::Bin(BinOp::Sub, now, before), Ty::I64);
-            if ty == Ty::I32 {
-                times = self.emit(Op::Conv(ConvOp::Trunc, times), Ty::I32);
-            }
-            let step = self.scalar(step);
-            let distance = self.emit(Op::Bin(BinOp::Mul, times, step), ty);
-            let value = self.emit(Op::LocalGet(local), ty);
-            let value = self.emit(Op::Bin(BinOp::Add, value, distance), ty);
-            self.push(Op::LocalSet(local, value));
-        }
-    }
-
-    /// After the vector loop: the accumulators' elements go to the locals.
-    pub fn collect(&mut self, code: &Code) -> Option<()> {
-        for (reduction, locals) in self.plan.reductions.iter().zip(&code.accumulators) {
-            let ty = self.func.locals[reduction.local].ty;
-            let bits = width(ty);
-            let how = reduction.how;
-            let mut sum: Option<Value> = None;
-            for &local in locals {
-                let v = self.emit(Op::LocalGet(local), Ty::V128);
-                sum = Some(match sum {
-                    None => v,
-                    Some(sum) => self.accumulate(how, false, bits, sum, v)?,
-                });
-            }
-            let mut sum = sum?;
-            let mut half = 8u8;
-            while u32::from(half) * 8 >= bits {
-                let bytes = std::array::from_fn(|i| (i as u8 + half) % 16);
-                let other = self.vector(VecOp::Shuffle(bytes), Lane::U8, &[sum, sum])?;
-                sum = self.accumulate(how, false, bits, sum, other)?;
-                half /= 2;
-            }
-            let lane = integer(bits, false);
-            let mut total = self.vector(VecOp::Extract(0), lane, &[sum])?;
-            let scalar = match how {
-                Reduce::Add => Some(BinOp::Add),
-                Reduce::And => Some(BinOp::And),
-                Reduce::Or => Some(BinOp::Or),
-                Reduce::Xor => Some(BinOp::Xor),
-                Reduce::Min | Reduce::Max | Reduce::MinUn | Reduce::MaxUn => None,
-            };
-            if let Some(op) = scalar {
-                let before = self.emit(Op::LocalGet(reduction.local), ty);
-                total = self.emit(Op::Bin(op, before, total), ty);
-            }
-            self.push(Op::LocalSet(reduction.local, total));
-        }
-        Some(())
     }
 
     /// Address and offset of part `n` of a place.
@@ -512,11 +436,7 @@ impl<'a> Emitter<'a> {
         if bits > natural || (float && bits != natural) {
             return None;
         }
-        let lane = match ty {
-            Ty::F32 => Lane::F32,
-            Ty::F64 => Lane::F64,
-            _ => integer(bits, false),
-        };
+        let lane = if float { lane_of(ty) } else { integer(bits, false) };
         match op {
             Op::Load { .. } => {
                 let (parts, from, signed) = self.load(node, copy)?;
@@ -557,12 +477,26 @@ impl<'a> Emitter<'a> {
                 if_true,
                 if_false,
             } => {
-                let mask = self.mask(cond, bits, copy)?;
-                let a = self.parts(if_true, bits, copy)?;
-                let b = self.parts(if_false, bits, copy)?;
+                let (mask, from, inverse) = self.compare(cond, copy, false)?;
+                let mask = self.resize(mask, from, bits, true)?;
+                let mut a = self.parts(if_true, bits, copy)?;
+                let mut b = self.parts(if_false, bits, copy)?;
+                if inverse {
+                    std::mem::swap(&mut a, &mut b);
+                }
                 (0..mask.len())
                     .map(|n| self.vector(VecOp::Select, lane, &[mask[n], a[n], b[n]]))
                     .collect()
+            }
+            Op::Intrinsic {
+                op: op @ (IntrinsicOp::Min | IntrinsicOp::Max),
+                args,
+            } if float => {
+                let &[a, b] = args.as_slice() else {
+                    return None;
+                };
+                let vector = if op == IntrinsicOp::Min { VecOp::Min } else { VecOp::Max };
+                self.zip(vector, lane, a, b, bits, copy)
             }
             Op::Intrinsic { op, args } if float => {
                 let vector = match op {
@@ -643,12 +577,18 @@ impl<'a> Emitter<'a> {
 
     /// All ones or zeroes by a comparison.
     fn mask(&mut self, cond: Value, bits: u32, copy: u32) -> Option<Parts> {
-        let (parts, from) = self.compare(cond, copy, false)?;
+        let (mut parts, from, inverse) = self.compare(cond, copy, false)?;
+        if inverse {
+            for part in &mut parts {
+                *part = self.vector(VecOp::Not, integer(from, false), &[*part])?;
+            }
+        }
         self.resize(parts, from, bits, true)
     }
 
-    /// All ones or zeroes by a comparison, and how many bits each has: if `narrow`, as few as the elements that are compared.
-    fn compare(&mut self, cond: Value, copy: u32, narrow: bool) -> Option<(Parts, u32)> {
+    /// All ones or zeroes by a comparison, how many bits each has (if `narrow`, as few as the elements that are compared),
+    /// and whether it is the other way round.
+    fn compare(&mut self, cond: Value, copy: u32, narrow: bool) -> Option<(Parts, u32, bool)> {
         let &Op::Cmp(op, a, b) = self.body.op(cond)? else {
             return None;
         };
@@ -664,14 +604,13 @@ impl<'a> Emitter<'a> {
             };
         }
         let lane = match ty {
-            Ty::F32 => Lane::F32,
-            Ty::F64 => Lane::F64,
+            Ty::F32 | Ty::F64 => lane_of(ty),
             Ty::I32 | Ty::I64 => integer(bits, unsigned),
             _ => return None,
         };
-        if lane.is_float() && unsigned {
-            return None;
-        }
+        // (That is "or unordered".)
+        let inverse = lane.is_float() && unsigned;
+        let op = if inverse { negated_float(op)? } else { op };
         let vector = match op {
             Cond::Eq => VecOp::Eq,
             Cond::Ne => VecOp::Ne,
@@ -681,7 +620,7 @@ impl<'a> Emitter<'a> {
             Cond::Ge | Cond::GeUn => VecOp::Ge,
             Cond::Unordered => return None,
         };
-        Some((self.zip(vector, lane, a, b, bits, copy)?, bits))
+        Some((self.zip(vector, lane, a, b, bits, copy)?, bits, inverse))
     }
 
     /// The extension that both operands of a comparison are the result of, so that fewer bits tell. An invariant is tested
@@ -752,10 +691,19 @@ impl<'a> Emitter<'a> {
 }
 
 /// Bits of a scalar.
-fn width(ty: Ty) -> u32 {
+pub(super) fn width(ty: Ty) -> u32 {
     match ty {
         Ty::I32 | Ty::F32 => 32,
         _ => 64,
+    }
+}
+
+/// The lane of a scalar of that type.
+pub(super) fn lane_of(ty: Ty) -> Lane {
+    match ty {
+        Ty::F32 => Lane::F32,
+        Ty::F64 => Lane::F64,
+        _ => integer(width(ty), false),
     }
 }
 

@@ -9,18 +9,18 @@
 //! stops in front of the block that has such an element, and the original loop finds which it is.
 //!
 //! Integer sums and the like are split over several accumulators. Sums of floats are left alone: another order of additions
-//! gives another result.
+//! gives another result. Extremes of floats depend on the order in corners only, which are found afterwards (`extremes.rs`).
 
 use super::cfg::{map_targets, new_block};
 use super::loop_body::{Body, Effect, Exit, Node};
 use super::loops::{Graph, Loop, natural_loops};
 use super::propagate::{narrow_kind, private_locals};
+use super::reductions::{Reduce, Reduction, reduction};
 use super::vector_code::{Code, Emitter};
 use crate::host_api::CompilerHost;
 use crate::ids::TypeId;
 use crate::ir::*;
 use cranelift_entity::EntityRef;
-use smallvec::SmallVec;
 
 /// Larger loops are not looked at.
 const MAX_BLOCKS: usize = 8;
@@ -44,28 +44,6 @@ pub(super) fn run(func: &mut Func, host: &dyn CompilerHost) {
             apply(func, &graph, l, &body, &plan);
         }
     }
-}
-
-/// How the parts of a sum or the like are put together.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Reduce {
-    Add,
-    And,
-    Or,
-    Xor,
-    Min,
-    Max,
-    MinUn,
-    MaxUn,
-}
-
-/// A local that collects something.
-#[derive(Clone, Debug)]
-pub(super) struct Reduction {
-    pub local: Local,
-    pub how: Reduce,
-    /// What is collected, and whether it is subtracted.
-    pub terms: SmallVec<[(Value, bool); 2]>,
 }
 
 /// Where an access goes: element `i + ahead` of memory at `base`.
@@ -251,8 +229,16 @@ fn plan(func: &Func, body: &mut Body) -> Option<Plan> {
             continue;
         }
         let found = reduction(body, &changed, local, end)?;
-        smallest = smallest.min(if body.ty(end) == Ty::I32 { 4 } else { 8 });
+        smallest = smallest.min(if matches!(body.ty(end), Ty::I32 | Ty::F32) {
+            4
+        } else {
+            8
+        });
         plan.reductions.push(found);
+    }
+    // These may have to be done again.
+    if !plan.stores.is_empty() && plan.reductions.iter().any(|r| matches!(r.how, Reduce::Float(_))) {
+        return None;
     }
     let collects = !plan.reductions.is_empty() || !plan.stores.is_empty();
     if collects == early {
@@ -302,6 +288,7 @@ fn counter(body: &Body) -> Option<(Local, (Value, i64))> {
     Some((counter, (b, extra)))
 }
 
+/// The opposite of a comparison of integers.
 pub(super) fn negated(cond: Cond) -> Option<Cond> {
     Some(match cond {
         Cond::Eq => Cond::Ne,
@@ -314,6 +301,23 @@ pub(super) fn negated(cond: Cond) -> Option<Cond> {
         Cond::GeUn => Cond::LtUn,
         Cond::GtUn => Cond::LeUn,
         Cond::LeUn => Cond::GtUn,
+        Cond::Unordered => return None,
+    })
+}
+
+/// The opposite of a comparison of floats: ordered becomes "or unordered".
+pub(super) fn negated_float(cond: Cond) -> Option<Cond> {
+    Some(match cond {
+        Cond::Eq => Cond::Ne,
+        Cond::Ne => Cond::Eq,
+        Cond::Lt => Cond::GeUn,
+        Cond::Ge => Cond::LtUn,
+        Cond::Gt => Cond::LeUn,
+        Cond::Le => Cond::GtUn,
+        Cond::LtUn => Cond::Ge,
+        Cond::GeUn => Cond::Lt,
+        Cond::GtUn => Cond::Le,
+        Cond::LeUn => Cond::Gt,
         Cond::Unordered => return None,
     })
 }
@@ -423,160 +427,6 @@ fn step(body: &Body, local: Local, end: Value) -> Option<Value> {
     }
 }
 
-/// How a local collects values, if it does nothing else.
-fn reduction(body: &mut Body, changed: &[(Local, Value)], local: Local, end: Value) -> Option<Reduction> {
-    let ty = body.ty(end);
-    if !matches!(ty, Ty::I32 | Ty::I64) {
-        return None;
-    }
-    let start = body.nodes.iter().find(|(_, n)| n.0 == Node::Start(local))?.0;
-    let mut terms = SmallVec::new();
-    let how = match extreme(body, start, end) {
-        Some((how, x)) => {
-            terms.push((x, false));
-            how
-        }
-        None => match *body.op(end)? {
-            Op::Bin(op @ (BinOp::And | BinOp::Or | BinOp::Xor), x, y) => {
-                terms.push((if x == start { y } else { x }, false));
-                if x != start && y != start {
-                    return None;
-                }
-                match op {
-                    BinOp::And => Reduce::And,
-                    BinOp::Or => Reduce::Or,
-                    _ => Reduce::Xor,
-                }
-            }
-            _ => {
-                sum(body, start, end, &mut terms)?;
-                Reduce::Add
-            }
-        },
-    };
-    // Nothing else may read it.
-    let mut alone = true;
-    let mut seen = vec![false; body.nodes.len()];
-    let mut work: Vec<Value> = terms.iter().map(|t| t.0).collect();
-    for effect in &body.effects {
-        match *effect {
-            Effect::Store { addr, value, .. } => work.extend([addr, value]),
-            Effect::Load(v, _) => work.push(v),
-            Effect::BoundsCheck { index, length } => work.extend([index, length]),
-            Effect::NullCheck(v) => work.push(v),
-        }
-    }
-    work.push(body.condition);
-    work.extend(changed.iter().filter(|c| c.0 != local).map(|c| c.1));
-    while let Some(node) = work.pop() {
-        if node == start {
-            alone = false;
-        }
-        if !std::mem::replace(&mut seen[node.index()], true)
-            && let Some(op) = body.op(node)
-        {
-            for_each_use(op, |v| work.push(v));
-        }
-    }
-    alone.then_some(Reduction { local, how, terms })
-}
-
-/// A choice of the greater or smaller of the local and something.
-fn extreme(body: &Body, start: Value, end: Value) -> Option<(Reduce, Value)> {
-    let &Op::Select {
-        cond,
-        if_true,
-        if_false,
-    } = body.op(end)?
-    else {
-        return None;
-    };
-    let &Op::Cmp(cond, mut p, mut q) = body.op(cond)? else {
-        return None;
-    };
-    let (x, mut cond) = match (if_true == start, if_false == start) {
-        (false, true) => (if_true, cond),
-        (true, false) => (if_false, negated(cond)?),
-        _ => return None,
-    };
-    if p == start && q == x {
-        (p, q) = (q, p);
-        cond = swapped(cond)?;
-    }
-    if p != x || q != start {
-        return None;
-    }
-    // Chosen if `x cond local`.
-    let how = match cond {
-        Cond::Gt | Cond::Ge => Reduce::Max,
-        Cond::Lt | Cond::Le => Reduce::Min,
-        Cond::GtUn | Cond::GeUn => Reduce::MaxUn,
-        Cond::LtUn | Cond::LeUn => Reduce::MinUn,
-        _ => return None,
-    };
-    Some((how, x))
-}
-
-fn sum(body: &mut Body, start: Value, end: Value, terms: &mut SmallVec<[(Value, bool); 2]>) -> Option<()> {
-    if end == start {
-        return (!terms.is_empty()).then_some(());
-    }
-    match *body.op(end)? {
-        Op::Bin(BinOp::Add, x, y) => {
-            let (rest, term) = if contains(body, x, start) { (x, y) } else { (y, x) };
-            terms.push((term, false));
-            sum(body, start, rest, terms)
-        }
-        Op::Bin(BinOp::Sub, x, y) => {
-            terms.push((y, true));
-            sum(body, start, x, terms)
-        }
-        // if (c) t += x
-        Op::Select {
-            cond,
-            if_true,
-            if_false,
-        } => {
-            let ty = body.ty(end);
-            let changed = if if_false == start { if_true } else { if_false };
-            let kept = if if_false == start { if_false } else { if_true };
-            if kept != start {
-                return None;
-            }
-            let (rest, term, minus) = match *body.op(changed)? {
-                Op::Bin(BinOp::Add, x, y) if x == start => (x, y, false),
-                Op::Bin(BinOp::Add, x, y) if y == start => (y, x, false),
-                Op::Bin(BinOp::Sub, x, y) if x == start => (x, y, true),
-                _ => return None,
-            };
-            let zero = body.add(Node::Op(Op::IConst(0)), ty);
-            let (a, b) = if if_false == start { (term, zero) } else { (zero, term) };
-            let choice = body.add(
-                Node::Op(Op::Select {
-                    cond,
-                    if_true: a,
-                    if_false: b,
-                }),
-                ty,
-            );
-            terms.push((choice, minus));
-            sum(body, start, rest, terms)
-        }
-        _ => None,
-    }
-}
-
-fn contains(body: &Body, node: Value, part: Value) -> bool {
-    if node == part {
-        return true;
-    }
-    let mut found = false;
-    if let Some(op) = body.op(node) {
-        for_each_use(op, |v| found = found || contains(body, v, part));
-    }
-    found
-}
-
 /// May the value that a local has at the start of a block be read?
 fn live_at(func: &Func, block: Block, local: Local) -> bool {
     let mut seen = vec![false; func.blocks.len()];
@@ -642,6 +492,11 @@ fn guard(func: &mut Func, body: &Body, plan: &Plan, header: Block, elements: i64
     let enter = new_block(func, header);
     let vector = new_block(func, header);
     let leave = new_block(func, header);
+    let done = if code.is_checked() {
+        new_block(func, header)
+    } else {
+        leave
+    };
     func.short_loops.push(vector);
 
     let mut e = Emitter::new(func, body, plan);
@@ -743,7 +598,7 @@ fn guard(func: &mut Func, body: &Body, plan: &Plan, header: Block, elements: i64
         data.insts = insts.clone();
         data.term = Term::Branch {
             cond: *cond,
-            then: leave,
+            then: done,
             other: last_part,
         };
     }
@@ -752,8 +607,21 @@ fn guard(func: &mut Func, body: &Body, plan: &Plan, header: Block, elements: i64
     data.term = Term::Branch {
         cond: code.again,
         then: vector,
-        other: leave,
+        other: done,
     };
+    if code.is_checked() {
+        let mut e = Emitter::new(func, body, plan);
+        if let Some(cond) = e.check(code) {
+            e.finish(
+                done,
+                Term::Branch {
+                    cond,
+                    then: header,
+                    other: leave,
+                },
+            );
+        }
+    }
 
     let mut e = Emitter::new(func, body, plan);
     e.induce(code);

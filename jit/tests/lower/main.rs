@@ -15,6 +15,7 @@ mod budget;
 mod calls;
 mod casts;
 mod exceptions;
+mod float_extremes;
 mod gc;
 mod harness;
 mod loops;
