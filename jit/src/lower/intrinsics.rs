@@ -3,7 +3,9 @@
 use super::{LowerError, Lowerer, Result};
 use crate::gc_check::Leaf;
 use crate::ir::{Inst, IntrinsicOp, Value};
-use cranelift_codegen::ir::{self, InstBuilder, types};
+use cranelift_codegen::cursor::Cursor;
+use cranelift_codegen::ir::condcodes::FloatCC;
+use cranelift_codegen::ir::{self, BlockArg, InstBuilder, types};
 
 /// Target of [`IntrinsicOp::SpinWait`]: CLIF has no `pause`.
 extern "C" fn spin_wait() {
@@ -66,14 +68,7 @@ impl Lowerer<'_> {
             I::RoundEven => self.cur.ins().nearest(x[0]),
             I::CopySign => self.cur.ins().fcopysign(x[0], x[1]),
             I::Fma => self.cur.ins().fma(x[0], x[1], x[2]),
-            I::Min | I::Max => {
-                // As vectors do it, with the same results.
-                let lanes = if ty == types::F32 { types::F32X4 } else { types::F64X2 };
-                let a = self.cur.ins().scalar_to_vector(lanes, x[0]);
-                let b = self.cur.ins().scalar_to_vector(lanes, x[1]);
-                let v = self.float_extreme(op == I::Max, a, b);
-                self.cur.ins().extractlane(v, 0)
-            }
+            I::Min | I::Max => self.scalar_extreme(op == I::Max, x[0], x[1]),
             I::MulHighS => self.cur.ins().smulhi(x[0], x[1]),
             I::MulHighU => self.cur.ins().umulhi(x[0], x[1]),
             I::SpinWait | I::Fence => return Ok(()),
@@ -90,5 +85,38 @@ impl Lowerer<'_> {
         }
         self.set_plain(result, v);
         Ok(())
+    }
+
+    /// `Math.Min` or `Math.Max`. Vectors do the same with the same results.
+    fn scalar_extreme(&mut self, greatest: bool, x: ir::Value, y: ir::Value) -> ir::Value {
+        if !self.optimised {
+            return self.exact_extreme(greatest, x, y);
+        }
+        // Numbers that are not equal are one instruction; a loop waits for nothing else.
+        let (a, b) = if greatest { (y, x) } else { (x, y) };
+        let first = self.cur.ins().fcmp(FloatCC::LessThan, a, b);
+        let usual = self.cur.ins().select(first, x, y);
+        let corner = self.cur.ins().fcmp(FloatCC::UnorderedOrEqual, x, y);
+        let (rare, done) = (self.cold_block(), self.new_block());
+        let ty = self.type_of(x);
+        let result = self.cur.func.dfg.append_block_param(done, ty);
+        self.cur.ins().brif(corner, rare, &[], done, &[BlockArg::Value(usual)]);
+        self.cur.goto_bottom(rare);
+        let exact = self.exact_extreme(greatest, x, y);
+        self.cur.ins().jump(done, &[BlockArg::Value(exact)]);
+        self.cur.goto_bottom(done);
+        result
+    }
+
+    fn exact_extreme(&mut self, greatest: bool, x: ir::Value, y: ir::Value) -> ir::Value {
+        let lanes = if self.type_of(x) == types::F32 {
+            types::F32X4
+        } else {
+            types::F64X2
+        };
+        let x = self.cur.ins().scalar_to_vector(lanes, x);
+        let y = self.cur.ins().scalar_to_vector(lanes, y);
+        let v = self.float_extreme(greatest, x, y);
+        self.cur.ins().extractlane(v, 0)
     }
 }

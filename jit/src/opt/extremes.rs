@@ -12,6 +12,7 @@
 //! - `Math.Min`: what is not a number stays, and which it is depends on the order, so none may come. -0 is less than +0: if
 //!   the least number is zero, no element is negative but zeroes, so that all signs together tell whether there was a -0.
 
+use super::reductions::Reduction;
 use super::vector_code::{Emitter, lane_of};
 use super::vectorize::new_local;
 use crate::ir::*;
@@ -35,6 +36,8 @@ enum Rule {
 
 /// What the loop notes of an extreme besides the accumulators.
 pub(super) struct Watch {
+    /// What is collected.
+    of: Value,
     /// Scalar; set after the loop.
     pub result: Local,
     /// Has bits if there was an element that is not a number.
@@ -92,20 +95,35 @@ impl Emitter<'_> {
     }
 
     /// In the loop: looks at the elements of a round.
-    pub fn watch(&mut self, how: FloatExtreme, ty: Ty, elements: &[Value]) -> Option<Watch> {
+    pub fn watch(
+        &mut self,
+        how: FloatExtreme,
+        reduction: &Reduction,
+        elements: &[Value],
+        others: &[Option<Watch>],
+    ) -> Option<Watch> {
+        let ty = self.func.locals[reduction.local].ty;
         let lane = lane_of(ty);
+        let of = reduction.terms.first()?.0;
         let mut watch = Watch {
+            of,
             result: new_local(self.func, ty),
             nan: None,
             signs: None,
         };
         if !matches!(how.rule, Rule::IfSo { .. }) {
-            let mut masks = Vec::new();
-            for pair in elements.chunks(2) {
-                let (a, b) = (*pair.first()?, *pair.last()?);
-                masks.push(self.vector(VecOp::Unordered, lane, &[a, b])?);
-            }
-            watch.nan = Some(self.note(VecOp::Or, masks)?);
+            let same = |w: &&Watch| w.of == of && w.nan.is_some();
+            watch.nan = match others.iter().flatten().find(same) {
+                Some(other) => other.nan,
+                None => {
+                    let mut masks = Vec::new();
+                    for pair in elements.chunks(2) {
+                        let (a, b) = (*pair.first()?, *pair.last()?);
+                        masks.push(self.vector(VecOp::Unordered, lane, &[a, b])?);
+                    }
+                    Some(self.note(VecOp::Or, masks)?)
+                }
+            };
         }
         if how.rule == Rule::Math {
             watch.signs = Some(self.note(how.together(), elements.to_vec())?);
@@ -148,8 +166,8 @@ impl Emitter<'_> {
         }
     }
 
-    /// After the loop: the result, of which every lane of `total` has what the lanes have together. Bits are added to `bad`
-    /// if it is of no use.
+    /// After the loop: the result, of which the first lane of `total` has what the lanes have together. Bits are added to
+    /// `bad` if it is of no use.
     pub fn judge(
         &mut self,
         how: FloatExtreme,
@@ -180,6 +198,9 @@ impl Emitter<'_> {
             let is_zero = self.vector(VecOp::Eq, lane, &[total, zero])?;
             total = self.vector(VecOp::Select, lane, &[is_zero, sign, total])?;
         } else {
+            // Zeroes of different sign were passed on by no lane.
+            let bytes = std::array::from_fn(|i| (i as u32 % lane.bytes()) as u8);
+            total = self.vector(VecOp::Shuffle(bytes), Lane::U8, &[total, total])?;
             for &local in accumulators {
                 // Equal, but not the same.
                 let v = self.emit(Op::LocalGet(local), Ty::V128);

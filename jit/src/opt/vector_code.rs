@@ -236,7 +236,7 @@ impl<'a> Emitter<'a> {
         let mut watches = Vec::new();
         for (reduction, terms) in plan.reductions.iter().zip(&terms) {
             watches.push(match reduction.how {
-                Reduce::Float(how) => Some(self.watch(how, self.func.locals[reduction.local].ty, terms)?),
+                Reduce::Float(how) => Some(self.watch(how, reduction, terms, &watches)?),
                 _ => None,
             });
         }

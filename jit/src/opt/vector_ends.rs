@@ -60,7 +60,7 @@ impl Emitter<'_> {
         self.vector(VecOp::AnyTrue, Lane::U8, &[bad?])
     }
 
-    /// What the accumulators hold together, in every lane.
+    /// What the accumulators hold together, in the first lane.
     fn total(&mut self, reduction: &Reduction, locals: &[Local]) -> Option<Value> {
         let bits = width(self.func.locals[reduction.local].ty);
         let mut total: Option<Value> = None;
@@ -74,7 +74,7 @@ impl Emitter<'_> {
         self.fold(total?, bits, |e, a, b| e.accumulate(reduction.how, false, bits, a, b))
     }
 
-    /// All lanes together, in every lane.
+    /// All lanes together, in the first lane.
     pub fn fold(
         &mut self,
         mut v: Value,

@@ -458,6 +458,16 @@ fn apply(func: &mut Func, graph: &Graph, l: &Loop, body: &Body, plan: &Plan) {
         // (The original loop goes over the last block once more.)
         () if !plan.exits.is_empty() && plan.lanes < 16 => 4,
         () if plan.reductions.is_empty() => 2,
+        // (What they note needs registers, too.)
+        () if plan
+            .reductions
+            .iter()
+            .filter(|r| matches!(r.how, Reduce::Float(_)))
+            .count()
+            > 1 =>
+        {
+            2
+        }
         () => 4,
     };
     // Wider values than the smallest take several vectors each.

@@ -361,7 +361,7 @@ fn check(seed: u64) -> bool {
 fn extremes_of_floats_are_those_of_one_element_at_a_time() {
     let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<u64>().ok());
     let first = number("CORTEN_SEED").unwrap_or(1);
-    let count = number("CORTEN_PROGRAMS").unwrap_or(600);
+    let count = number("CORTEN_PROGRAMS").unwrap_or(1500);
     let vectors = (first..first + count).filter(|&seed| check(seed)).count() as u64;
     assert!(count < 300 || vectors > count / 2, "only {vectors} vector loops");
 }
