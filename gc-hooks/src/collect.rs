@@ -197,6 +197,9 @@ impl Collector {
             Self::set_budgets(heap, spaces, meanwhile);
         }
         Self::release_memory(heap, spaces, reason);
+        if let Some(provider) = heap.provider.get() {
+            provider.collected(world, reason == CollectionReason::Induced);
+        }
         self.laps.lap("release");
         record.finalization_pending = lists.ready.len();
         drop(lists);

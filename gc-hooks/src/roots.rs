@@ -3,6 +3,7 @@
 use parking_lot::Mutex;
 
 use crate::object::ObjPtr;
+use crate::safepoint::World;
 use crate::thread::ThreadHeader;
 
 /// Receives roots during a collection. The reported slots must stay valid, and must not be written by others, until the
@@ -29,6 +30,11 @@ pub trait RootProvider: Sync {
     /// [`HAS_EAGER_FINALIZER`](crate::object::mt_flags::HAS_EAGER_FINALIZER) and nothing refers to it, but for other objects that
     /// wait for their finalizers; the world is stopped. May end handles, and must not allocate on the managed heap.
     fn finalize_eagerly(&self, obj: ObjPtr);
+    /// A collection ends, the world is still stopped: the time for what else needs that. `at_once`: the program asked for the
+    /// collection, and does not mind how long it takes.
+    fn collected(&self, world: &World<'_>, at_once: bool) {
+        let _ = (world, at_once);
+    }
 }
 
 /// Ranges of references in non-heap memory.

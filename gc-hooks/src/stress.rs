@@ -124,9 +124,14 @@ pub fn polls_collect() -> bool {
     POLLS.load(Relaxed) != 0
 }
 
+/// Whether any stress mode is on.
+pub fn is_on() -> bool {
+    POISON.load(Relaxed) != 0
+}
+
 /// Fill for memory that was freed, while stress is on: a stale reference then leads to a non-canonical address.
 pub(crate) fn poison() -> Option<u8> {
-    (POISON.load(Relaxed) != 0).then_some(0xDB)
+    is_on().then_some(0xDB)
 }
 
 fn collect(heap: &Heap, thread: &mut ThreadHeader, count: u64) {

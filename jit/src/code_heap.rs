@@ -6,11 +6,16 @@
 
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Code blocks start at multiples of this, and one entry of the code map covers this many bytes.
 pub const CODE_ALIGN: usize = 32;
 const VENEER_BYTES: usize = 16;
+/// `int3`: who runs freed code stops at once.
+const TRAP: u8 = 0xcc;
+/// Freed bytes that are not used again, so that they trap, when freed code is filled.
+const QUARANTINE: usize = 4 << 20;
 
 /// Why code memory is not available.
 #[derive(Debug, thiserror::Error)]
@@ -33,9 +38,57 @@ pub enum CodeHeapError {
 
 struct Space {
     top: usize,
-    /// Freed blocks: (offset, bytes), multiples of `CODE_ALIGN`.
-    free: Vec<(usize, usize)>,
+    free: FreeBlocks,
+    /// Freed blocks that wait, filled with traps: (offset, bytes).
+    quarantine: VecDeque<(usize, usize)>,
+    quarantined: usize,
     veneers: FxHashMap<u64, usize>,
+}
+
+/// Free blocks, in multiples of `CODE_ALIGN`. No two of them touch.
+#[derive(Default)]
+struct FreeBlocks {
+    /// Bytes by offset.
+    blocks: BTreeMap<usize, usize>,
+    /// The same as (bytes, offset).
+    sizes: BTreeSet<(usize, usize)>,
+}
+
+impl FreeBlocks {
+    fn remove(&mut self, offset: usize, bytes: usize) {
+        self.blocks.remove(&offset);
+        self.sizes.remove(&(bytes, offset));
+    }
+
+    fn insert(&mut self, offset: usize, bytes: usize) {
+        self.blocks.insert(offset, bytes);
+        self.sizes.insert((bytes, offset));
+    }
+
+    /// Adds a block, together with its neighbours.
+    fn add(&mut self, mut offset: usize, mut bytes: usize) {
+        if let Some((&before, &n)) = self.blocks.range(..offset).next_back()
+            && before + n == offset
+        {
+            self.remove(before, n);
+            (offset, bytes) = (before, n + bytes);
+        }
+        if let Some(&n) = self.blocks.get(&(offset + bytes)) {
+            self.remove(offset + bytes, n);
+            bytes += n;
+        }
+        self.insert(offset, bytes);
+    }
+
+    /// Takes `bytes` from the smallest block that has them.
+    fn take(&mut self, bytes: usize) -> Option<usize> {
+        let &(n, offset) = self.sizes.range((bytes, 0)..).next()?;
+        self.remove(offset, n);
+        if n > bytes {
+            self.insert(offset + bytes, n - bytes);
+        }
+        Some(offset)
+    }
 }
 
 /// The code region.
@@ -44,6 +97,7 @@ pub struct CodeHeap {
     code_bytes: usize,
     space: Mutex<Space>,
     used: AtomicU64,
+    fill: AtomicBool,
 }
 
 // SAFETY: the region is process memory; allocation state is behind a lock, blocks are handed out once.
@@ -65,10 +119,13 @@ impl CodeHeap {
             code_bytes,
             space: Mutex::new(Space {
                 top: CODE_ALIGN,
-                free: Vec::new(),
+                free: FreeBlocks::default(),
+                quarantine: VecDeque::new(),
+                quarantined: 0,
                 veneers: FxHashMap::default(),
             }),
             used: AtomicU64::new(0),
+            fill: AtomicBool::new(cfg!(debug_assertions)),
         })
     }
 
@@ -99,16 +156,8 @@ impl CodeHeap {
 
     fn allocate_in(&self, space: &mut Space, bytes: usize) -> Result<*mut u8, CodeHeapError> {
         let size = bytes.max(1).next_multiple_of(CODE_ALIGN);
-        let offset = match space.free.iter().position(|&(_, n)| n >= size) {
-            Some(i) => {
-                let (offset, n) = space.free[i];
-                if n == size {
-                    space.free.swap_remove(i);
-                } else {
-                    space.free[i] = (offset + size, n - size);
-                }
-                offset
-            }
+        let offset = match space.free.take(size) {
+            Some(offset) => offset,
             None => {
                 let offset = space.top;
                 if size > self.code_bytes - offset {
@@ -123,20 +172,36 @@ impl CodeHeap {
         Ok(unsafe { self.base.add(offset) })
     }
 
-    /// Gives a block back. The caller guarantees that nothing can execute it any more.
-    pub fn free(&self, block: *mut u8, bytes: usize) {
+    /// From now on freed code is filled with traps, and used again late (debug builds always do so).
+    pub fn trap_in_freed_code(&self) {
+        self.fill.store(true, Ordering::Relaxed);
+    }
+
+    /// Gives a block back.
+    ///
+    /// # Safety
+    /// It came from [`allocate`](Self::allocate) with the same size, and nothing will execute it any more.
+    pub unsafe fn free(&self, block: *mut u8, bytes: usize) {
         let size = bytes.max(1).next_multiple_of(CODE_ALIGN);
         let offset = block as usize - self.base as usize;
+        let fill = self.fill.load(Ordering::Relaxed);
+        if fill {
+            // SAFETY: a block of that size, which is nobody else's.
+            unsafe { block.write_bytes(TRAP, size) };
+        }
         let mut space = self.space.lock();
         self.used.fetch_sub(size as u64, Ordering::Relaxed);
-        // Merge with a neighbour where there is one.
-        if let Some(i) = space.free.iter().position(|&(o, n)| o + n == offset) {
-            space.free[i].1 += size;
-        } else if let Some(i) = space.free.iter().position(|&(o, _)| o == offset + size) {
-            space.free[i].0 = offset;
-            space.free[i].1 += size;
-        } else {
-            space.free.push((offset, size));
+        if !fill {
+            space.free.add(offset, size);
+            return;
+        }
+        space.quarantine.push_back((offset, size));
+        space.quarantined += size;
+        while space.quarantined > QUARANTINE
+            && let Some((offset, size)) = space.quarantine.pop_front()
+        {
+            space.quarantined -= size;
+            space.free.add(offset, size);
         }
     }
 
@@ -214,10 +279,12 @@ mod tests {
             7
         }
         let heap = CodeHeap::new(1 << 20).unwrap();
+        heap.fill.store(false, Ordering::Relaxed);
         let a = heap.allocate(100).unwrap();
         let b = heap.allocate(10).unwrap();
         assert_eq!(b as usize - a as usize, 128);
-        heap.free(a, 100);
+        // SAFETY: nothing runs in this heap.
+        unsafe { heap.free(a, 100) };
         assert_eq!(heap.allocate(64).unwrap(), a);
         let v = heap.veneer(seven as extern "C" fn() -> u32 as usize as u64).unwrap();
         assert_eq!(v, heap.veneer(seven as extern "C" fn() -> u32 as usize as u64).unwrap());
@@ -225,5 +292,38 @@ mod tests {
         let f: extern "C" fn() -> u32 = unsafe { std::mem::transmute(v) };
         assert_eq!(f(), 7);
         assert!((heap.base()).abs_diff(CodeHeap::new as *const () as usize) < 1 << 31);
+    }
+
+    #[test]
+    fn freed_code_traps_and_is_used_again_late() {
+        let heap = CodeHeap::new(16 << 20).unwrap();
+        heap.trap_in_freed_code();
+        let a = heap.allocate(1 << 20).unwrap();
+        // SAFETY: nothing runs in this heap; the block is still mapped.
+        unsafe {
+            a.write_bytes(0x90, 1 << 20);
+            heap.free(a, 1 << 20);
+            assert_eq!((*a, *a.add((1 << 20) - 1)), (TRAP, TRAP));
+        }
+        let others: Vec<*mut u8> = (0..5).map(|_| heap.allocate(1 << 20).unwrap()).collect();
+        assert!(!others.contains(&a));
+        // SAFETY: as above.
+        others.iter().for_each(|&b| unsafe { heap.free(b, 1 << 20) });
+        assert_eq!(heap.allocate(1 << 20).unwrap(), a);
+        assert_eq!(heap.used(), 1 << 20);
+    }
+
+    #[test]
+    fn free_blocks_join_their_neighbours() {
+        let mut free = FreeBlocks::default();
+        free.add(0, 32);
+        free.add(96, 32);
+        free.add(160, 64);
+        assert_eq!(free.take(64), Some(160));
+        free.add(32, 64);
+        assert_eq!(free.blocks, BTreeMap::from([(0, 128)]));
+        assert_eq!(free.take(96), Some(0));
+        assert_eq!(free.sizes, BTreeSet::from([(32, 96)]));
+        assert_eq!(free.take(64), None);
     }
 }

@@ -125,7 +125,7 @@ pub struct ClauseInfo {
     pub handler_range: (u32, u32),
 }
 
-/// Everything known of one piece of code. Lives for ever.
+/// Everything known of one piece of code. Lives as long as the code.
 #[derive(Debug)]
 pub struct CodeInfo {
     /// Display name.
@@ -260,24 +260,37 @@ impl CodeMap {
     }
 
     /// The code at an address. Lock-free, async-signal-safe.
+    ///
+    /// The description lives as long as the code, which the runtime frees when no frame of it is left ([`crate::compile::Jit::free`]).
     pub fn lookup(&self, pc: usize) -> Option<&'static CodeInfo> {
         let p = code_index::find(self.slot(pc)?);
         if p.is_null() {
             return None;
         }
-        // SAFETY: only leaked infos are stored.
+        // SAFETY: descriptions are removed before they are freed.
         let info: &'static CodeInfo = unsafe { &*p };
         info.contains(pc).then_some(info)
     }
 
     /// Makes code findable.
-    pub fn insert(&self, info: &'static CodeInfo) {
-        self.fill(info, std::ptr::from_ref(info).cast_mut());
+    pub fn insert(&self, info: Box<CodeInfo>) -> &'static CodeInfo {
+        let pointer = Box::into_raw(info);
+        // SAFETY: just made, and freed by nobody but who calls `remove`.
+        let info: &'static CodeInfo = unsafe { &*pointer };
+        self.fill(info, pointer);
+        info
     }
 
-    /// Forgets code that was freed.
-    pub fn remove(&self, info: &'static CodeInfo) {
+    /// Forgets code; its description.
+    ///
+    /// # Safety
+    /// `info` came from [`insert`](Self::insert). The description is used by nobody any more, and by the caller only until the box
+    /// is dropped.
+    pub unsafe fn remove(&self, info: &'static CodeInfo) -> Option<Box<CodeInfo>> {
+        let pointer = code_index::find(self.slot(info.start)?);
         self.fill(info, std::ptr::null_mut());
+        // SAFETY: what `insert` made of a box, once: the map does not have it any more.
+        (std::ptr::eq(pointer, info)).then(|| unsafe { Box::from_raw(pointer) })
     }
 
     fn fill(&self, info: &CodeInfo, value: *mut CodeInfo) {

@@ -630,18 +630,24 @@ impl Jit {
     }
 
     fn publish(&self, info: CodeInfo) -> &'static CodeInfo {
-        let info: &'static CodeInfo = Box::leak(Box::new(info));
-        self.map.insert(info);
+        let info = self.map.insert(Box::new(info));
         if let Some(perf) = &self.perf {
             perf.add(info);
         }
         info
     }
 
-    /// Gives the memory of code, and of its filters, back. The description stays allocated: somebody may still hold it.
+    /// Does somebody outside of the process (perf, a debugger) keep addresses of code? Then no code should be freed: its address
+    /// would become that of other code.
+    pub fn addresses_are_known(&self) -> bool {
+        self.perf.is_some() || self.gdb
+    }
+
+    /// Gives the memory of code, of its filters, and of their descriptions back.
     ///
     /// # Safety
-    /// Nothing may execute the code any more: no stack, no entry slot, no vtable, no delegate refers to it.
+    /// Nothing may execute the code any more: no stack, no entry slot, no vtable, no delegate refers to it. Nobody has kept the
+    /// description or looks for it (by an address in the code) at this time.
     pub unsafe fn free(&self, info: &'static CodeInfo) {
         for clause in &info.clauses {
             if let ClauseHandler::Filter(address) = clause.handler
@@ -651,8 +657,12 @@ impl Jit {
                 unsafe { self.free(filter) };
             }
         }
-        self.map.remove(info);
-        self.heap.free(info.start as *mut u8, info.len as usize);
+        let (start, bytes) = (info.start as *mut u8, info.len as usize);
+        // SAFETY: the caller's promise; `info` is not used any more.
+        unsafe {
+            drop(self.map.remove(info));
+            self.heap.free(start, bytes);
+        }
     }
 }
 

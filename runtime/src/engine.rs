@@ -30,6 +30,9 @@ static ENGINE: OnceLock<Engine> = OnceLock::new();
 /// When the code heap cannot be reserved or the CPU lacks what generated code needs.
 pub fn init() -> Result<(), String> {
     let jit = Jit::new(cpu_features()).map_err(|e| e.to_string())?;
+    if corten_gc_hooks::stress::is_on() {
+        jit.heap().trap_in_freed_code();
+    }
     ENGINE
         .set(Engine {
             jit,
@@ -76,13 +79,18 @@ pub fn code_at(pc: usize) -> Option<&'static corten_jit::code_map::CodeInfo> {
     ENGINE.get()?.jit.map().lookup(pc)
 }
 
-/// Gives the memory of code back.
+/// Gives the memory of code back, with its description. Not if a debugger or profiler knows addresses.
 ///
 /// # Safety
 /// As [`corten_jit::compile::Jit::free`].
-pub unsafe fn free_code(info: &'static CodeInfo) {
+pub unsafe fn free_code(info: &'static CodeInfo) -> bool {
+    let jit = &engine().jit;
+    if jit.addresses_are_known() {
+        return false;
+    }
     // SAFETY: forwarded.
-    unsafe { engine().jit.free(info) };
+    unsafe { jit.free(info) };
+    true
 }
 
 /// Copies a stub that keeps an rbp frame of its own into the code heap; stack walks step over it.

@@ -59,7 +59,9 @@ fn enter(thread: &mut Thread, md: &'static MethodDesc) -> VmResult<usize> {
     if initialised {
         tiering::publish_first(md, code);
     }
-    Ok(code.address)
+    // Better code may have come while the thread was preemptive, and the memory of `code` may have been given back. What is the
+    // newest now stays: the thread reaches no safepoint before it is there.
+    Ok(tiering::newest(md).unwrap_or(code).address)
 }
 
 /// Runs the initialiser of a precise (not beforefieldinit) type before its first static method or constructor. Returns

@@ -4,6 +4,7 @@ use crate::icalls::reflection::dynamic_method;
 use crate::objects::WeakReferenceObject;
 use crate::thread::{EntryFrame, PrestubFrame, Thread};
 use corten_gc_hooks::object::ObjPtr;
+use corten_gc_hooks::safepoint::World;
 use corten_gc_hooks::thread::ThreadHeader;
 use corten_gc_hooks::{Heap, RootProvider, RootVisitor};
 use corten_jit::abi::{AbiSignature, ArgLoc, Place};
@@ -51,6 +52,10 @@ impl RootProvider for EngineRoots {
                 Heap::get().handles().free(handle);
             }
         }
+    }
+
+    fn collected(&self, world: &World<'_>, at_once: bool) {
+        crate::reclaim::collected(world, at_once);
     }
 }
 

@@ -145,10 +145,11 @@ fn print_jit() {
         crate::tiering::transitions(),
         crate::tiering::queue_length()
     );
-    let (pieces, bytes) = crate::reclaim::freed();
-    if pieces != 0 {
-        eprintln!("jit: {pieces} pieces of dead code given back, {} KB", bytes >> 10);
+    for (what, pieces, bytes) in crate::reclaim::freed().filter(|&(_, pieces, _)| pieces != 0) {
+        eprintln!("jit: {pieces} {what} given back, {} KB", bytes >> 10);
     }
+    let (retired, _) = crate::tiering::retired();
+    eprintln!("jit: {retired} pieces of code were replaced and are still there");
     let (instructions, frame) = corten_jit::compile::LIMITS;
     eprintln!(
         "jit: a method may have {instructions} IR instructions and {} KB of frame",

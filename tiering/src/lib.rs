@@ -7,6 +7,8 @@
 //! A loop that runs long in one frame is replaced while it runs ([`Patchpoints`]); the frame goes on while another thread compiles
 //! the replacement ([`Requests`]).
 //!
+//! Code that better code has replaced is given back when nobody runs it any more ([`Promotion::unused`]).
+//!
 //! ```
 //! use corten_tiering::{CodeTable, Compiler, Tier};
 //! struct Double;
@@ -30,6 +32,7 @@ mod config;
 mod patchpoints;
 mod promotion;
 mod requests;
+mod retired;
 pub mod sync;
 
 pub use code_table::CodeTable;
@@ -37,6 +40,7 @@ pub use config::Config;
 pub use patchpoints::{Answer, Patchpoints};
 pub use promotion::{Promotion, Publisher, Reached, Step};
 pub use requests::Requests;
+pub use retired::{Origin, Unused};
 
 /// How much work goes into code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]

@@ -94,6 +94,11 @@ impl<K: Copy + Eq + Hash, C: Copy> Patchpoints<K, C> {
         self.lock().insert(key, State::Postponed);
     }
 
+    /// Forgets the loops of methods whose frames are gone.
+    pub fn forget(&self, gone: impl Fn(&K) -> bool) {
+        self.lock().retain(|key, _| !gone(key));
+    }
+
     /// The end of what [`Answer::Compile`] asked for: the replacement, or `None` if there is none.
     pub fn compiled(&self, key: K, code: Option<C>) {
         self.lock().insert(key, code.map_or(State::Refused, State::Ready));

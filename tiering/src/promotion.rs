@@ -1,5 +1,6 @@
 //! From Tier 0 to Tier 1: who is queued, when the queue is served, whose code callers see.
 
+use crate::retired::{Retired, Unused};
 use crate::sync::{Mutex, MutexGuard};
 use crate::{Compiler, Config, Tier};
 use rustc_hash::FxHashMap;
@@ -10,6 +11,13 @@ pub trait Publisher: Compiler {
     /// Later calls of `method` go to `code`. Called under the lock of [`Promotion`]: must not call back into it, nor run
     /// managed code.
     fn publish(&self, method: Self::Method, code: Self::Code, tier: Tier);
+
+    /// The code that calls of `method` reach, if [`publish`](Self::publish) of `by` will end that and its memory is to be given
+    /// back once nobody runs it ([`Promotion::unused`]). Called under the same lock, before `publish`.
+    fn replaced(&self, method: Self::Method, by: Self::Code) -> Option<Self::Code> {
+        let _ = (method, by);
+        None
+    }
 
     /// The tier that follows `from`, which is below [`Tier::Tier1`], for a method that was called often. `hot`: it does not wait
     /// for the quiet period.
@@ -40,8 +48,9 @@ struct State {
     hot: bool,
 }
 
-struct Inner<M> {
+struct Inner<M, C> {
     states: FxHashMap<M, State>,
+    retired: Retired<M, C>,
     queue: VecDeque<M>,
     /// The hot ones; goes first. They may be in `queue`, too.
     urgent: VecDeque<M>,
@@ -82,11 +91,11 @@ pub enum Step {
 ///
 /// Invariants: a method is compiled at most once at each tier; the tier that callers see never falls (a thread that is late
 /// with Tier-0 code cannot replace Tier-1 code); a queued method always has a background thread, running or requested by
-/// [`Reached::StartWorker`].
+/// [`Reached::StartWorker`]; code that calls no longer reach is retired in the same step that takes it away from them.
 pub struct Promotion<T: Publisher> {
     target: T,
     config: Config,
-    inner: Mutex<Inner<T::Method>>,
+    inner: Mutex<Inner<T::Method, T::Code>>,
 }
 
 impl<T: Publisher> Promotion<T> {
@@ -97,6 +106,7 @@ impl<T: Publisher> Promotion<T> {
             config,
             inner: Mutex::new(Inner {
                 states: FxHashMap::default(),
+                retired: Retired::default(),
                 queue: VecDeque::new(),
                 urgent: VecDeque::new(),
                 quiet_at: 0,
@@ -111,7 +121,7 @@ impl<T: Publisher> Promotion<T> {
         &self.target
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner<T::Method>> {
+    fn lock(&self) -> MutexGuard<'_, Inner<T::Method, T::Code>> {
         match self.inner.lock() {
             Ok(inner) => inner,
             Err(poisoned) => poisoned.into_inner(),
@@ -143,9 +153,10 @@ impl<T: Publisher> Promotion<T> {
             phase: Phase::Settled,
             hot: false,
         };
-        match inner.states.get(&method) {
-            Some(known) if known.tier > tier => return,
-            Some(known) if known.tier == tier => {}
+        let before = inner.states.get(&method).map(|known| known.tier);
+        match before {
+            Some(known) if known > tier => return,
+            Some(known) if known == tier => {}
             Some(_) => {
                 inner.states.insert(method, settled);
             }
@@ -157,7 +168,48 @@ impl<T: Publisher> Promotion<T> {
                 inner.states.insert(method, settled);
             }
         }
+        self.publish(&mut inner, method, code, before, tier);
+    }
+
+    /// Lets calls reach `code`, and retires what they reached before, which was of tier `from`.
+    fn publish(
+        &self,
+        inner: &mut Inner<T::Method, T::Code>,
+        method: T::Method,
+        code: T::Code,
+        from: Option<Tier>,
+        tier: Tier,
+    ) {
+        let old = self.target.replaced(method, code);
         self.target.publish(method, code, tier);
+        if let (Some(old), Some(from)) = (old, from) {
+            inner.retired.body(method, old, from);
+        }
+        if tier == Tier::Tier1 {
+            inner.retired.loops_of(method);
+        }
+    }
+
+    /// There is new code that replaces a loop of `method` in frames of its code below Tier 1: it goes when that code goes.
+    pub fn loop_replaced(&self, method: T::Method, code: T::Code) {
+        let mut inner = self.lock();
+        // Compiled too late?
+        let last = inner.states.get(&method).is_some_and(|state| state.tier == Tier::Tier1);
+        inner.retired.replacement(method, code, last);
+    }
+
+    /// Pieces of code that calls no longer reach, and how many of them came since the last [`unused`](Self::unused).
+    pub fn retired(&self) -> (usize, usize) {
+        self.lock().retired.counts()
+    }
+
+    /// Takes out retired code that nobody runs, of whole methods, until there are `enough` pieces. It may be freed.
+    ///
+    /// While this runs no thread may take an address of code from where publication puts it and keep it for later: all threads
+    /// that run code are stopped, and those that were stopped between taking an address and going there take it again (modelled
+    /// in `tests/loom_reclamation.rs`). `runs` says whether a frame of a piece is on some stack.
+    pub fn unused(&self, enough: usize, runs: impl FnMut(&T::Code) -> bool) -> Vec<Unused<T::Method, T::Code>> {
+        self.lock().retired.unused(enough, runs)
     }
 
     /// Tier-0 code counted down to zero. Any number of threads may report the same method.
@@ -203,7 +255,7 @@ impl<T: Publisher> Promotion<T> {
     }
 
     /// A method was queued.
-    fn reached(inner: &mut Inner<T::Method>) -> Reached {
+    fn reached(inner: &mut Inner<T::Method, T::Code>) -> Reached {
         if std::mem::replace(&mut inner.worker, true) {
             Reached::Queued
         } else {
@@ -252,7 +304,7 @@ impl<T: Publisher> Promotion<T> {
                     hot,
                 };
                 inner.states.insert(method, state);
-                self.target.publish(method, code, next);
+                self.publish(&mut inner, method, code, Some(from), next);
             }
             Err(_) => {
                 let state = State {

@@ -1,8 +1,8 @@
 //! Models of publication: what calls see while code is published, replaced and reclaimed.
 //!
 //! The engine publishes with one release store to a method's entry word, after the code is complete; calls load the word and
-//! jump. Code that is replaced stays (a caller may have loaded the old address): it is freed with its load context only, when
-//! the collector has found that no thread can call it any more, which threads tell it at safepoints.
+//! jump. Code is freed when the collector has found that no thread can call it any more, which threads tell it at safepoints:
+//! that of an unloaded context here, that which better code has replaced in `loom_reclamation.rs`.
 #![cfg(loom)]
 
 use corten_tiering::{Compiler, Config, Promotion, Publisher, Reached, Step, Tier};

@@ -125,22 +125,40 @@ fn a_trace_has_events_of_compilation_tiers_loops_and_collections() {
     }
 }
 
-/// Four rounds of 300 dynamic methods and 10 unloadable assemblies each, and their filters.
-#[test]
-fn dead_code_is_given_back() {
+/// What `--stats jit` says at the end of `programs/NAME.dll`, which runs well.
+fn jit_stats(name: &str) -> Option<String> {
     let Some(framework) = corten_metadata::testing::framework_dir() else {
         eprintln!("skipped: no .NET class library found (set CORTEN_FRAMEWORK)");
-        return;
+        return None;
     };
     let sandbox = Sandbox::new();
     let mut command = sandbox.corten();
     command.arg("--framework").arg(framework).args(["--stats", "jit"]);
     let programs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs");
-    let ran = Ran::of(command.arg(programs.join("dead_code.dll")));
+    let ran = Ran::of(command.arg(programs.join(name)));
     assert_eq!(ran.code, Some(100), "{}", ran.stderr);
-    let pieces = ran.stderr.lines().find_map(|line| {
-        let count = line.strip_prefix("jit: ")?.split_once(" pieces of dead code")?.0;
-        count.parse::<u32>().ok()
-    });
-    assert!(pieces.is_some_and(|n| n > 1000), "{}", ran.stderr);
+    Some(ran.stderr)
+}
+
+/// How many `what` were given back.
+fn given_back(stats: &str, what: &str) -> u32 {
+    let lines = stats.lines().filter_map(|line| line.strip_prefix("jit: "));
+    let count = lines.filter_map(|line| line.split_once(' ').filter(|(_, rest)| rest.starts_with(what)));
+    count.filter_map(|(count, _)| count.parse::<u32>().ok()).sum()
+}
+
+/// Four rounds of 300 dynamic methods and 10 unloadable assemblies each, and their filters.
+#[test]
+fn dead_code_is_given_back() {
+    let Some(stats) = jit_stats("dead_code.dll") else { return };
+    assert!(given_back(&stats, "pieces of dead code given back") > 1000, "{stats}");
+}
+
+/// A program that is hot for a second and collects several times.
+#[test]
+fn replaced_code_is_given_back() {
+    let Some(stats) = jit_stats("replaced_code.dll") else { return };
+    assert!(given_back(&stats, "replaced methods at Tier 0 given back") > 20, "{stats}");
+    assert!(given_back(&stats, "replaced instrumented methods given back") > 5, "{stats}");
+    assert!(given_back(&stats, "replacements of loops given back") > 0, "{stats}");
 }

@@ -1,8 +1,8 @@
 //! Stack traces: what an exception's `_stackTrace` holds, and the frames of running threads.
 //!
 //! `_stackTrace` is an `IntPtr[]` (opaque to managed code): word 0 the number of frames, then three words per frame: MethodDesc,
-//! native offset of the call site with its return address (`offset << 48` is not needed: the address itself), and IL offset
-//! (low 32 bits) with flags (high 32 bits). The array is replaced when it is full and never shrinks; `GetFrozenStackTrace`
+//! offset of the return address in the code, and IL offset (low 32 bits) with flags (high 32 bits). No addresses: a trace may
+//! outlive the code. The array is replaced when it is full and never shrinks; `GetFrozenStackTrace`
 //! copies it, so what was captured does not change. Where frames are of `DynamicMethod`s it is an `object[]`: that array, then their
 //! resolvers, which are what their names are asked of.
 
@@ -35,8 +35,6 @@ pub const OFFSET_UNKNOWN: u32 = u32::MAX;
 pub struct TraceFrame {
     /// The method.
     pub method: &'static MethodDesc,
-    /// Return address.
-    pub pc: usize,
     /// Byte offset of the return address in the code.
     pub native_offset: u32,
     /// IL offset of the call, or [`OFFSET_UNKNOWN`].
@@ -48,10 +46,9 @@ pub struct TraceFrame {
 impl TraceFrame {
     /// Of a live frame: one for each method in it, inlined ones first; none for stubs.
     pub fn of(frame: &Frame) -> impl Iterator<Item = TraceFrame> + use<> {
-        let (pc, native_offset) = (frame.pc, frame.native_offset());
+        let native_offset = frame.native_offset();
         frame.traced_methods().map(move |(method, il)| TraceFrame {
             method,
-            pc,
             native_offset,
             il_offset: il.unwrap_or(OFFSET_UNKNOWN),
             flags: 0,
@@ -61,7 +58,7 @@ impl TraceFrame {
     fn words(&self) -> [usize; WORDS_PER_FRAME] {
         [
             self.method.address(),
-            self.pc,
+            self.native_offset as usize,
             self.il_offset as usize | (self.flags as usize) << 32,
         ]
     }
@@ -69,11 +66,9 @@ impl TraceFrame {
     fn from_words(words: &[usize]) -> TraceFrame {
         // SAFETY: the array is written by this module only; MethodDescs are leaked.
         let method = unsafe { &*(words[0] as *const MethodDesc) };
-        let native_offset = super::frames::lookup(words[1]).map_or(0, |c| words[1].wrapping_sub(c.start) as u32);
         TraceFrame {
             method,
-            pc: words[1],
-            native_offset,
+            native_offset: words[1] as u32,
             il_offset: words[2] as u32,
             flags: (words[2] >> 32) as u32,
         }
@@ -265,7 +260,6 @@ pub fn add_frame_of(thread: &mut Thread, method: &'static MethodDesc) {
     }
     let frame = TraceFrame {
         method,
-        pc: 0,
         native_offset: 0,
         il_offset: OFFSET_UNKNOWN,
         flags: 0,

@@ -20,7 +20,7 @@ use crate::trace_events;
 use corten_jit::ir::Pace;
 use corten_loader::{MethodDesc, MethodKind};
 use corten_metadata::MethodImplAttributes;
-use corten_tiering::{Compiler, Config, Promotion, Publisher, Reached, Tier};
+use corten_tiering::{Compiler, Config, Promotion, Publisher, Reached, Tier, Unused};
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -108,6 +108,8 @@ impl Compiler for Engine {
     fn compile(&self, md: &'static MethodDesc, tier: Tier) -> VmResult<Code> {
         let code = crate::prestub::make_code(md, tier)?;
         if worker::abandoned() {
+            // SAFETY: new code of a method; nobody has learnt its address.
+            unsafe { crate::reclaim::discard(code.address) };
             return Err(Raise::of(ExceptionKind::InvalidOperation));
         }
         Ok(code)
@@ -127,6 +129,10 @@ impl Publisher for Engine {
             }
         }
         md.publish(code.address);
+    }
+
+    fn replaced(&self, md: &'static MethodDesc, by: Code) -> Option<Code> {
+        newest(md).filter(|old| old.address != by.address)
     }
 
     fn next_tier(&self, md: &'static MethodDesc, from: Tier, hot: bool) -> Tier {
@@ -282,6 +288,28 @@ fn moment(what: &str, md: &'static MethodDesc) {
 /// Methods that wait for the background thread.
 pub fn queue_length() -> usize {
     PROMOTION.get().map_or(0, Promotion::queue_length)
+}
+
+/// Takes note of new code, at `address`, that replaces a loop of `md`.
+fn loop_replaced(md: &'static MethodDesc, address: usize) {
+    let code = Code {
+        address,
+        tier: Tier::Tier1,
+        learns: Learns::Nothing,
+    };
+    promotion().loop_replaced(md, code);
+}
+
+/// Pieces of code that calls no longer reach, and how many of them are new.
+pub fn retired() -> (usize, usize) {
+    PROMOTION.get().map_or((0, 0), Promotion::retired)
+}
+
+/// Takes out retired code that nobody runs; see [`Promotion::unused`]. The world is stopped.
+pub fn unused(enough: usize, runs: impl FnMut(&Code) -> bool) -> Vec<Unused<&'static MethodDesc, Code>> {
+    let unused = promotion().unused(enough, runs);
+    osr::forget(&unused);
+    unused
 }
 
 /// Ends background compilation, at process exit.

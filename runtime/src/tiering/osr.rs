@@ -1,11 +1,12 @@
 //! On-stack replacement: what a patchpoint's question is answered.
 
-use super::config;
+use super::{Code, config};
 use crate::error::icall_body;
 use corten_gc_hooks::safepoint::ThreadRegistry;
 use corten_jit::ir::Pace;
 use corten_loader::MethodDesc;
-use corten_tiering::{Answer, Patchpoints, Requests};
+use corten_tiering::{Answer, Patchpoints, Requests, Unused};
+use rustc_hash::FxHashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -67,15 +68,35 @@ fn request(method: &'static MethodDesc, il: u32) {
     }
 }
 
+/// Frames of the loop at `il` go on at `code`, if there is any.
+fn compiled(method: &'static MethodDesc, il: u32, code: Option<usize>) {
+    table().compiled(key(method, il), code);
+    if let Some(code) = code {
+        super::loop_replaced(method, code);
+    }
+}
+
+/// Forgets the loops of methods whose slower code is gone.
+pub(super) fn forget(gone: &[Unused<&'static MethodDesc, Code>]) {
+    let methods: FxHashSet<usize> = gone.iter().map(|unused| unused.method.address()).collect();
+    if !methods.is_empty() {
+        table().forget(|(method, _)| methods.contains(method));
+    }
+}
+
 /// The background thread.
 fn serve() {
     while let Some((method, il)) = requests().take() {
         // A compiler that gives up by unwinding leaves the loop as it is.
         let code = catch_unwind(AssertUnwindSafe(|| crate::engine::compile_replacement(method, il).ok()));
         if super::worker::abandoned() {
+            if let Ok(Some(code)) = code {
+                // SAFETY: new code; nobody has learnt its address.
+                unsafe { crate::reclaim::discard(code) };
+            }
             table().postpone(key(method, il));
         } else if let Ok(code) = code {
-            table().compiled(key(method, il), code);
+            compiled(method, il, code);
         }
     }
 }
@@ -109,7 +130,8 @@ pub extern "C" fn patchpoint(method: &'static MethodDesc, il: u64, counter: *mut
             Answer::Compile | Answer::CompileHere => {
                 let _preemptive = crate::transitions::enter_preemptive(thread);
                 let code = crate::engine::compile_replacement(method, il).ok();
-                table().compiled(key, code);
+                compiled(method, il, code);
+                // (The frame that asks keeps the code: it is of the same method.)
                 match code {
                     Some(code) => code,
                     None => return Ok(0),
