@@ -120,7 +120,11 @@ fn in_parallel(process: &Arc<Process>, others: &[fn(&Process)], own: impl FnOnce
 fn calls_race_reclamation(looks: bool) {
     loom::model(move || {
         let process = Process::new();
-        let collector: fn(&Process) = if looks { |p| p.collect(true) } else { |p| p.collect(false) };
+        let collector: fn(&Process) = if looks {
+            |p| p.collect(true)
+        } else {
+            |p| p.collect(false)
+        };
         in_parallel(&process, &[Process::promote, collector], |p| {
             let held = p.world.read().unwrap();
             let at = p.engine().entry.load(Ordering::Acquire);

@@ -150,15 +150,25 @@ fn given_back(stats: &str, what: &str) -> u32 {
 /// Four rounds of 300 dynamic methods and 10 unloadable assemblies each, and their filters.
 #[test]
 fn dead_code_is_given_back() {
-    let Some(stats) = jit_stats("dead_code.dll") else { return };
+    let Some(stats) = jit_stats("dead_code.dll") else {
+        return;
+    };
     assert!(given_back(&stats, "pieces of dead code given back") > 1000, "{stats}");
 }
 
 /// A program that is hot for a second and collects several times.
 #[test]
 fn replaced_code_is_given_back() {
-    let Some(stats) = jit_stats("replaced_code.dll") else { return };
-    assert!(given_back(&stats, "replaced methods at Tier 0 given back") > 20, "{stats}");
-    assert!(given_back(&stats, "replaced instrumented methods given back") > 5, "{stats}");
+    let Some(stats) = jit_stats("replaced_code.dll") else {
+        return;
+    };
+    assert!(
+        given_back(&stats, "replaced methods at Tier 0 given back") > 20,
+        "{stats}"
+    );
+    assert!(
+        given_back(&stats, "replaced instrumented methods given back") > 5,
+        "{stats}"
+    );
     assert!(given_back(&stats, "replacements of loops given back") > 0, "{stats}");
 }
