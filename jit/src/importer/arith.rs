@@ -169,13 +169,20 @@ impl Importer<'_, '_> {
     /// Unsigned checked operations zero-extend an int32 that meets a native int.
     fn widen_ovf(&mut self, entry: Entry, ty: Ty, unsigned: bool) -> Step<Value> {
         if unsigned && entry.ty == Ty::I32 && ty == Ty::I64 {
-            if let Some(n) = entry.as_int() {
-                return Ok(self.b.iconst64(i64::from(n as u32)));
-            }
-            let value = self.coerce(entry, Ty::I32)?;
-            return Ok(self.b.conv(ConvOp::ZextI64, value, Ty::I64));
+            let wide = self.zero_extended(entry)?;
+            return self.coerce(wide, ty);
         }
         self.coerce(entry, ty)
+    }
+
+    /// An int32 as the native int with the same low half and no high half.
+    pub(super) fn zero_extended(&mut self, entry: Entry) -> Step<Entry> {
+        if let Some(n) = entry.as_int() {
+            return Ok(Entry::int(Ty::I64, i64::from(n as u32)));
+        }
+        let value = self.coerce(entry, Ty::I32)?;
+        let value = self.b.conv(ConvOp::ZextI64, value, Ty::I64);
+        Ok(Entry::new(value, Ty::I64))
     }
 
     /// `shl`, `shr`, `shr.un`: the count is masked by the width as x64 does.

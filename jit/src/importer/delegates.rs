@@ -37,11 +37,12 @@ impl Importer<'_, '_> {
         let info = self.host.resolve_method(self.method, token)?;
         let entry = self.pop()?;
         let object = self.coerce(entry, Ty::Ref)?;
-        self.check_null(&entry, object);
+        // As CoreCLR, the object of a method that cannot be overridden is not looked at.
         let value = if info.dispatch == Dispatch::Direct {
             let address = self.host.stable_entry(info.id)?;
             self.b.address(address)
         } else {
+            self.check_null(&entry, object);
             let method = self.b.iconst64(info.id.0 as i64);
             self.b.helper(Helper::ResolveVirtual, vec![object, method], Ty::I64)
         };

@@ -272,6 +272,7 @@ impl Importer<'_, '_> {
     /// `castclass`
     pub fn castclass(&mut self, ty: TypeId) -> Step<()> {
         let entry = self.pop()?;
+        let ty = self.type_info(ty)?.nullable_of.map_or(ty, |(inner, _)| inner);
         if entry.is_null() || self.static_cast(&entry, ty) == Some(true) {
             self.push(entry);
             return Ok(());

@@ -195,9 +195,9 @@ pub fn nullable_value_offset(mt: &'static MethodTable) -> usize {
     mt.find_field("value").map_or(0, |f| f.offset() as usize)
 }
 
-/// (type handle) -> RuntimeType object.
-pub extern "C" fn runtime_type_of_handle(t: TypeHandle) -> ObjPtr {
-    crate::type_objects::type_object(t)
+/// (type handle) -> RuntimeType object; null for the type of a TypedReference that was never made.
+pub extern "C" fn runtime_type_of_handle(t: Option<TypeHandle>) -> ObjPtr {
+    t.map_or(std::ptr::null_mut(), crate::type_objects::type_object)
 }
 
 /// (type handle): runs the class initialiser if needed.

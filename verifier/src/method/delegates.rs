@@ -38,7 +38,14 @@ impl<'u> MethodVerifier<'_, 'u> {
         self.expect_found(is_object, Code::DelegateCtorSigO, actual_object);
         let Some(target) = target else { return Ok(()) };
         self.check_delegate_pattern(&target, actual_object)?;
-        if is_object && !self.fits_delegate(&target, constructor.owner, actual_object.ty)? {
+        // `ldvirtftn` has judged the object already.
+        let was_judged = self.delegate_start.map(|start| self.opcode_at(start)) == Some(Some(Opcode::Dup));
+        let receiver = if was_judged {
+            Some(target.owner)
+        } else {
+            actual_object.ty
+        };
+        if is_object && !self.fits_delegate(&target, constructor.owner, receiver)? {
             let message = format!(
                 "{}: {}::{} for {}",
                 Code::DelegateCtor.description(),
