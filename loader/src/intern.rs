@@ -96,7 +96,7 @@ pub(crate) fn allocate(def: &'static TypeDefInfo, args: Box<[TypeHandle]>) -> Re
     if args.len() != usize::from(def.generic_arity()) {
         return Err(def.type_load(format!(
             "=The generic type '{}' was used with the wrong number of generic arguments in assembly '{}'.",
-            def.full_name(),
+            def.plain_name(),
             def.module().assembly_display_name()
         )));
     }
@@ -109,7 +109,7 @@ pub(crate) fn allocate(def: &'static TypeDefInfo, args: Box<[TypeHandle]>) -> Re
         {
             return Err(def.type_load(format!(
                 "=The generic type '{}' was used with an invalid instantiation in assembly '{}'.",
-                def.full_name(),
+                def.plain_name(),
                 def.module().assembly_display_name()
             )));
         }

@@ -126,18 +126,16 @@ impl Importer<'_, '_> {
         self.jump_to(if taken { target } else { next })
     }
 
-    /// `beq`, `blt.un` … Unsigned branches zero-extend an int32 that meets a native int, `cgt.un` and `clt.un` do not.
+    /// `beq`, `blt.un` … As in CoreCLR, unsigned branches zero-extend an int32 that meets a
+    /// native int unless it is a constant; `cgt.un` and `clt.un` do not.
     pub fn branch_compare(&mut self, cond: Cond, target: u32, next: u32) -> Step<()> {
         let mut b = self.pop()?;
         let mut a = self.pop()?;
         // `bne.un` is the only branch on `Ne`.
-        if matches!(
-            cond,
-            Cond::Ne | Cond::LtUn | Cond::LeUn | Cond::GtUn | Cond::GeUn
-        ) {
+        if matches!(cond, Cond::Ne | Cond::LtUn | Cond::LeUn | Cond::GtUn | Cond::GeUn) {
             match (a.ty, b.ty) {
-                (Ty::I32, Ty::I64) => a = self.zero_extended(a)?,
-                (Ty::I64, Ty::I32) => b = self.zero_extended(b)?,
+                (Ty::I32, Ty::I64) if a.as_int().is_none() => a = self.zero_extended(a)?,
+                (Ty::I64, Ty::I32) if b.as_int().is_none() => b = self.zero_extended(b)?,
                 _ => {}
             }
         }

@@ -83,7 +83,7 @@ pub fn array_type(element: TypeHandle, rank: u32, has_bounds: bool) -> VmResult<
             "Arrays of System.Void are not supported.",
         ));
     }
-    if element.is_byref() {
+    if element.is_byref() || element.as_type_desc().is_some_and(|d| d.as_variable().is_some()) {
         return Err(Raise::new(ExceptionKind::NotSupported, "Type is not supported."));
     }
     if element.is_byref_like() {

@@ -288,5 +288,5 @@ pub fn construct(
     let scope = HandleScope::new(&mut thread.header);
     let object = scope.root(super::support::alloc_object(thread, owner)?);
     call(thread, ctor, Receiver::Object(object), arguments)?;
-    Ok(object.get())
+    super::boxing::rebox_from_nullable(thread, object.get())
 }

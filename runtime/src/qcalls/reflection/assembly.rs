@@ -1,7 +1,7 @@
 //! QCalls of `System.Reflection.RuntimeAssembly`, `Assembly` and `AssemblyName`.
 
 use super::handles::{ObjectHandle, QCallAssembly, put};
-use super::load_context::{binder, context_id};
+use super::load_context::{binder, context_id, resolve_resource};
 use crate::error::{ExceptionKind, Raise, VmResult, qcall_body};
 use crate::exceptions::trace;
 use crate::icalls::reflection::invoke;
@@ -564,7 +564,15 @@ extern "C" fn get_resource(assembly: QCallAssembly, name: *const u16, length: *m
         if name.is_empty() {
             return Err(Raise::new(ExceptionKind::Argument, "String cannot have zero length."));
         }
-        resource(assembly.assembly()?, &name, length, 0)
+        let assembly = assembly.assembly()?;
+        let data = resource(assembly, &name, length, 0)?;
+        if !data.is_null() {
+            return Ok(data);
+        }
+        match resolve_resource(assembly, &name)? {
+            Some(answer) => resource(answer, &name, length, 0),
+            None => Ok(data),
+        }
     })
 }
 

@@ -314,18 +314,38 @@ impl ResolveHook for ManagedResolver {
 /// # Errors
 /// What a handler throws.
 pub fn resolve_type(module: &'static corten_loader::Module, name: &str) -> VmResult<bool> {
+    let assembly = crate::icalls::reflection::support::assembly_of(module)?;
+    ask_handlers("OnTypeResolve", assembly, name, |_| Ok(())).map(|answer| answer.is_some())
+}
+
+/// The `AppDomain.ResourceResolve` event for a resource that the assembly has not got. Returns the handler's answer.
+///
+/// # Errors
+/// What a handler throws.
+pub fn resolve_resource(assembly: &'static Assembly, name: &str) -> VmResult<Option<&'static Assembly>> {
+    ask_handlers("OnResourceResolve", assembly, name, assembly_arg)
+}
+
+/// Raises an event whose handlers answer with an assembly; `read` makes something of the answer.
+fn ask_handlers<T>(
+    event: &str,
+    assembly: &'static Assembly,
+    name: &str,
+    read: impl FnOnce(ObjPtr) -> VmResult<T>,
+) -> VmResult<Option<T>> {
     let thread = Thread::current();
     let _cooperative = crate::transitions::enter_cooperative(thread);
     let scope = HandleScope::new(&mut thread.header);
-    let assembly = scope.root(assembly_object(crate::icalls::reflection::support::assembly_of(
-        module,
-    )?)?);
+    let assembly = scope.root(assembly_object(assembly)?);
     let text = crate::strings::new_string(thread, name)?;
     let answer = ManagedCall::new()
         .obj(assembly.get())
         .obj(text)
-        .invoke(context_method("OnTypeResolve", 2)?)?;
-    Ok(answer.rax != 0)
+        .invoke(context_method(event, 2)?)?;
+    match answer.rax {
+        0 => Ok(None),
+        object => read(object as ObjPtr).map(Some),
+    }
 }
 
 /// The `AppDomain.AssemblyLoad` event, if anybody listens.

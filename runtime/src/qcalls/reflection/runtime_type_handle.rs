@@ -40,32 +40,51 @@ extern "C" fn free_gc_handle(_ty: QCallType, handle: usize) -> usize {
     })
 }
 
-/// Why no instance of a type can be made without calling a constructor; `None` if one can.
-fn instantiable(t: TypeHandle, missing: ExceptionKind) -> VmResult<&'static MethodTable> {
+/// What an instance is wanted for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// `Activator.CreateInstance`.
+    Construct,
+    /// `RuntimeHelpers.GetUninitializedObject`.
+    Uninitialised,
+}
+
+/// The type that an instance can be made of without arguments.
+///
+/// # Errors
+/// Why none can be made, in the order of CoreCLR's tests.
+fn instantiable(t: TypeHandle, purpose: Purpose) -> VmResult<&'static MethodTable> {
     let raise = |kind, text: &str| Err(Raise::new(kind, text));
+    let (wrong, missing) = match purpose {
+        Purpose::Construct => (ExceptionKind::MissingMethod, ExceptionKind::MissingMethod),
+        Purpose::Uninitialised => (ExceptionKind::Argument, ExceptionKind::MemberAccess),
+    };
     if t.is_void() {
-        return raise(ExceptionKind::Argument, "System.Void cannot be instantiated.");
-    }
-    if t.as_method_table().is_none() {
-        return raise(missing, "Type is not supported.");
+        return raise(ExceptionKind::Argument, UNSUPPORTED);
     }
     let Some(mt) = t.as_method_table().filter(|mt| !mt.is_array()) else {
-        return raise(ExceptionKind::Argument, "Type is not supported.");
+        return raise(wrong, UNSUPPORTED);
     };
-    if mt.contains_generic_variables() {
-        return raise(
-            ExceptionKind::Argument,
-            "Cannot create an instance of a type for which ContainsGenericParameters is true.",
-        );
+    if t.is_delegate() {
+        return raise(ExceptionKind::Argument, UNSUPPORTED);
     }
-    if mt.is_byref_like() {
-        return raise(ExceptionKind::NotSupported, "Cannot create boxed ByRef-like values.");
+    if mt.is_string() {
+        return raise(wrong, NO_EMPTY_STRING);
     }
     if mt.is_interface() {
         return raise(missing, "Cannot create an instance of an interface.");
     }
     if mt.class().attributes().contains(TypeAttributes::ABSTRACT) {
         return raise(missing, "Cannot create an abstract class.");
+    }
+    if mt.contains_generic_variables() {
+        return raise(
+            ExceptionKind::MemberAccess,
+            "Cannot create a type for which Type.ContainsGenericParameters is true.",
+        );
+    }
+    if mt.is_byref_like() {
+        return raise(ExceptionKind::NotSupported, "Cannot create boxed ByRef-like values.");
     }
     Ok(mt)
 }
@@ -85,15 +104,7 @@ extern "C" fn get_activation_info(
 ) {
     qcall_body(|_| {
         let ty = type_arg(runtime_type.get())?;
-        if let Some(mt) = ty.as_method_table().filter(|mt| mt.is_array() || mt.is_string()) {
-            let text = if mt.is_array() {
-                "Type is not supported."
-            } else {
-                NO_EMPTY_STRING
-            };
-            return Err(Raise::new(ExceptionKind::MissingMethod, text));
-        }
-        let mt = instantiable(ty, ExceptionKind::MissingMethod)?;
+        let mt = instantiable(ty, Purpose::Construct)?;
         put(allocate, 0);
         put(argument, 0);
         put(ref_ctor, 0);
@@ -142,29 +153,15 @@ fn ensure_initialized_for_allocation(mt: &'static MethodTable) -> VmResult<()> {
 }
 
 const NO_EMPTY_STRING: &str = "Uninitialized Strings cannot be created.";
-
-/// Strings have no object without its characters.
-fn reject_string(mt: &'static MethodTable) -> VmResult<()> {
-    if mt.is_string() {
-        return Err(Raise::new(ExceptionKind::Argument, NO_EMPTY_STRING));
-    }
-    Ok(())
-}
+const UNSUPPORTED: &str = "Type is not supported.";
 
 extern "C" fn get_create_uninitialized_info(ty: QCallType, allocate: *mut usize, argument: *mut usize) {
     qcall_body(|_| {
-        let mut mt = instantiable(ty.ty()?, ExceptionKind::MemberAccess)?;
-        reject_string(mt)?;
-        if mt.handle().is_delegate() {
-            return Err(Raise::new(ExceptionKind::Argument, "Type is not supported."));
-        }
+        let mut mt = instantiable(ty.ty()?, Purpose::Uninitialised)?;
         if let Some(inner) = mt.nullable_argument() {
             mt = table_of(inner)?;
         }
-        // A constructor runs the type initialiser itself, so that its failure surfaces from the constructor call.
-        if mt.class().default_constructor().is_none() {
-            ensure_initialized_for_allocation(mt)?;
-        }
+        ensure_initialized_for_allocation(mt)?;
         put(allocate, allocator());
         put(argument, mt.address());
         Ok(())
@@ -180,6 +177,9 @@ extern "C" fn get_box_info(
 ) {
     qcall_body(|_| {
         let mt = ty.table()?;
+        if mt.handle().is_void() {
+            return Err(Raise::new(ExceptionKind::Argument, UNSUPPORTED));
+        }
         if mt.is_byref_like() {
             return Err(Raise::new(
                 ExceptionKind::NotSupported,

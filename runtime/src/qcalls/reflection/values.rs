@@ -289,7 +289,8 @@ extern "C" fn run_class_constructor(ty: QCallType) {
 
 extern "C" fn size_of(ty: QCallType) -> i32 {
     // No transition: nothing may be raised.
-    ty.ty().map_or(0, |t| t.size_in_field() as i32)
+    let known = ty.ty().ok().filter(|t| !t.contains_generic_variables());
+    known.map_or(0, |t| t.size_in_field() as i32)
 }
 
 extern "C" fn get_current_method(stack_mark: *const i32) -> usize {
