@@ -31,7 +31,8 @@ pub fn image(data: &[u8]) -> bool {
     }
     for section in 0..=image.imports().sections().len() as u32 {
         for slot in 0..MOST as u32 {
-            let _ = image.imports().fixup(CellId { section, slot });
+            let cell = CellId { section, slot };
+            let _ = (image.imports().fixup(cell), image.imports().argument_map(cell));
         }
     }
     true

@@ -3,6 +3,7 @@
 use bitflags::bitflags;
 use corten_metadata::Module;
 
+use crate::argument_map::{self, ArgumentKind, ArgumentLocation};
 use crate::error::{Fault, FormatError, Result};
 use crate::fixup::Fixup;
 use crate::reader::Reader;
@@ -57,7 +58,7 @@ pub struct ImportSection {
     /// Addresses of the signatures, a word each (RVA); 0 if there are none.
     signatures: u32,
     /// Maps of the references among the arguments of calls through the cells (RVA); 0 if there are none.
-    pub argument_maps: u32,
+    argument_maps: u32,
 }
 
 /// All sections.
@@ -149,6 +150,20 @@ impl<'a> ImportSections<'a> {
         }
         let bytes = self.module.pe().rva_slice(rva).unwrap_or_default();
         Ok(Some(Reader::new("signature", rva, bytes)))
+    }
+
+    /// Which arguments of a call through a cell are references; `None` if its section does not say.
+    ///
+    /// # Errors
+    /// There is no such cell, or its map cannot be read.
+    pub fn argument_map(&self, cell: CellId) -> Result<Option<Vec<(ArgumentLocation, ArgumentKind)>>> {
+        self.cell_rva(cell)?;
+        let section = self.sections.get(cell.section as usize);
+        let Some(maps) = section.map(|s| s.argument_maps).filter(|&maps| maps != 0) else {
+            return Ok(None);
+        };
+        let bytes = self.module.pe().rva_slice(maps).unwrap_or_default();
+        argument_map::read(Reader::new("argument map", maps, bytes), cell.slot).map(Some)
     }
 
     /// What a cell is to hold; `None` if it has no signature.

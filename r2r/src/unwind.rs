@@ -1,4 +1,5 @@
-//! Unwind information of AMD64 code: `UNWIND_INFO` of Windows, with an addition of CoreCLR for large frames (`inc/win64unwind.h`).
+//! Unwind information of AMD64 code: `UNWIND_INFO` of Windows, with an addition of CoreCLR for large frames (`inc/win64unwind.h`),
+//! and unwinding by it.
 
 use crate::error::{Fault, Result};
 use crate::reader::Reader;
@@ -125,5 +126,55 @@ impl UnwindInfo {
             frame_register: frame & 15,
             codes,
         })
+    }
+}
+
+/// Numbers of registers.
+const RSP: usize = 4;
+
+/// The registers of a frame: those that calls preserve, and where it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Frame {
+    /// By the processor's number. In a caller's frame only rsp and the registers that calls preserve mean anything.
+    pub registers: [u64; 16],
+    /// Instruction pointer: where the frame goes on.
+    pub ip: u64,
+}
+
+impl UnwindInfo {
+    /// The frame of the caller. `offset` is the position in the function in bytes: a return address there, or a faulting
+    /// instruction. The epilog is not known: unwinding cannot begin in it. `read` gives the word at an address of the stack.
+    ///
+    /// Returns `None` if `read` does.
+    pub fn caller(&self, offset: u32, frame: &Frame, mut read: impl FnMut(u64) -> Option<u64>) -> Option<Frame> {
+        let mut caller = *frame;
+        let done =
+            |code: &&UnwindCode| offset >= u32::from(self.prolog_size) || u32::from(code.prolog_offset) <= offset;
+        // Saves are relative to rsp as the prolog leaves it, which the frame register tells where the body moves rsp.
+        let set_frame = self.codes.iter().filter(done).find_map(|code| match code.op {
+            UnwindOp::SetFrame { offset } => Some(offset),
+            _ => None,
+        });
+        let base = match set_frame {
+            Some(offset) => caller.registers[usize::from(self.frame_register)].wrapping_sub(offset.into()),
+            None => caller.registers[RSP],
+        };
+        for code in self.codes.iter().filter(done) {
+            let rsp = caller.registers[RSP];
+            match code.op {
+                UnwindOp::Push { register } => {
+                    caller.registers[usize::from(register)] = read(rsp)?;
+                    caller.registers[RSP] = rsp.wrapping_add(8);
+                }
+                UnwindOp::Allocate { bytes } => caller.registers[RSP] = rsp.wrapping_add(bytes.into()),
+                UnwindOp::SetFrame { .. } => caller.registers[RSP] = base,
+                UnwindOp::Save { register, offset } => {
+                    caller.registers[usize::from(register)] = read(base.wrapping_add(offset.into()))?;
+                }
+            }
+        }
+        caller.ip = read(caller.registers[RSP])?;
+        caller.registers[RSP] = caller.registers[RSP].wrapping_add(8);
+        Some(caller)
     }
 }

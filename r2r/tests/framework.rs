@@ -254,6 +254,96 @@ fn signatures_lie_close_together() {
     println!("{all} signatures");
 }
 
+/// The argument map that a call of a method has by its signature; `None` where that takes more than the signature.
+fn expected_arguments(module: &Module, rid: u32) -> Option<Vec<(ArgumentLocation, ArgumentKind)>> {
+    let row = module.method_def(rid).unwrap();
+    let sig = corten_metadata::sig::parse_method(row.signature).unwrap();
+    use corten_metadata::sig::TypeSig as Sig;
+    let mut words = Vec::new();
+    if sig.has_this {
+        let owner = module.type_def(module.owner_of_method(rid)?).unwrap();
+        let base = owner.extends;
+        // Interfaces; and constructors of strings, which take no object.
+        if base.is_nil() || (owner.name == "String" && row.name == ".ctor") {
+            return None;
+        }
+        let base_name = match base.table() {
+            Some(TableId::TypeDef) => module.type_def(base.rid()).unwrap().name,
+            Some(TableId::TypeRef) => module.type_ref(base.rid()).unwrap().name,
+            // Generic bases.
+            _ => return None,
+        };
+        words.push(match base_name {
+            "ValueType" | "Enum" if owner.name != "Enum" => Some(ArgumentKind::Interior),
+            _ => Some(ArgumentKind::Reference),
+        });
+    }
+    if matches!(sig.ret, Sig::ValueType(_) | Sig::GenericInst { .. } | Sig::TypedByRef) || sig.generic_param_count > 0 {
+        return None;
+    }
+    for parameter in &sig.params {
+        words.push(match parameter.strip_modifiers() {
+            Sig::Class(_) | Sig::String | Sig::Object | Sig::SzArray(_) | Sig::Array { .. } => {
+                Some(ArgumentKind::Reference)
+            }
+            Sig::ByRef(_) => Some(ArgumentKind::Interior),
+            Sig::R4 | Sig::R8 => continue,
+            Sig::ValueType(_) | Sig::GenericInst { .. } | Sig::Var(_) | Sig::MVar(_) | Sig::TypedByRef => return None,
+            _ => None,
+        });
+    }
+    let located = words.into_iter().enumerate().filter_map(|(i, kind)| {
+        let location = match i {
+            0..6 => ArgumentLocation::Register(i as u8),
+            _ => ArgumentLocation::Stack(i as u32 - 6),
+        };
+        Some((location, kind?))
+    });
+    Some(located.collect())
+}
+
+#[test]
+fn argument_maps_fit_signatures() {
+    let (mut checked, mut all) = (0, 0);
+    for_each_image(|image, name| {
+        let module = image.module();
+        for (section, cells) in image.imports().sections().iter().enumerate() {
+            for slot in 0..cells.count {
+                let section = section as u32;
+                let cell = CellId { section, slot };
+                let Some(map) = image.imports().argument_map(cell).unwrap() else {
+                    continue;
+                };
+                all += 1;
+                let Some(Fixup {
+                    what: What::MethodEntry(method) | What::VirtualEntry(method),
+                    ..
+                }) = image.imports().fixup(cell).unwrap()
+                else {
+                    continue;
+                };
+                let MethodId::Token(token) = method.method else {
+                    continue;
+                };
+                if token.table() != Some(TableId::MethodDef) || method != MethodSig::of_token(token) {
+                    continue;
+                }
+                // Methods of generic types have hidden arguments.
+                let owner = Token::new(TableId::TypeDef, module.owner_of_method(token.rid()).unwrap());
+                if !module.generic_params(owner).is_empty() {
+                    continue;
+                }
+                if let Some(expected) = expected_arguments(module, token.rid()) {
+                    assert_eq!(map, expected, "{name}, {cell:?}: {token:?}");
+                    checked += 1;
+                }
+            }
+        }
+    });
+    println!("{checked} of {all} argument maps");
+    assert!(checked * 4 >= all, "{checked} of {all}");
+}
+
 /// Hash code of a type of the image's module; `None` if another module has to be asked.
 fn hash_of(module: &Module, sig: &TypeSig) -> Option<u32> {
     Some(match sig {
