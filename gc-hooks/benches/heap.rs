@@ -26,7 +26,7 @@ fn allocation(c: &mut Criterion) {
     let mut group = c.benchmark_group("alloc");
     group.throughput(Throughput::Elements(1));
     group.bench_function("object 40 B", |b| {
-        b.iter(|| black_box(heap.alloc_object(&mut thread.header, types().node).unwrap()));
+        b.iter(|| black_box(heap.alloc_object(&thread.header, types().node).unwrap()));
     });
     for length in [16, 1000, 100_000] {
         group.bench_with_input(BenchmarkId::new("byte[]", length), &length, |b, &length| {

@@ -73,7 +73,7 @@ impl Heap {
         clippy::not_unsafe_ptr_arg_deref,
         reason = "MethodTables are never freed; any pointer to one is good"
     )]
-    pub fn alloc_object(&self, thread: &mut ThreadHeader, mt: *const MethodTableHeader) -> Result<ObjPtr, OutOfMemory> {
+    pub fn alloc_object(&self, thread: &ThreadHeader, mt: *const MethodTableHeader) -> Result<ObjPtr, OutOfMemory> {
         // SAFETY: a MethodTable is immutable and never freed while it can be allocated from.
         let (size, finalizer) = unsafe { ((*mt).base_size as usize, (*mt).has_finalizer()) };
         let obj = self.alloc_raw(
@@ -87,7 +87,7 @@ impl Heap {
         )?;
         if finalizer {
             // No safepoint has been passed: nothing else has seen the object.
-            thread.finalizable.push(obj as usize);
+            thread.finalizable.borrow_mut().push(obj as usize);
         }
         Ok(obj)
     }
@@ -104,7 +104,7 @@ impl Heap {
     )]
     pub fn alloc_array(
         &self,
-        thread: &mut ThreadHeader,
+        thread: &ThreadHeader,
         mt: *const MethodTableHeader,
         length: usize,
         flags: AllocFlags,
@@ -132,7 +132,7 @@ impl Heap {
     #[inline]
     pub fn alloc_string(
         &self,
-        thread: &mut ThreadHeader,
+        thread: &ThreadHeader,
         mt: *const MethodTableHeader,
         length: usize,
     ) -> Result<ObjPtr, OutOfMemory> {
@@ -192,13 +192,13 @@ impl Heap {
 
     /// Allocates an object.
     #[inline]
-    fn alloc_raw(&self, thread: &mut ThreadHeader, request: Request) -> Result<ObjPtr, OutOfMemory> {
-        let (address, size) = (thread.alloc_cursor, request.size);
+    fn alloc_raw(&self, thread: &ThreadHeader, request: Request) -> Result<ObjPtr, OutOfMemory> {
+        let (address, size) = (thread.alloc_cursor.get(), request.size);
         if size <= LARGE_THRESHOLD
-            && address + size <= thread.alloc_limit
+            && address + size <= thread.alloc_limit.get()
             && !request.flags.contains(AllocFlags::PINNED)
         {
-            thread.alloc_cursor = address + size;
+            thread.alloc_cursor.set(address + size);
             // SAFETY: the thread owns the zeroed memory from its cursor to its limit.
             return Ok(unsafe { request.initialise(address) });
         }
@@ -206,9 +206,9 @@ impl Heap {
     }
 
     #[cold]
-    fn alloc_slow(&self, thread: &mut ThreadHeader, request: Request) -> Result<ObjPtr, OutOfMemory> {
+    fn alloc_slow(&self, thread: &ThreadHeader, request: Request) -> Result<ObjPtr, OutOfMemory> {
         debug_assert!(
-            is_cooperative(thread) || !thread.attached,
+            is_cooperative(thread) || !thread.attached.get(),
             "allocation in preemptive mode"
         );
         crate::stress::before_allocation(self, thread);
@@ -219,8 +219,7 @@ impl Heap {
         let (mut attempts, mut full_attempts) = (0, 0);
         loop {
             let outcome = if size > LARGE_THRESHOLD || request.flags.contains(AllocFlags::PINNED) {
-                self.try_large(request)
-                    .inspect(|_| thread.allocated_before_chunk += size as u64)
+                self.try_large(request).inspect(|_| thread.count_allocation(size))
             } else {
                 self.try_small(thread, request)
             };
@@ -240,14 +239,14 @@ impl Heap {
     }
 
     /// Small object: from the thread's chunk, the shared medium chunk or a new chunk. `Err` = collect this generation.
-    fn try_small(&self, thread: &mut ThreadHeader, request: Request) -> Result<ObjPtr, i32> {
+    fn try_small(&self, thread: &ThreadHeader, request: Request) -> Result<ObjPtr, i32> {
         let size = request.size;
-        if thread.alloc_cursor + size <= thread.chunk_end {
+        if thread.alloc_cursor.get() + size <= thread.chunk_end.get() {
             // Stress mode keeps the limit low; the chunk has room.
             // SAFETY: the thread owns the zeroed memory from its cursor to the end of its chunk.
             return Ok(unsafe { request.initialise(take_from_chunk(thread, size)) });
         }
-        if size > 1024 && thread.chunk_end - thread.alloc_cursor > 1024 {
+        if size > 1024 && thread.chunk_end.get() - thread.alloc_cursor.get() > 1024 {
             return self.try_medium(thread, request);
         }
         let extent = crate::stress::chunk_bytes(size);
@@ -262,14 +261,14 @@ impl Heap {
         unsafe { memory::zero(chunk.cursor - 8, (extent + 16).min(BLOCK_SIZE)) };
         retire_context(self, thread);
         self.allocated.fetch_add((chunk.limit - chunk.cursor) as u64, Relaxed);
-        thread.chunk_start = chunk.cursor;
-        thread.chunk_end = chunk.limit;
-        thread.alloc_cursor = chunk.cursor;
+        thread.chunk_start.set(chunk.cursor);
+        thread.chunk_end.set(chunk.limit);
+        thread.alloc_cursor.set(chunk.cursor);
         // SAFETY: as above.
         Ok(unsafe { request.initialise(take_from_chunk(thread, size)) })
     }
 
-    fn try_medium(&self, thread: &mut ThreadHeader, request: Request) -> Result<ObjPtr, i32> {
+    fn try_medium(&self, thread: &ThreadHeader, request: Request) -> Result<ObjPtr, i32> {
         let size = request.size;
         let mut spaces = self.spaces.lock();
         if spaces.medium.0 + size > spaces.medium.1 {
@@ -281,7 +280,9 @@ impl Heap {
         let address = spaces.medium.0;
         spaces.medium.0 += size;
         self.allocated.fetch_add(size as u64, Relaxed);
-        thread.allocated_before_chunk += size as u64;
+        thread
+            .allocated_before_chunk
+            .set(thread.allocated_before_chunk.get() + size as u64);
         // SAFETY: the memory is zeroed and ours; the lock is held until the object can be walked.
         Ok(unsafe { request.initialise(address) })
     }
@@ -362,14 +363,14 @@ impl Request {
 }
 
 /// Takes `size` bytes of a thread's chunk, where there is room for them. The rest is for inline allocation, except in stress mode.
-fn take_from_chunk(thread: &mut ThreadHeader, size: usize) -> usize {
-    let address = thread.alloc_cursor;
-    thread.alloc_cursor = address + size;
-    thread.alloc_limit = if crate::stress::disables_inline_allocation() {
-        thread.alloc_cursor
+fn take_from_chunk(thread: &ThreadHeader, size: usize) -> usize {
+    let address = thread.alloc_cursor.get();
+    thread.alloc_cursor.set(address + size);
+    thread.alloc_limit.set(if crate::stress::disables_inline_allocation() {
+        thread.alloc_cursor.get()
     } else {
-        thread.chunk_end
-    };
+        thread.chunk_end.get()
+    });
     address
 }
 
@@ -392,22 +393,24 @@ unsafe fn initialise(address: usize, mt: *const MethodTableHeader, length: Optio
 
 /// Takes the chunk away from a thread, books what it used, and takes over its notes about objects with finalizers. World stopped
 /// or own thread.
-pub(crate) fn retire_context(heap: &Heap, thread: &mut ThreadHeader) {
+pub(crate) fn retire_context(heap: &Heap, thread: &ThreadHeader) {
     heap.finalizers().gather(thread);
-    if thread.chunk_start == 0 {
+    if thread.chunk_start.get() == 0 {
         return;
     }
-    thread.allocated_before_chunk += (thread.alloc_cursor - thread.chunk_start) as u64;
+    thread
+        .allocated_before_chunk
+        .set(thread.allocated_before_chunk.get() + (thread.alloc_cursor.get() - thread.chunk_start.get()) as u64);
     heap.allocated
-        .fetch_sub((thread.chunk_end - thread.alloc_cursor) as u64, Relaxed);
-    thread.chunk_start = 0;
-    thread.chunk_end = 0;
-    thread.alloc_cursor = 0;
-    thread.alloc_limit = 0;
+        .fetch_sub((thread.chunk_end.get() - thread.alloc_cursor.get()) as u64, Relaxed);
+    thread.chunk_start.set(0);
+    thread.chunk_end.set(0);
+    thread.alloc_cursor.set(0);
+    thread.alloc_limit.set(0);
 }
 
 /// As [`retire_context`] for a thread that is being detached.
-pub(crate) fn retire_allocation_context(thread: &mut ThreadHeader) {
+pub(crate) fn retire_allocation_context(thread: &ThreadHeader) {
     if let Some(heap) = Heap::try_get() {
         retire_context(heap, thread);
     }

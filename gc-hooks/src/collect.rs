@@ -150,7 +150,7 @@ impl Collector {
         };
         for thread in world.threads() {
             // SAFETY: the thread is stopped.
-            retire_context(heap, unsafe { &mut *thread });
+            retire_context(heap, unsafe { &*thread });
         }
         spaces.medium = (0, 0);
         if heap.config.verify {
@@ -256,7 +256,7 @@ impl Collector {
         for thread in world.threads() {
             // Objects in chunks are found by walking them: what is behind the cursor is no object.
             // SAFETY: the thread is stopped.
-            retire_context(heap, unsafe { &mut *thread });
+            retire_context(heap, unsafe { &*thread });
         }
         spaces.medium = (0, 0);
         self.gather(heap, world, &mut spaces, true);
@@ -277,7 +277,7 @@ impl Collector {
         for thread in world.threads() {
             // SAFETY: the thread is stopped.
             unsafe {
-                gather.slot(&raw mut (*thread).pending_exception);
+                gather.slot((*thread).pending_exception.as_ptr());
                 crate::scope::for_each_root(&*thread, &mut |slot| gather.slot(slot));
             }
             if let Some(provider) = heap.provider.get() {

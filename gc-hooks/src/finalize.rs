@@ -138,9 +138,10 @@ impl FinalizerQueue {
     }
 
     /// Takes over what a thread has noted. World stopped or own thread.
-    pub(crate) fn gather(&self, thread: &mut ThreadHeader) {
-        if !thread.finalizable.is_empty() {
-            self.registered.lock().young.append(&mut thread.finalizable);
+    pub(crate) fn gather(&self, thread: &ThreadHeader) {
+        let mut finalizable = thread.finalizable.borrow_mut();
+        if !finalizable.is_empty() {
+            self.registered.lock().young.append(&mut finalizable);
         }
     }
 
@@ -230,7 +231,7 @@ impl FinalizerQueue {
     /// Slows a thread that allocates down while too many objects are ready, because memory would grow without bound otherwise: the
     /// thread may well make objects faster than the finalizer thread gets rid of them. It waits no longer if no finalizer ends (one
     /// may wait for this very thread). The thread is in cooperative mode, and comes back in it; raw references are stale then.
-    pub(crate) fn let_catch_up(&self, thread: &mut ThreadHeader) {
+    pub(crate) fn let_catch_up(&self, thread: &ThreadHeader) {
         if self.pending_count() <= BACKLOG || self.control.lock().finalizer == Some(std::thread::current().id()) {
             return;
         }

@@ -322,7 +322,7 @@ impl Heap {
 
     pub(crate) fn collect_for_allocation(
         &self,
-        thread: &mut ThreadHeader,
+        thread: &ThreadHeader,
         generation: i32,
         size: usize,
     ) -> Result<(), OutOfMemory> {
@@ -366,17 +366,17 @@ impl Heap {
 
     /// Collects generation 0 (young objects), 1 (the same) or 2 (everything). `thread` is the current thread, in either
     /// mode; raw references it holds are stale afterwards.
-    pub fn collect(&self, thread: &mut ThreadHeader, generation: i32) {
+    pub fn collect(&self, thread: &ThreadHeader, generation: i32) {
         self.run_collection(thread, generation, CollectionReason::Induced);
     }
 
     /// Collects young objects and starts to mark the others beside the program, unless that is under way; a later collection ends
     /// it. `thread` as for [`Self::collect`].
-    pub fn collect_concurrently(&self, thread: &mut ThreadHeader) {
+    pub fn collect_concurrently(&self, thread: &ThreadHeader) {
         self.run_collection(thread, 0, CollectionReason::Concurrent);
     }
 
-    pub(crate) fn run_collection(&self, thread: &mut ThreadHeader, generation: i32, reason: CollectionReason) {
+    pub(crate) fn run_collection(&self, thread: &ThreadHeader, generation: i32, reason: CollectionReason) {
         if self.provider.get().is_none() {
             return;
         }
@@ -434,7 +434,7 @@ impl Heap {
     /// Bytes allocated since the start. What is left in the chunks of other threads counts as allocated; pass the
     /// current thread for a figure exact for it.
     pub fn total_allocated(&self, thread: Option<&ThreadHeader>) -> u64 {
-        let unused = thread.map_or(0, |thread| thread.chunk_end - thread.alloc_cursor);
+        let unused = thread.map_or(0, |thread| thread.chunk_end.get() - thread.alloc_cursor.get());
         self.allocated.load(Relaxed).saturating_sub(unused as u64)
     }
 
@@ -466,7 +466,7 @@ impl Heap {
     }
 
     /// Visits all objects of the heap with the world stopped. For diagnostics and tests.
-    pub fn for_each_object(&self, thread: Option<&mut ThreadHeader>, mut visit: impl FnMut(ObjPtr, usize)) {
+    pub fn for_each_object(&self, thread: Option<&ThreadHeader>, mut visit: impl FnMut(ObjPtr, usize)) {
         ThreadRegistry::get().stop_the_world(thread, |_| {
             let spaces = self.spaces.lock();
             let mut each = |obj: ObjPtr| {

@@ -88,7 +88,7 @@ impl Monitor {
     ///
     /// # Errors
     /// The thread was interrupted while it blocked.
-    pub fn enter(&self, thread: &mut ThreadHeader, timeout: Option<Duration>) -> Result<bool, MonitorError> {
+    pub fn enter(&self, thread: &ThreadHeader, timeout: Option<Duration>) -> Result<bool, MonitorError> {
         let id = thread.lock_id();
         for spins in 0..40 {
             if Self::try_take(&mut self.state.lock(), id) {
@@ -108,7 +108,7 @@ impl Monitor {
     /// Has `thread` blocked by `body`, which gets the time when to give up.
     fn block(
         &self,
-        thread: &mut ThreadHeader,
+        thread: &ThreadHeader,
         timeout: Option<Duration>,
         body: fn(&Self, &ThreadHeader, Option<Instant>) -> Result<bool, MonitorError>,
     ) -> Result<bool, MonitorError> {
@@ -182,7 +182,7 @@ impl Monitor {
     ///
     /// # Errors
     /// The caller does not own the lock, or it was interrupted (the lock is held again then, too).
-    pub fn wait(&self, thread: &mut ThreadHeader, timeout: Option<Duration>) -> Result<bool, MonitorError> {
+    pub fn wait(&self, thread: &ThreadHeader, timeout: Option<Duration>) -> Result<bool, MonitorError> {
         let id = thread.lock_id();
         if self.owner() != id {
             return Err(MonitorError::NotOwner);

@@ -70,7 +70,7 @@ impl std::fmt::Debug for NoGcRegion {
 impl Heap {
     /// Begins a region in which `total` bytes can be allocated without a collection, of which `large` are of large objects if that
     /// is known. Collects first, to have the room.
-    pub fn start_no_gc_region(&self, thread: &mut ThreadHeader, total: usize, large: Option<usize>) -> NoGcStart {
+    pub fn start_no_gc_region(&self, thread: &ThreadHeader, total: usize, large: Option<usize>) -> NoGcStart {
         // As in CoreCLR, the attempt ends the region that is under way.
         if self.end_no_gc_region() != NoGcEnd::NotInProgress {
             return NoGcStart::InProgress;

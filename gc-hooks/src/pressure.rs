@@ -26,7 +26,7 @@ pub(crate) struct MemoryPressure {
 
 impl Heap {
     /// Managed objects hold `bytes` more of native memory. May collect.
-    pub fn add_memory_pressure(&self, thread: &mut ThreadHeader, bytes: u64) {
+    pub fn add_memory_pressure(&self, thread: &ThreadHeader, bytes: u64) {
         let pressure = &self.pressure;
         let held = pressure.held.fetch_add(bytes, Relaxed).saturating_add(bytes);
         let added = pressure.added.fetch_add(bytes, Relaxed).saturating_add(bytes);

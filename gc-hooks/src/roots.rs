@@ -23,7 +23,7 @@ pub trait RootVisitor {
 /// (The heap itself visits handle scopes, `pending_exception`, handles, static ranges, frozen objects and finalizers.)
 pub trait RootProvider: Sync {
     /// Visits the roots of one stopped thread.
-    fn visit_thread(&self, thread: *mut ThreadHeader, visitor: &mut dyn RootVisitor);
+    fn visit_thread(&self, thread: *const ThreadHeader, visitor: &mut dyn RootVisitor);
     /// Visits roots that belong to no thread.
     fn visit_globals(&self, visitor: &mut dyn RootVisitor);
     /// Does what the finalizer of `obj` would do. The object's type has

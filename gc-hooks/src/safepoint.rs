@@ -5,7 +5,7 @@
 //! Invariants: a thread never blocks in cooperative mode; the registry lock is only taken in preemptive mode and is
 //! held while the world is stopped, so threads neither come nor go during a collection.
 
-use std::ops::{Deref, DerefMut};
+use std::ops::Deref;
 use std::sync::OnceLock;
 
 use parking_lot::Mutex;
@@ -15,7 +15,7 @@ use crate::sync::Ordering;
 use crate::thread::{GC_MODE_COOPERATIVE, GC_MODE_PREEMPTIVE, POLL_RUNTIME, POLL_STRESS, ThreadHeader};
 
 #[derive(Clone, Copy)]
-struct ThreadPtr(*mut ThreadHeader);
+struct ThreadPtr(*const ThreadHeader);
 
 // SAFETY: registered threads outlive their registration (`attach` contract) and only atomics are shared while they run.
 unsafe impl Send for ThreadPtr {}
@@ -79,12 +79,14 @@ impl ThreadRegistry {
     /// Adds the current thread. It stays in preemptive mode. Blocks while the world is stopped.
     ///
     /// # Safety
-    /// `thread` keeps its address and lives until [`Self::detach`]; it belongs to the calling thread.
+    /// The structure at `address` keeps its address and lives until [`Self::detach`]; it belongs to the calling thread.
     ///
     /// # Errors
     /// The thread is attached already, or no lock owner number is free.
-    pub unsafe fn attach(&self, thread: &mut ThreadHeader) -> Result<(), AttachError> {
-        if thread.attached {
+    pub unsafe fn attach(&self, address: *const ThreadHeader) -> Result<(), AttachError> {
+        // SAFETY: it belongs to this thread and lives (contract).
+        let thread = unsafe { &*address };
+        if thread.attached.get() {
             return Err(AttachError::AlreadyAttached);
         }
         let mut threads = self.threads.lock();
@@ -96,19 +98,19 @@ impl ThreadRegistry {
             }
             None => return Err(AttachError::TooManyThreads),
         };
-        thread.lock_id = lock_id;
-        thread.attached = true;
+        thread.lock_id.store(lock_id, std::sync::atomic::Ordering::Relaxed);
+        thread.attached.set(true);
         thread.gc_mode.store(GC_MODE_PREEMPTIVE, Ordering::Release);
         if crate::stress::polls_collect() {
             thread.poll_requested.fetch_or(POLL_STRESS, Ordering::Relaxed);
         }
-        threads.list.push(ThreadPtr(thread));
+        threads.list.push(ThreadPtr(address));
         Ok(())
     }
 
     /// Removes the current thread; its mode becomes preemptive first. Blocks while the world is stopped.
-    pub fn detach(&self, thread: &mut ThreadHeader) {
-        if !thread.attached {
+    pub fn detach(&self, thread: &ThreadHeader) {
+        if !thread.attached.get() {
             return;
         }
         if is_cooperative(thread) {
@@ -116,11 +118,11 @@ impl ThreadRegistry {
         }
         let mut threads = self.threads.lock();
         crate::alloc::retire_allocation_context(thread);
-        let address: *mut ThreadHeader = thread;
+        let address = std::ptr::from_ref(thread);
         threads.list.retain(|other| other.0 != address);
-        threads.free_lock_ids.push(thread.lock_id);
-        thread.lock_id = 0;
-        thread.attached = false;
+        threads.free_lock_ids.push(thread.lock_id());
+        thread.lock_id.store(0, std::sync::atomic::Ordering::Relaxed);
+        thread.attached.set(false);
     }
 
     /// Number of attached threads.
@@ -141,7 +143,7 @@ impl ThreadRegistry {
     }
 
     /// Slow path of a poll: stops here if asked to, collects in the stress mode that wants it.
-    pub fn poll(&self, thread: &mut ThreadHeader) {
+    pub fn poll(&self, thread: &ThreadHeader) {
         if thread.poll_requested.load(Ordering::Relaxed) & POLL_STRESS != 0 {
             crate::stress::poll(thread);
         }
@@ -152,7 +154,7 @@ impl ThreadRegistry {
     }
 
     /// Sets [`POLL_RUNTIME`] on an attached thread, found by `find`; its next poll takes the slow path.
-    pub fn request_poll(&self, find: impl Fn(*mut ThreadHeader) -> bool) -> bool {
+    pub fn request_poll(&self, find: impl Fn(*const ThreadHeader) -> bool) -> bool {
         let threads = self.threads.lock();
         for thread in &threads.list {
             if find(thread.0) {
@@ -165,7 +167,7 @@ impl ThreadRegistry {
 
     /// Stops all other threads, runs `work`, lets them go on. `current` is the calling thread if it is attached; it is
     /// in preemptive mode while it waits for other stoppers, and returns in the mode it came in.
-    pub fn stop_the_world<R>(&self, current: Option<&mut ThreadHeader>, work: impl FnOnce(&mut World<'_>) -> R) -> R {
+    pub fn stop_the_world<R>(&self, current: Option<&ThreadHeader>, work: impl FnOnce(&mut World<'_>) -> R) -> R {
         let was_cooperative = current.as_ref().is_some_and(|thread| is_cooperative(thread));
         if let Some(thread) = &current
             && was_cooperative
@@ -209,20 +211,20 @@ pub struct World<'a> {
 
 impl World<'_> {
     /// The attached threads, all stopped.
-    pub fn threads(&self) -> impl Iterator<Item = *mut ThreadHeader> + '_ {
+    pub fn threads(&self) -> impl Iterator<Item = *const ThreadHeader> + '_ {
         self.threads.iter().map(|thread| thread.0)
     }
 }
 
 /// Preemptive mode for the life of the guard: for blocking calls made by a thread in cooperative mode.
 pub struct PreemptiveGuard<'a> {
-    thread: &'a mut ThreadHeader,
+    thread: &'a ThreadHeader,
     switched: bool,
 }
 
 impl<'a> PreemptiveGuard<'a> {
     /// Switches to preemptive mode unless the thread is in it already.
-    pub fn new(thread: &'a mut ThreadHeader) -> Self {
+    pub fn new(thread: &'a ThreadHeader) -> Self {
         let switched = is_cooperative(thread);
         if switched {
             ThreadRegistry::get().enter_preemptive(thread);
@@ -248,13 +250,13 @@ impl Drop for PreemptiveGuard<'_> {
 
 /// Cooperative mode for the life of the guard: for native code that wants to touch the heap.
 pub struct CooperativeGuard<'a> {
-    thread: &'a mut ThreadHeader,
+    thread: &'a ThreadHeader,
     switched: bool,
 }
 
 impl<'a> CooperativeGuard<'a> {
     /// Switches to cooperative mode unless the thread is in it already.
-    pub fn new(thread: &'a mut ThreadHeader) -> Self {
+    pub fn new(thread: &'a ThreadHeader) -> Self {
         let switched = !is_cooperative(thread);
         if switched {
             ThreadRegistry::get().leave_preemptive(thread);
@@ -266,12 +268,6 @@ impl<'a> CooperativeGuard<'a> {
 impl Deref for CooperativeGuard<'_> {
     type Target = ThreadHeader;
     fn deref(&self) -> &ThreadHeader {
-        self.thread
-    }
-}
-
-impl DerefMut for CooperativeGuard<'_> {
-    fn deref_mut(&mut self) -> &mut ThreadHeader {
         self.thread
     }
 }

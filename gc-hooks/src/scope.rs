@@ -1,36 +1,21 @@
 //! Roots of Rust code: handle scopes and typed handles.
 //!
 //! A raw [`ObjPtr`] must not live across a safepoint, because a collection moves objects. Rust code keeps an object in
-//! a [`Local`], whose slot the collector updates, and looks at it through [`Local::borrow`], which borrows the thread:
-//! everything that may reach a safepoint takes the thread mutably, so a reference kept too long does not compile.
+//! a [`Local`], whose slot the collector updates, and asks it for the address when it needs that.
 //!
 //! ```
 //! use corten_gc_hooks::{HandleScope, ThreadHeader};
-//! fn collects(_: &mut ThreadHeader) {}
-//! let mut thread = ThreadHeader::new();
-//! let scope = HandleScope::new(&mut thread);
+//! let thread = ThreadHeader::new();
+//! let scope = HandleScope::new(&thread);
 //! let local = scope.root(std::ptr::null_mut());
-//! assert!(local.borrow(&thread).is_none());
-//! collects(&mut thread);
-//! assert!(local.borrow(&thread).is_none());
-//! ```
-//!
-//! ```compile_fail,E0502
-//! use corten_gc_hooks::{HandleScope, ThreadHeader};
-//! fn collects(_: &mut ThreadHeader) {}
-//! let mut thread = ThreadHeader::new();
-//! let scope = HandleScope::new(&mut thread);
-//! let local = scope.root(std::ptr::null_mut());
-//! let raw = local.borrow(&thread);
-//! collects(&mut thread); // a safepoint: `raw` may be stale
-//! drop(raw.map(|r| r.as_ptr()));
+//! assert!(local.is_null());
 //! ```
 
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
-use crate::object::{ObjPtr, Object};
+use crate::object::ObjPtr;
 use crate::thread::ThreadHeader;
 
 const INLINE_SLOTS: usize = 16;
@@ -88,26 +73,31 @@ impl RootFrame {
 }
 
 /// A region of Rust code whose [`Local`]s are roots. Scopes of a thread nest.
-#[derive(Debug)]
-pub struct HandleScope {
-    thread: *mut ThreadHeader,
+pub struct HandleScope<'t> {
+    thread: &'t ThreadHeader,
     frame: *mut RootFrame,
 }
 
-impl HandleScope {
-    /// Opens a scope on `thread`, which must be the current thread and outlive the scope.
-    pub fn new(thread: &mut ThreadHeader) -> Self {
-        let cached = thread.scope_cache;
+impl std::fmt::Debug for HandleScope<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HandleScope").field("frame", &self.frame).finish()
+    }
+}
+
+impl<'t> HandleScope<'t> {
+    /// Opens a scope on `thread`, the current thread.
+    pub fn new(thread: &'t ThreadHeader) -> Self {
+        let cached = thread.scope_cache.get();
         let frame = if cached.is_null() {
             Box::into_raw(Box::new(RootFrame::new()))
         } else {
             // SAFETY: cached frames are owned by the thread and unused.
-            thread.scope_cache = unsafe { (*cached).previous };
+            thread.scope_cache.set(unsafe { (*cached).previous });
             cached
         };
         // SAFETY: the frame is exclusively ours until it is linked.
-        unsafe { (*frame).previous = thread.scope_top };
-        thread.scope_top = frame;
+        unsafe { (*frame).previous = thread.scope_top.get() };
+        thread.scope_top.set(frame);
         Self { thread, frame }
     }
 
@@ -124,12 +114,12 @@ impl HandleScope {
     }
 }
 
-impl Drop for HandleScope {
+impl Drop for HandleScope<'_> {
     fn drop(&mut self) {
-        // SAFETY: the thread outlives the scope (contract of `new`); the frame is linked into it, and frames between
+        // SAFETY: the frame is linked into the thread, and frames between
         // the top and ours belong to scopes that are still open (they stay linked).
         unsafe {
-            let mut link: *mut *mut RootFrame = &raw mut (*self.thread).scope_top;
+            let mut link: *mut *mut RootFrame = self.thread.scope_top.as_ptr();
             while !(*link).is_null() && *link != self.frame {
                 link = &raw mut (**link).previous;
             }
@@ -137,8 +127,8 @@ impl Drop for HandleScope {
                 *link = (*self.frame).previous;
             }
             (*self.frame).used.set(0);
-            (*self.frame).previous = (*self.thread).scope_cache;
-            (*self.thread).scope_cache = self.frame;
+            (*self.frame).previous = self.thread.scope_cache.get();
+            self.thread.scope_cache.set(self.frame);
         }
     }
 }
@@ -147,11 +137,11 @@ impl Drop for HandleScope {
 #[derive(Debug, Clone, Copy)]
 pub struct Local<'scope> {
     slot: NonNull<ObjPtr>,
-    scope: PhantomData<&'scope HandleScope>,
+    scope: PhantomData<&'scope ()>,
 }
 
 impl Local<'_> {
-    /// The object's present address. It is good only until the next safepoint; prefer [`Self::borrow`].
+    /// The object's present address. It is good only until the next safepoint.
     #[inline]
     pub fn get(&self) -> ObjPtr {
         // SAFETY: the slot lives as long as the scope.
@@ -172,15 +162,6 @@ impl Local<'_> {
         self.slot.as_ptr()
     }
 
-    /// The object for as long as `thread` reaches no safepoint.
-    #[inline]
-    pub fn borrow<'a>(&self, _thread: &'a ThreadHeader) -> Option<Ref<'a>> {
-        NonNull::new(self.get()).map(|object| Ref {
-            object,
-            thread: PhantomData,
-        })
-    }
-
     /// Whether the reference is null.
     #[inline]
     pub fn is_null(&self) -> bool {
@@ -188,24 +169,9 @@ impl Local<'_> {
     }
 }
 
-/// A raw reference that cannot outlive the next safepoint.
-#[derive(Debug, Clone, Copy)]
-pub struct Ref<'a> {
-    object: NonNull<Object>,
-    thread: PhantomData<&'a ThreadHeader>,
-}
-
-impl Ref<'_> {
-    /// The address.
-    #[inline]
-    pub fn as_ptr(self) -> ObjPtr {
-        self.object.as_ptr()
-    }
-}
-
 /// Visits every slot of every open scope of `thread`.
 pub(crate) fn for_each_root(thread: &ThreadHeader, visit: &mut dyn FnMut(*mut ObjPtr)) {
-    let mut frame = thread.scope_top;
+    let mut frame = thread.scope_top.get();
     while !frame.is_null() {
         // SAFETY: linked frames are live; the thread is stopped (or it is the caller's own).
         unsafe {
@@ -216,8 +182,8 @@ pub(crate) fn for_each_root(thread: &ThreadHeader, visit: &mut dyn FnMut(*mut Ob
 }
 
 /// Frees the retired frames of a thread that goes away.
-pub(crate) fn free_cache(thread: &mut ThreadHeader) {
-    let mut frame = std::mem::replace(&mut thread.scope_cache, ptr::null_mut());
+pub(crate) fn free_cache(thread: &ThreadHeader) {
+    let mut frame = thread.scope_cache.replace(ptr::null_mut());
     while !frame.is_null() {
         // SAFETY: cached frames came from `Box::into_raw` and nothing else refers to them.
         let owned = unsafe { Box::from_raw(frame) };
@@ -231,11 +197,11 @@ mod tests {
 
     #[test]
     fn scopes_nest_and_report_their_slots() {
-        let mut thread = ThreadHeader::new();
-        let outer = HandleScope::new(&mut thread);
+        let thread = ThreadHeader::new();
+        let outer = HandleScope::new(&thread);
         let first = outer.root(8 as ObjPtr);
         {
-            let inner = HandleScope::new(&mut thread);
+            let inner = HandleScope::new(&thread);
             for i in 0..40 {
                 inner.root((16 + i * 8) as ObjPtr);
             }
@@ -250,6 +216,6 @@ mod tests {
         }
         assert_eq!(first.get() as usize, 16);
         drop(outer);
-        assert!(thread.scope_top.is_null());
+        assert!(thread.scope_top.get().is_null());
     }
 }

@@ -134,7 +134,7 @@ pub(crate) fn poison() -> Option<u8> {
     is_on().then_some(0xDB)
 }
 
-fn collect(heap: &Heap, thread: &mut ThreadHeader, count: u64) {
+fn collect(heap: &Heap, thread: &ThreadHeader, count: u64) {
     let every = FULL_EVERY + heap.total_memory() as u64 / FULL_COST;
     // Half way between two full collections a concurrent marking starts. What is not marked by the next one is given up.
     let generation = match count % every {
@@ -146,7 +146,7 @@ fn collect(heap: &Heap, thread: &mut ThreadHeader, count: u64) {
 }
 
 /// Collects at opportunity `count`, unless it is left out.
-fn thinned(heap: &Heap, thread: &mut ThreadHeader, count: u64) {
+fn thinned(heap: &Heap, thread: &ThreadHeader, count: u64) {
     static COLLECTIONS: AtomicU64 = AtomicU64::new(0);
     if count.is_multiple_of(thinning(count)) {
         collect(heap, thread, COLLECTIONS.fetch_add(1, Relaxed));
@@ -154,7 +154,7 @@ fn thinned(heap: &Heap, thread: &mut ThreadHeader, count: u64) {
 }
 
 /// Hook of the allocation slow path.
-pub(crate) fn before_allocation(heap: &Heap, thread: &mut ThreadHeader) {
+pub(crate) fn before_allocation(heap: &Heap, thread: &ThreadHeader) {
     let period = u64::from(PERIOD.load(Relaxed));
     if period == 0 {
         return;
@@ -177,7 +177,7 @@ pub(crate) fn before_allocation(heap: &Heap, thread: &mut ThreadHeader) {
 }
 
 /// Hook of the poll slow path.
-pub(crate) fn poll(thread: &mut ThreadHeader) {
+pub(crate) fn poll(thread: &ThreadHeader) {
     if let Some(heap) = Heap::try_get()
         && polls_collect()
     {

@@ -230,7 +230,7 @@ pub enum LockError {
 /// # Errors
 /// The thread was interrupted, or no sync block is left.
 #[inline]
-pub unsafe fn enter(thread: &mut ThreadHeader, obj: ObjPtr, timeout: Option<Duration>) -> Result<bool, LockError> {
+pub unsafe fn enter(thread: &ThreadHeader, obj: ObjPtr, timeout: Option<Duration>) -> Result<bool, LockError> {
     // SAFETY: forwarded.
     unsafe {
         match thin_enter(sync_word(obj), thread.lock_id()) {
@@ -241,7 +241,7 @@ pub unsafe fn enter(thread: &mut ThreadHeader, obj: ObjPtr, timeout: Option<Dura
 }
 
 #[cold]
-unsafe fn enter_slow(thread: &mut ThreadHeader, obj: ObjPtr, timeout: Option<Duration>) -> Result<bool, LockError> {
+unsafe fn enter_slow(thread: &ThreadHeader, obj: ObjPtr, timeout: Option<Duration>) -> Result<bool, LockError> {
     // SAFETY: forwarded; short critical sections end before a sync block is worth it.
     unsafe {
         for _ in 0..50 {
@@ -291,7 +291,7 @@ pub unsafe fn exit(thread: &ThreadHeader, obj: ObjPtr) -> Result<(), LockError> 
 ///
 /// # Errors
 /// The thread does not own the lock or was interrupted, or no sync block is left.
-pub unsafe fn wait(thread: &mut ThreadHeader, obj: ObjPtr, timeout: Option<Duration>) -> Result<bool, LockError> {
+pub unsafe fn wait(thread: &ThreadHeader, obj: ObjPtr, timeout: Option<Duration>) -> Result<bool, LockError> {
     // SAFETY: forwarded.
     unsafe {
         if !is_entered(thread, obj) {

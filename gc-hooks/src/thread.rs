@@ -2,6 +2,7 @@
 //!
 //! Generated code keeps the address of this structure in r15 and uses the offsets below as constants.
 
+use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -48,88 +49,105 @@ pub const POLL_RUNTIME: u32 = 1 << 28;
 /// Inline allocation of `size` bytes: `obj = alloc_cursor; next = obj + size; if next > alloc_limit` call the slow
 /// path, else `alloc_cursor = next; [obj] = MethodTable`. The memory from the cursor to the limit is zero; the header
 /// word of the next object is the word before the cursor.
+///
+/// All access goes through shared references, because code that was compiled, assembly stubs and Rust functions of the same
+/// thread use the structure at the same time. Who may touch what:
+/// - Cells belong to the thread that the structure belongs to, and while that is stopped at a safepoint, to who stopped it (the
+///   handshake orders the accesses). They make references to the structure stay on their thread.
+/// - Atomics are everybody's, while the registry's lock or the runtime keeps the thread from detaching.
+///
+/// ```compile_fail,E0277
+/// fn shared_between_threads<T: Sync>() {}
+/// shared_between_threads::<corten_gc_hooks::ThreadHeader>();
+/// ```
 #[repr(C)]
 pub struct ThreadHeader {
     /// Address that the next object gets.
-    pub alloc_cursor: usize,
+    pub alloc_cursor: Cell<usize>,
     /// The cursor may not pass this address.
-    pub alloc_limit: usize,
+    pub alloc_limit: Cell<usize>,
     /// Nonzero: call the safepoint helper. Bits `POLL_*`.
     pub poll_requested: AtomicU32,
     /// [`GC_MODE_COOPERATIVE`] or [`GC_MODE_PREEMPTIVE`].
     pub gc_mode: AtomicU32,
     /// Exception to raise at the managed call site, set by native helpers. Scanned and updated by the collector.
-    pub pending_exception: ObjPtr,
+    pub pending_exception: Cell<ObjPtr>,
     /// Return address into managed code of the innermost managed-to-native transition.
-    pub transition_pc: usize,
+    pub transition_pc: Cell<usize>,
     /// Frame pointer of that managed frame.
-    pub transition_fp: usize,
+    pub transition_fp: Cell<usize>,
     /// Chain of native-to-managed entry thunks.
-    pub entry_frame: *mut c_void,
+    pub entry_frame: Cell<*mut c_void>,
     /// Innermost handle scope (roots of Rust code).
-    pub(crate) scope_top: *mut RootFrame,
+    pub(crate) scope_top: Cell<*mut RootFrame>,
     /// Retired scope frames for reuse.
-    pub(crate) scope_cache: *mut RootFrame,
+    pub(crate) scope_cache: Cell<*mut RootFrame>,
     /// Start of the nursery chunk behind `alloc_cursor`, 0 if none.
-    pub(crate) chunk_start: usize,
+    pub(crate) chunk_start: Cell<usize>,
     /// Real end of that chunk; the limit is lower while stress mode disables inline allocation.
-    pub(crate) chunk_end: usize,
+    pub(crate) chunk_end: Cell<usize>,
     /// Bytes allocated by this thread apart from the current chunk.
-    pub(crate) allocated_before_chunk: u64,
+    pub(crate) allocated_before_chunk: Cell<u64>,
     /// Identity of the owner in thin locks, assigned by `attach`; 0 while detached.
-    pub(crate) lock_id: u32,
+    pub(crate) lock_id: std::sync::atomic::AtomicU32,
     /// Whether the thread is in the registry.
-    pub(crate) attached: bool,
+    pub(crate) attached: Cell<bool>,
     /// `Thread.Interrupt` was called and no blocking operation has taken note.
     pub(crate) interrupt: std::sync::atomic::AtomicBool,
     /// The monitor that the thread blocks on or is about to.
     pub(crate) blocked_on: AtomicPtr<Monitor>,
     /// New objects with finalizers, until the next collection gathers them.
-    pub(crate) finalizable: Vec<usize>,
+    pub(crate) finalizable: RefCell<Vec<usize>>,
 }
 
-// SAFETY: the structure is shared with the collector only while its thread is stopped; the fields that others touch
-// concurrently are atomic.
+// SAFETY: before it is attached, the structure is not tied to the thread that made it; the pointers in it are null, or lead to
+// frames that it owns.
 unsafe impl Send for ThreadHeader {}
 
 impl ThreadHeader {
     /// A thread that is not yet attached, in preemptive mode.
     pub fn new() -> Self {
         Self {
-            alloc_cursor: 0,
-            alloc_limit: 0,
+            alloc_cursor: Cell::new(0),
+            alloc_limit: Cell::new(0),
             poll_requested: AtomicU32::new(0),
             gc_mode: AtomicU32::new(GC_MODE_PREEMPTIVE),
-            pending_exception: ptr::null_mut(),
-            transition_pc: 0,
-            transition_fp: 0,
-            entry_frame: ptr::null_mut(),
-            scope_top: ptr::null_mut(),
-            scope_cache: ptr::null_mut(),
-            chunk_start: 0,
-            chunk_end: 0,
-            allocated_before_chunk: 0,
-            lock_id: 0,
-            attached: false,
+            pending_exception: Cell::new(ptr::null_mut()),
+            transition_pc: Cell::new(0),
+            transition_fp: Cell::new(0),
+            entry_frame: Cell::new(ptr::null_mut()),
+            scope_top: Cell::new(ptr::null_mut()),
+            scope_cache: Cell::new(ptr::null_mut()),
+            chunk_start: Cell::new(0),
+            chunk_end: Cell::new(0),
+            allocated_before_chunk: Cell::new(0),
+            lock_id: std::sync::atomic::AtomicU32::new(0),
+            attached: Cell::new(false),
             interrupt: std::sync::atomic::AtomicBool::new(false),
             blocked_on: AtomicPtr::new(ptr::null_mut()),
-            finalizable: Vec::new(),
+            finalizable: RefCell::default(),
         }
     }
 
     /// Number that identifies this thread in thin locks (1..=65535), 0 while it is not attached.
     pub fn lock_id(&self) -> u32 {
-        self.lock_id
+        self.lock_id.load(Ordering::Relaxed)
+    }
+
+    /// `size` bytes were allocated apart from the chunk.
+    pub(crate) fn count_allocation(&self, size: usize) {
+        self.allocated_before_chunk
+            .set(self.allocated_before_chunk.get() + size as u64);
     }
 
     /// Bytes that this thread has allocated on the managed heap since it was attached.
     pub fn allocated_bytes(&self) -> u64 {
-        let current = if self.chunk_start != 0 {
-            self.alloc_cursor - self.chunk_start
+        let current = if self.chunk_start.get() != 0 {
+            self.alloc_cursor.get() - self.chunk_start.get()
         } else {
             0
         };
-        self.allocated_before_chunk + current as u64
+        self.allocated_before_chunk.get() + current as u64
     }
 }
 
@@ -141,7 +159,7 @@ impl ThreadHeader {
         let monitor = self.blocked_on.load(Ordering::SeqCst);
         if !monitor.is_null() {
             // SAFETY: monitors live in sync blocks, which are never unmapped.
-            unsafe { (*monitor).interrupt(self.lock_id) };
+            unsafe { (*monitor).interrupt(self.lock_id()) };
         }
     }
 

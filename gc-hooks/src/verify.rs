@@ -211,7 +211,7 @@ impl Heap {
     ///
     /// # Errors
     /// The first defect found.
-    pub fn verify(&self, thread: &mut crate::thread::ThreadHeader) -> Result<usize, HeapDefect> {
+    pub fn verify(&self, thread: &crate::thread::ThreadHeader) -> Result<usize, HeapDefect> {
         crate::safepoint::ThreadRegistry::get().stop_the_world(Some(thread), |_| {
             let spaces = self.spaces.lock();
             check(self, &spaces)

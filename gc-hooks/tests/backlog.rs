@@ -14,11 +14,11 @@ use support::*;
 
 /// Makes `count` objects with finalizers and drops them; returns the most that waited for their finalizers at any time.
 fn make(count: usize) -> usize {
-    let mut thread = attach(0);
+    let thread = attach(0);
     let heap = Heap::get();
     let mut most = 0;
     for i in 0..count {
-        heap.alloc_object(&mut thread.header, types().finalizable).unwrap();
+        heap.alloc_object(&thread.header, types().finalizable).unwrap();
         if i % 1000 == 0 {
             most = most.max(heap.finalizers().pending_count());
         }
@@ -28,17 +28,17 @@ fn make(count: usize) -> usize {
 }
 
 /// Runs as the finalizer thread until told to end; each object takes as long as `finalize`.
-fn finalizer(ends: &AtomicBool, finalize: impl Fn(&mut ThreadHeader)) {
-    let mut thread = attach(0);
+fn finalizer(ends: &AtomicBool, finalize: impl Fn(&ThreadHeader)) {
+    let thread = attach(0);
     let queue = Heap::get().finalizers();
     while !ends.load(Ordering::SeqCst) {
         {
-            let _preemptive = PreemptiveGuard::new(&mut thread.header);
+            let _preemptive = PreemptiveGuard::new(&thread.header);
             queue.wait_for_work(Some(Duration::from_millis(1)));
         }
         while queue.next_finalizable().is_some() {
-            finalize(&mut thread.header);
-            ThreadRegistry::get().poll(&mut thread.header);
+            finalize(&thread.header);
+            ThreadRegistry::get().poll(&thread.header);
         }
         queue.work_done();
     }

@@ -34,7 +34,7 @@ fn a_list_survives_and_garbage_goes() {
     thread.slots[0] = ptr::null_mut();
     thread.collect(2);
     let mut count = 0;
-    Heap::get().for_each_object(Some(&mut thread.header), |_, _| count += 1);
+    Heap::get().for_each_object(Some(&thread.header), |_, _| count += 1);
     assert!(count < 100, "{count} objects are left");
     detach(thread);
 }
@@ -203,16 +203,14 @@ fn handles_behave_as_their_kind() {
         let kept = thread.node(2);
         let strong = table.alloc(HandleKind::Strong, kept);
         let weak_kept = table.alloc(HandleKind::WeakShort, kept);
-        let finalizable = Heap::get()
-            .alloc_object(&mut thread.header, types().finalizable)
-            .unwrap();
+        let finalizable = Heap::get().alloc_object(&thread.header, types().finalizable).unwrap();
         let short_fin = table.alloc(HandleKind::WeakShort, finalizable);
         let long_fin = table.alloc(HandleKind::WeakLong, finalizable);
         if generation == 2 {
             // Let them grow old first; only `kept` is held.
-            let scope = HandleScope::new(&mut thread.header);
+            let scope = HandleScope::new(&thread.header);
             let locals = [unsafe { *short }, unsafe { *short_fin }].map(|obj| scope.root(obj));
-            Heap::get().collect(&mut thread.header, 0);
+            Heap::get().collect(&thread.header, 0);
             assert!(!locals[0].is_null());
         }
         thread.collect(generation);
@@ -285,7 +283,7 @@ fn finalizers_run_once_critical_last() {
         } else {
             types().finalizable
         };
-        let obj = heap.alloc_object(&mut thread.header, mt).unwrap();
+        let obj = heap.alloc_object(&thread.header, mt).unwrap();
         unsafe { *obj.byte_add(24).cast::<u64>() = i };
         if i == 5 {
             unsafe { queue.suppress(obj) };
@@ -327,7 +325,7 @@ fn eager_finalizers_run_in_the_collection_that_finds_their_object_dead() {
     let before = heap.handles().count(HandleKind::WeakShort);
     thread.slots[0] = thread.node(1);
     for i in 0..100 {
-        let weak = heap.alloc_object(&mut thread.header, types().weak).unwrap();
+        let weak = heap.alloc_object(&thread.header, types().weak).unwrap();
         let handle = heap.handles().alloc(HandleKind::WeakShort, thread.slots[0]);
         unsafe { *weak.byte_add(8).cast::<usize>() = handle as usize };
         if i == 50 {
@@ -359,9 +357,7 @@ fn finalizable_objects_that_were_pinned_in_the_nursery_are_followed() {
     let _serial = serial();
     let mut thread = attach(1);
     let queue = Heap::get().finalizers();
-    let obj = Heap::get()
-        .alloc_object(&mut thread.header, types().finalizable)
-        .unwrap();
+    let obj = Heap::get().alloc_object(&thread.header, types().finalizable).unwrap();
     unsafe { *obj.byte_add(24).cast::<u64>() = 77 };
     thread.slots[0] = obj;
     thread.conservative.push(obj as usize);
@@ -409,7 +405,7 @@ fn pinned_allocations_never_move() {
     for i in 0..20 {
         let length = [3, 100, 5000, 50_000][i % 4];
         let array = heap
-            .alloc_array(&mut thread.header, types().bytes, length, AllocFlags::PINNED)
+            .alloc_array(&thread.header, types().bytes, length, AllocFlags::PINNED)
             .unwrap();
         assert!((0..length).all(|i| unsafe { *array.cast::<u8>().add(16 + i) } == 0));
         thread.slots[i] = array;
@@ -581,7 +577,7 @@ fn random_graphs_keep_their_shape_for_many_collections() {
         // Full collections at once and concurrent markings take turns; one of eight of those is given up.
         match round % 16 {
             0 => thread.collect(2),
-            2 | 7 | 12 | 15 => Heap::get().collect_concurrently(&mut thread.header),
+            2 | 7 | 12 | 15 => Heap::get().collect_concurrently(&thread.header),
             _ => thread.collect(0),
         }
         for ((&(i, _), &b), &distance) in distances.iter().zip(&thread.byrefs).zip(&before) {
@@ -647,14 +643,14 @@ fn threads_allocate_and_collect_together() {
                         set_field(node, 8, thread.slots[slot]);
                         thread.slots[slot] = node;
                         if i % 16 == 0 {
-                            ThreadRegistry::get().poll(&mut thread.header);
+                            ThreadRegistry::get().poll(&thread.header);
                         }
                     }
                     if random.below(40) == 0 {
                         thread.collect(if random.below(3) == 0 { 2 } else { 0 });
                     }
                     if random.below(20) == 0 {
-                        let _outside = corten_gc_hooks::PreemptiveGuard::new(&mut thread.header);
+                        let _outside = corten_gc_hooks::PreemptiveGuard::new(&thread.header);
                         std::thread::sleep(std::time::Duration::from_micros(200));
                     }
                     for slot in 0..8 {

@@ -18,7 +18,7 @@ fn finish_cycle(thread: &mut TestThread) {
         if Heap::get().stats().concurrent_collections().0 != before {
             return;
         }
-        let _outside = corten_gc_hooks::PreemptiveGuard::new(&mut thread.header);
+        let _outside = corten_gc_hooks::PreemptiveGuard::new(&thread.header);
         std::thread::sleep(std::time::Duration::from_micros(100));
     }
     panic!("the marker does not come to an end");
@@ -71,7 +71,7 @@ fn references_that_move_while_marking_are_not_lost() {
                 let rounds = if cfg!(debug_assertions) { 40 } else { 200 };
                 for round in 0..rounds {
                     if random.below(4) == 0 {
-                        Heap::get().collect_concurrently(&mut thread.header);
+                        Heap::get().collect_concurrently(&thread.header);
                     } else if random.below(30) == 0 {
                         thread.collect(2);
                     }
@@ -90,7 +90,7 @@ fn references_that_move_while_marking_are_not_lost() {
                             1 => {
                                 thread.slots[1] = x;
                                 set_field(array, a, y);
-                                ThreadRegistry::get().poll(&mut thread.header);
+                                ThreadRegistry::get().poll(&thread.header);
                                 let array = thread.slots[0];
                                 set_field(array, b, thread.slots[1]);
                                 thread.slots[1] = ptr::null_mut();
@@ -141,7 +141,7 @@ fn a_cycle_frees_what_was_dead_when_it_started() {
     let used = Heap::get().total_memory();
     thread.slots[1] = ptr::null_mut();
     let full = Heap::get().stats().collection_count(2);
-    Heap::get().collect_concurrently(&mut thread.header);
+    Heap::get().collect_concurrently(&thread.header);
     finish_cycle(&mut thread);
     assert_eq!(Heap::get().stats().collection_count(2), full + 1);
     let left = Heap::get().total_memory();
@@ -158,7 +158,7 @@ fn a_full_collection_gives_a_cycle_up() {
     chains(&mut thread, 1);
     thread.collect(0);
     let expected = sum(thread.slots[0]);
-    Heap::get().collect_concurrently(&mut thread.header);
+    Heap::get().collect_concurrently(&thread.header);
     thread.slots[1] = ptr::null_mut();
     let used = Heap::get().total_memory();
     thread.collect(2);
@@ -179,7 +179,7 @@ fn what_is_allocated_while_marking_survives() {
     for round in 0..20u64 {
         thread.collect(0);
         let old = field(thread.slots[0], 16);
-        Heap::get().collect_concurrently(&mut thread.header);
+        Heap::get().collect_concurrently(&thread.header);
         // A large array, a pinned one and a small one, made while marking runs; only they refer to the first chain then.
         let old = if round == 0 { old } else { field(thread.slots[0], 16) };
         thread.slots[3] = old;
@@ -187,7 +187,7 @@ fn what_is_allocated_while_marking_survives() {
         thread.slots[1] = thread.array(types().refs, 5000);
         set_field(thread.slots[1], 16 + 4999 * 8, thread.slots[3]);
         thread.slots[2] = Heap::get()
-            .alloc_array(&mut thread.header, types().refs, 3, AllocFlags::PINNED)
+            .alloc_array(&thread.header, types().refs, 3, AllocFlags::PINNED)
             .unwrap();
         set_field(thread.slots[2], 16, field(thread.slots[1], 16 + 4999 * 8));
         thread.slots[3] = ptr::null_mut();
@@ -232,7 +232,7 @@ fn large_objects_that_die_while_the_marker_looks_at_them_do_no_harm() {
     thread.collect(0);
     let expected = sum(thread.slots[0]);
     for _ in 0..if cfg!(debug_assertions) { 40 } else { 300 } {
-        Heap::get().collect_concurrently(&mut thread.header);
+        Heap::get().collect_concurrently(&thread.header);
         for _ in 0..20 {
             // Old fields refer to large young objects for a moment; most of them are gone at the next collection, and their memory
             // is used for others of other sizes.
@@ -260,9 +260,9 @@ fn a_cycle_ends_although_nobody_allocates() {
     chains(&mut thread, 0);
     thread.collect(2);
     let before = Heap::get().stats().concurrent_collections().0;
-    Heap::get().collect_concurrently(&mut thread.header);
+    Heap::get().collect_concurrently(&thread.header);
     {
-        let _outside = corten_gc_hooks::PreemptiveGuard::new(&mut thread.header);
+        let _outside = corten_gc_hooks::PreemptiveGuard::new(&thread.header);
         let since = std::time::Instant::now();
         while Heap::get().stats().concurrent_collections().0 == before {
             assert!(since.elapsed().as_secs() < 60, "the cycle does not end");

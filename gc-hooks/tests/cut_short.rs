@@ -70,9 +70,9 @@ fn what_the_marker_has_not_scanned_may_be_evacuated() {
         let used = heap.stats().last_collection(None).bytes_after;
         thread.slots[1] = thread.array(types().bytes, LIMIT - used - (512 << 10));
         let finished = heap.stats().concurrent_collections().0;
-        heap.collect_concurrently(&mut thread.header);
+        heap.collect_concurrently(&thread.header);
         {
-            let _outside = PreemptiveGuard::new(&mut thread.header);
+            let _outside = PreemptiveGuard::new(&thread.header);
             std::thread::sleep(Duration::from_micros(round * 1000));
         }
         hide(&mut thread);

@@ -22,7 +22,7 @@ fn the_hard_limit_is_kept_and_memory_comes_back() {
         // Small objects.
         let mut count = 0u64;
         let error = loop {
-            match heap.alloc_object(&mut thread.header, types().node) {
+            match heap.alloc_object(&thread.header, types().node) {
                 Ok(node) => {
                     set_field(node, 8, thread.slots[0]);
                     thread.slots[0] = node;
@@ -44,7 +44,7 @@ fn the_hard_limit_is_kept_and_memory_comes_back() {
         let mut count = 0;
         loop {
             thread.slots.push(std::ptr::null_mut());
-            match heap.alloc_array(&mut thread.header, types().bytes, 1 << 20, AllocFlags::empty()) {
+            match heap.alloc_array(&thread.header, types().bytes, 1 << 20, AllocFlags::empty()) {
                 Ok(array) => *thread.slots.last_mut().unwrap() = array,
                 Err(_) => break,
             }
@@ -53,11 +53,11 @@ fn the_hard_limit_is_kept_and_memory_comes_back() {
         assert!((40..64).contains(&count), "round {round}: {count} MB of large objects");
         thread.slots.truncate(1);
         assert!(
-            heap.alloc_array(&mut thread.header, types().bytes, limit, AllocFlags::empty())
+            heap.alloc_array(&thread.header, types().bytes, limit, AllocFlags::empty())
                 .is_err()
         );
         assert!(
-            heap.alloc_array(&mut thread.header, types().refs, 0x7FFF_FFFF, AllocFlags::empty())
+            heap.alloc_array(&thread.header, types().refs, 0x7FFF_FFFF, AllocFlags::empty())
                 .is_err()
         );
     }

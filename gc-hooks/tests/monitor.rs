@@ -23,7 +23,7 @@ fn hash_codes_survive_moves_and_locks() {
             thread.slots[0] = thread.node(1);
             assert_eq!(syncblock::try_hash_code(thread.slots[0]), 0);
             if locked_first {
-                assert_eq!(syncblock::enter(&mut thread.header, thread.slots[0], None), Ok(true));
+                assert_eq!(syncblock::enter(&thread.header, thread.slots[0], None), Ok(true));
             }
             let hash = syncblock::hash_code(thread.slots[0]).unwrap();
             assert_ne!(hash, 0);
@@ -31,7 +31,7 @@ fn hash_codes_survive_moves_and_locks() {
                 thread.collect(generation);
                 assert_eq!(syncblock::hash_code(thread.slots[0]), Ok(hash));
                 assert_eq!(syncblock::try_hash_code(thread.slots[0]), hash);
-                assert_eq!(syncblock::enter(&mut thread.header, thread.slots[0], None), Ok(true));
+                assert_eq!(syncblock::enter(&thread.header, thread.slots[0], None), Ok(true));
                 assert!(syncblock::is_entered(&thread.header, thread.slots[0]));
                 syncblock::exit(&thread.header, thread.slots[0]).unwrap();
             }
@@ -70,12 +70,9 @@ fn contended_lock_excludes() {
                 let lock = || unsafe { *(handle as *const ObjPtr) };
                 for i in 0..ROUNDS {
                     unsafe {
-                        assert_eq!(syncblock::enter(&mut thread.header, lock(), None), Ok(true));
+                        assert_eq!(syncblock::enter(&thread.header, lock(), None), Ok(true));
                         if i % 7 == 0 {
-                            assert_eq!(
-                                syncblock::enter(&mut thread.header, lock(), Some(Duration::ZERO)),
-                                Ok(true)
-                            );
+                            assert_eq!(syncblock::enter(&thread.header, lock(), Some(Duration::ZERO)), Ok(true));
                         }
                         let value = value_of(lock());
                         thread.node(i as u64);
@@ -94,7 +91,7 @@ fn contended_lock_excludes() {
         })
         .collect();
     {
-        let _outside = PreemptiveGuard::new(&mut thread.header);
+        let _outside = PreemptiveGuard::new(&thread.header);
         for worker in workers {
             worker.join().unwrap();
         }
@@ -115,17 +112,17 @@ fn wait_pulse_timeout_and_interrupt() {
     let lock = move || unsafe { *(handle as *const ObjPtr) };
     static HEADER: AtomicUsize = AtomicUsize::new(0);
     let consumer = std::thread::spawn(move || {
-        let mut thread = attach(0);
+        let thread = attach(0);
         HEADER.store(&raw const thread.header as usize, Ordering::Release);
         unsafe {
             // Recursion is given up and restored.
             for _ in 0..3 {
-                syncblock::enter(&mut thread.header, lock(), None).unwrap();
+                syncblock::enter(&thread.header, lock(), None).unwrap();
             }
             let mut got = 0;
             while got < 10 {
                 while value_of(lock()) == 0 {
-                    assert_eq!(syncblock::wait(&mut thread.header, lock(), None), Ok(true));
+                    assert_eq!(syncblock::wait(&thread.header, lock(), None), Ok(true));
                 }
                 *lock().byte_add(24).cast::<u64>() = 0;
                 got += 1;
@@ -133,11 +130,11 @@ fn wait_pulse_timeout_and_interrupt() {
             }
             let started = Instant::now();
             assert_eq!(
-                syncblock::wait(&mut thread.header, lock(), Some(Duration::from_millis(20))),
+                syncblock::wait(&thread.header, lock(), Some(Duration::from_millis(20))),
                 Ok(false)
             );
             assert!(started.elapsed() >= Duration::from_millis(20));
-            let result = syncblock::wait(&mut thread.header, lock(), None);
+            let result = syncblock::wait(&thread.header, lock(), None);
             assert_eq!(result, Err(LockError::Monitor(MonitorError::Interrupted)));
             for _ in 0..3 {
                 syncblock::exit(&thread.header, lock()).unwrap();
@@ -149,9 +146,9 @@ fn wait_pulse_timeout_and_interrupt() {
     });
     unsafe {
         for i in 0..10 {
-            syncblock::enter(&mut thread.header, lock(), None).unwrap();
+            syncblock::enter(&thread.header, lock(), None).unwrap();
             while value_of(lock()) != 0 {
-                syncblock::wait(&mut thread.header, lock(), None).unwrap();
+                syncblock::wait(&thread.header, lock(), None).unwrap();
             }
             *lock().byte_add(24).cast::<u64>() = i + 1;
             syncblock::pulse(&thread.header, lock(), false).unwrap();
@@ -159,7 +156,7 @@ fn wait_pulse_timeout_and_interrupt() {
             thread.collect(0);
         }
         assert!(syncblock::pulse(&thread.header, lock(), false).is_err());
-        let _outside = PreemptiveGuard::new(&mut thread.header);
+        let _outside = PreemptiveGuard::new(&thread.header);
         std::thread::sleep(Duration::from_millis(100));
         (*(HEADER.load(Ordering::Acquire) as *const corten_gc_hooks::ThreadHeader)).request_interrupt();
         consumer.join().unwrap();

@@ -17,7 +17,7 @@ fn a_region_keeps_its_promise_and_ends() {
     let mut thread = attach(1);
     assert_eq!(heap.end_no_gc_region(), NoGcEnd::NotInProgress);
     assert_eq!(
-        heap.start_no_gc_region(&mut thread.header, 10 << 20, None),
+        heap.start_no_gc_region(&thread.header, 10 << 20, None),
         NoGcStart::Started
     );
     assert!(heap.in_no_gc_region());
@@ -30,7 +30,7 @@ fn a_region_keeps_its_promise_and_ends() {
     assert!(!heap.in_no_gc_region());
 
     assert_eq!(
-        heap.start_no_gc_region(&mut thread.header, 1 << 20, None),
+        heap.start_no_gc_region(&thread.header, 1 << 20, None),
         NoGcStart::Started
     );
     for i in 0..(8 << 20) / 40 {
@@ -40,7 +40,7 @@ fn a_region_keeps_its_promise_and_ends() {
     assert_eq!(heap.end_no_gc_region(), NoGcEnd::NotInProgress);
 
     assert_eq!(
-        heap.start_no_gc_region(&mut thread.header, 1 << 20, None),
+        heap.start_no_gc_region(&thread.header, 1 << 20, None),
         NoGcStart::Started
     );
     thread.collect(0);
@@ -50,7 +50,7 @@ fn a_region_keeps_its_promise_and_ends() {
     let watcher = || -> NoGcWatcher { Box::new(|reached| TOLD.store(if reached { 1 } else { -1 }, Ordering::Relaxed)) };
     assert_eq!(heap.watch_no_gc_region(1000, watcher()), NoGcWatch::NotInProgress);
     assert_eq!(
-        heap.start_no_gc_region(&mut thread.header, 4 << 20, None),
+        heap.start_no_gc_region(&thread.header, 4 << 20, None),
         NoGcStart::Started
     );
     assert_eq!(heap.watch_no_gc_region(5 << 20, watcher()), NoGcWatch::TooMuch);
@@ -66,7 +66,7 @@ fn a_region_keeps_its_promise_and_ends() {
     assert_eq!(TOLD.load(Ordering::Relaxed), 1);
     assert_eq!(heap.end_no_gc_region(), NoGcEnd::Kept);
     assert_eq!(
-        heap.start_no_gc_region(&mut thread.header, 4 << 20, None),
+        heap.start_no_gc_region(&thread.header, 4 << 20, None),
         NoGcStart::Started
     );
     assert_eq!(heap.watch_no_gc_region(2 << 20, watcher()), NoGcWatch::Watching);
@@ -74,15 +74,15 @@ fn a_region_keeps_its_promise_and_ends() {
     assert_eq!(TOLD.load(Ordering::Relaxed), -1);
 
     assert_eq!(
-        heap.start_no_gc_region(&mut thread.header, 1 << 40, None),
+        heap.start_no_gc_region(&thread.header, 1 << 40, None),
         NoGcStart::NotEnoughMemory
     );
     assert_eq!(
-        heap.start_no_gc_region(&mut thread.header, 1 << 20, None),
+        heap.start_no_gc_region(&thread.header, 1 << 20, None),
         NoGcStart::Started
     );
     assert_eq!(
-        heap.start_no_gc_region(&mut thread.header, 1 << 20, None),
+        heap.start_no_gc_region(&thread.header, 1 << 20, None),
         NoGcStart::InProgress
     );
     detach(thread);

@@ -32,14 +32,14 @@ fn threads_share_work_under_random_stress() {
                         weak.push((handle as usize, worker << 32 | i));
                     }
                     unsafe {
-                        assert_eq!(syncblock::enter(&mut thread.header, array(), None), Ok(true));
+                        assert_eq!(syncblock::enter(&thread.header, array(), None), Ok(true));
                         set_field(thread.slots[0], 8, field(array(), at));
                         let bytes = thread.array(types().bytes, random.below(50));
                         set_field(thread.slots[0], 16, bytes);
                         set_field(array(), at, thread.slots[0]);
                         syncblock::exit(&thread.header, array()).unwrap();
                     }
-                    ThreadRegistry::get().poll(&mut thread.header);
+                    ThreadRegistry::get().poll(&thread.header);
                 }
                 for (handle, value) in weak {
                     unsafe {
@@ -56,7 +56,7 @@ fn threads_share_work_under_random_stress() {
         })
         .collect();
     {
-        let _outside = PreemptiveGuard::new(&mut thread.header);
+        let _outside = PreemptiveGuard::new(&thread.header);
         for worker in workers {
             worker.join().unwrap();
         }
@@ -104,7 +104,7 @@ fn a_tree_is_built_under_every_stress_mode() {
             set_field(thread.slots[1], 8, field(thread.slots[0], at));
             set_field(thread.slots[0], at, thread.slots[1]);
             if i % 3 == 0 {
-                ThreadRegistry::get().poll(&mut thread.header);
+                ThreadRegistry::get().poll(&thread.header);
             }
         }
         let expected = match mode {

@@ -30,7 +30,7 @@ fn suspended_threads_keep_their_objects() {
                         let node = thread.node(worker << 32 | i);
                         set_field(node, 8, thread.slots[slot]);
                         thread.slots[slot] = node;
-                        ThreadRegistry::get().poll(&mut thread.header);
+                        ThreadRegistry::get().poll(&thread.header);
                     }
                     for slot in 0..4 {
                         let (mut node, mut left) = (thread.slots[slot], 500);

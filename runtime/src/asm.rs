@@ -44,7 +44,7 @@ pub unsafe extern "C" fn call_managed_thunk(
     target: usize,
     args: *const CallArgs,
     result: *mut CallResult,
-    thread: *mut Thread,
+    thread: *const Thread,
     frame: *mut EntryFrame,
 ) -> u64 {
     naked_asm!(

@@ -58,8 +58,11 @@ fn slow(mt: &'static MethodTable) -> VmResult<()> {
             let thread = Thread::current();
             let _coop = crate::transitions::enter_cooperative(thread);
             // SAFETY: a strong handle that is never freed.
-            thread.header.pending_exception = unsafe { *(handle as *const ObjPtr) };
-            crate::exceptions::trace::begin_again(thread.header.pending_exception);
+            thread
+                .header
+                .pending_exception
+                .set(unsafe { *(handle as *const ObjPtr) });
+            crate::exceptions::trace::begin_again(thread.header.pending_exception.get());
             return Err(Raise::Pending);
         }
     }
@@ -68,7 +71,7 @@ fn slow(mt: &'static MethodTable) -> VmResult<()> {
         Ok(()) => TABLE.succeeded(key, || mt.class().init_state.store(1, Ordering::Release)),
         Err(_) => {
             // `run` left the TypeInitializationException pending.
-            let exception = Thread::current().header.pending_exception;
+            let exception = Thread::current().header.pending_exception.get();
             let handle = match mt.class().collectible() {
                 // It goes with the type.
                 Some(group) => {

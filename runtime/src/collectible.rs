@@ -77,7 +77,7 @@ fn fixed_array(length: u32) -> VmResult<ObjPtr> {
 /// No memory.
 pub fn create(context: u64, held: bool) -> VmResult<(&'static Collectible, ObjPtr)> {
     let thread = Thread::current();
-    let scope = HandleScope::new(&mut thread.header);
+    let scope = HandleScope::new(&thread.header);
     let mt = corelib_type("System.Reflection", "LoaderAllocator")?;
     let allocator = scope.root(allocate(thread, mt)?);
     ManagedCall::new().obj(allocator.get()).invoke(constructor(mt, &[])?)?;

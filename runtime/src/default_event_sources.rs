@@ -121,7 +121,7 @@ fn postpone(thread: &Thread, constructor: &'static MethodDesc) -> bool {
         return false;
     }
     // SAFETY: the prestub's frame of this very call, with `this` in the first register; cooperative mode.
-    let this = unsafe { *(*thread.prestub_frames).int_registers } as ObjPtr;
+    let this = unsafe { *(*thread.prestub_frames.get()).int_registers } as ObjPtr;
     let object = Heap::get().handles().alloc(HandleKind::Strong, this);
     list.push(Postponed { constructor, object });
     true

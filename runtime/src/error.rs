@@ -168,7 +168,7 @@ impl<T> Neutral for *const T {
 /// Body of an internal call or JIT helper (cooperative mode, entered through a transition stub): an error is raised at the
 /// managed call site by replacing the return address that the transition stub recorded.
 #[inline]
-pub fn icall_body<T: Neutral>(body: impl FnOnce(&'static mut Thread) -> VmResult<T>) -> T {
+pub fn icall_body<T: Neutral>(body: impl FnOnce(&'static Thread) -> VmResult<T>) -> T {
     let thread = Thread::current();
     match body(thread) {
         Ok(value) => value,
@@ -181,7 +181,7 @@ pub fn icall_body<T: Neutral>(body: impl FnOnce(&'static mut Thread) -> VmResult
 
 /// Body of a QCall (preemptive mode, called by a P/Invoke stub): switches to cooperative mode for the body; an error becomes
 /// the pending exception which the stub raises after the call.
-pub fn qcall_body<T: Neutral>(body: impl FnOnce(&'static mut Thread) -> VmResult<T>) -> T {
+pub fn qcall_body<T: Neutral>(body: impl FnOnce(&'static Thread) -> VmResult<T>) -> T {
     let thread = Thread::current();
     let _cooperative = crate::transitions::enter_cooperative(thread);
     match body(thread) {

@@ -28,6 +28,7 @@ pub mod jit_all;
 pub mod jit_host;
 pub mod managed;
 pub mod objects;
+pub mod peer;
 pub mod prestub;
 pub mod qcalls;
 pub mod reclaim;

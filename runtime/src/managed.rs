@@ -83,7 +83,7 @@ impl ManagedCall {
 
     /// Calls code at `target` that follows the managed ABI.
     pub fn invoke_address(self, target: usize) -> VmResult<CallResult> {
-        let thread = Thread::current_ptr();
+        let thread = Thread::current();
         let args = CallArgs {
             int: self.int,
             sse: self.sse,
@@ -100,18 +100,17 @@ impl ManagedCall {
             resume_pc: 0,
             boundary: self.boundary,
         };
-        // SAFETY: the current thread's structure.
-        let icall = unsafe { ((*thread).icall_pc, (*thread).icall_method) };
+        let icall = (thread.icall_pc.get(), thread.icall_method.get());
         // SAFETY: `target` follows the managed ABI with these arguments (the caller's promise by choosing the method), the
         // frame lives until the thunk returns, and the thread is current and cooperative.
         let status = unsafe { call_managed_thunk(target, &args, &mut result, thread, &mut frame) };
         // Managed code has called other internal calls meanwhile.
-        // SAFETY: as above.
-        unsafe { ((*thread).icall_pc, (*thread).icall_method) = icall };
+        thread.icall_pc.set(icall.0);
+        thread.icall_method.set(icall.1);
         if status == 0 {
             Ok(result)
         } else {
-            Thread::current().header.pending_exception = result.rax as ObjPtr;
+            thread.header.pending_exception.set(result.rax as ObjPtr);
             Err(Raise::Pending)
         }
     }

@@ -218,12 +218,12 @@ pub unsafe fn store(slot: *mut ObjPtr, value: ObjPtr) {
 ///
 /// # Errors
 /// OutOfMemoryException, or a load error of the array type.
-pub fn new_array(thread: &mut Thread, element: TypeHandle, length: usize) -> VmResult<ObjPtr> {
+pub fn new_array(thread: &Thread, element: TypeHandle, length: usize) -> VmResult<ObjPtr> {
     let array = corten_loader::make_array(element, 1, true)?;
     let Some(mt) = array.as_method_table() else {
         return Err(Raise::of(ExceptionKind::TypeLoad));
     };
-    Ok(Heap::get().alloc_array(&mut thread.header, mt.as_gc_ptr(), length, AllocFlags::empty())?)
+    Ok(Heap::get().alloc_array(&thread.header, mt.as_gc_ptr(), length, AllocFlags::empty())?)
 }
 
 /// The loader's view of a live object's type.

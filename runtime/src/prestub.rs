@@ -18,20 +18,20 @@ pub unsafe extern "C" fn prestub_worker(
     method: *const MethodDesc,
     registers: *mut PrestubRegisters,
     stack_args: *mut u64,
-    thread: *mut Thread,
+    thread: *const Thread,
 ) -> usize {
     // SAFETY: the precode passes the address of its (leaked) MethodDesc, the thunk the current thread and its saved
     // registers.
-    let (md, thread, int_registers) = unsafe { (&*method, &mut *thread, (&raw mut (*registers).int).cast::<u64>()) };
+    let (md, thread, int_registers) = unsafe { (&*method, &*thread, (&raw mut (*registers).int).cast::<u64>()) };
     let mut frame = PrestubFrame {
-        prev: thread.prestub_frames,
+        prev: thread.prestub_frames.get(),
         method,
         int_registers,
         stack_args,
     };
-    thread.prestub_frames = &mut frame;
+    thread.prestub_frames.set(&mut frame);
     let result = enter(thread, md);
-    thread.prestub_frames = frame.prev;
+    thread.prestub_frames.set(frame.prev);
     match result {
         Ok(code) => code,
         Err(raise) => {
@@ -46,7 +46,7 @@ pub unsafe extern "C" fn prestub_worker(
     }
 }
 
-fn enter(thread: &mut Thread, md: &'static MethodDesc) -> VmResult<usize> {
+fn enter(thread: &Thread, md: &'static MethodDesc) -> VmResult<usize> {
     if let Some(code) = crate::default_event_sources::before_first_call(thread, md)? {
         return Ok(code);
     }

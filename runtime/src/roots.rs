@@ -17,20 +17,17 @@ use corten_loader::MethodDesc;
 pub struct EngineRoots;
 
 impl RootProvider for EngineRoots {
-    fn visit_thread(&self, t: *mut ThreadHeader, v: &mut dyn RootVisitor) {
+    fn visit_thread(&self, t: *const ThreadHeader, v: &mut dyn RootVisitor) {
         // SAFETY: ThreadHeader is the first field of Thread (repr(C)) and every attached header belongs to one; the world is
         // stopped.
-        let thread = unsafe { &mut *t.cast::<Thread>() };
+        let thread = unsafe { &*t.cast::<Thread>() };
         visit_frames(thread, v);
-        let mut frame = thread.prestub_frames;
+        let mut frame = thread.prestub_frames.get();
         while !frame.is_null() {
             // SAFETY: linked frames are live on the stopped thread's stack.
             let f = unsafe { &*frame };
             visit_prestub_frame(f, v);
             frame = f.prev;
-        }
-        for record in &mut thread.dispatch_records {
-            record.visit(v);
         }
         thread.thread_statics.visit(v);
         thread.interrupt.visit(v);
@@ -72,9 +69,9 @@ fn visit_owner(md: &'static MethodDesc, v: &mut dyn RootVisitor) {
 
 /// Walks all managed segments of a thread from its innermost transition outwards.
 fn visit_frames(thread: &Thread, v: &mut dyn RootVisitor) {
-    let mut pc = thread.header.transition_pc;
-    let mut fp = thread.header.transition_fp;
-    let mut entry = thread.header.entry_frame.cast::<EntryFrame>();
+    let mut pc = thread.header.transition_pc.get();
+    let mut fp = thread.header.transition_fp.get();
+    let mut entry = thread.header.entry_frame.get().cast::<EntryFrame>();
     let unloadable = corten_loader::collectible::any() || dynamic_method::any();
     loop {
         while let Some(info) = crate::engine::code_at(pc) {

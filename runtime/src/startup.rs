@@ -181,7 +181,7 @@ fn execute(config: &RuntimeConfig, app: &'static Assembly, entry: &'static Metho
         .invoke(corelib_method("System", "Environment", "InitializeCommandLineArgs", 3)?)?
         .rax as ObjPtr;
     let thread = Thread::current();
-    let scope = HandleScope::new(&mut thread.header);
+    let scope = HandleScope::new(&thread.header);
     let array = scope.root(array);
     // 4. <Module>..cctor of the application
     crate::class_init::ensure(app.module().global_type()?)?;

@@ -10,16 +10,16 @@ use rustc_hash::FxHashMap;
 use std::sync::OnceLock;
 
 /// A new string with these UTF-16 units. May collect.
-pub fn new_string_utf16(thread: &mut Thread, units: &[u16]) -> VmResult<ObjPtr> {
+pub fn new_string_utf16(thread: &Thread, units: &[u16]) -> VmResult<ObjPtr> {
     let mt = WellKnown::get().string.as_gc_ptr();
-    let s = Heap::get().alloc_string(&mut thread.header, mt, units.len())?;
+    let s = Heap::get().alloc_string(&thread.header, mt, units.len())?;
     // SAFETY: the new string has room for `len` units and its terminator.
     unsafe { std::ptr::copy_nonoverlapping(units.as_ptr(), string_data(s), units.len()) };
     Ok(s)
 }
 
 /// A new string from UTF-8. May collect.
-pub fn new_string(thread: &mut Thread, text: &str) -> VmResult<ObjPtr> {
+pub fn new_string(thread: &Thread, text: &str) -> VmResult<ObjPtr> {
     let units: Vec<u16> = text.encode_utf16().collect();
     new_string_utf16(thread, &units)
 }

@@ -1,7 +1,7 @@
 //! The engine's thread: the collector's [`ThreadHeader`] first (generated code addresses it through r15), then what the
 //! assembly stubs and the rest of the runtime need.
 
-use crate::exceptions::DispatchRecord;
+use crate::exceptions::DispatchRecords;
 use corten_gc_hooks::object::ObjPtr;
 use corten_gc_hooks::thread::ThreadHeader;
 use std::cell::Cell;
@@ -54,41 +54,42 @@ pub struct PrestubFrame {
 }
 
 /// One managed thread.
+///
+/// References to it are shared and stay on its thread: compiled code and assembly stubs, which hold its address in r15, and the
+/// Rust functions that they call use it at the same time. Cells belong to the thread (as in [`ThreadHeader`], to who stopped it
+/// while it is stopped). Other threads have a [`Peer`](crate::peer::Peer), which leads to atomics and
+/// [`InterruptState::shared`](crate::icalls::threading::InterruptState::shared) only.
 #[repr(C)]
 pub struct Thread {
     /// What the collector knows of the thread; must stay first.
     pub header: ThreadHeader,
     /// Address that the tail call stub jumps to.
-    pub tail_target: usize,
+    pub tail_target: Cell<usize>,
     /// Bytes of stack arguments of that call (low half) and of the calling method itself (high half).
-    pub tail_stack_bytes: usize,
+    pub tail_stack_bytes: Cell<usize>,
     /// Stack pointer at the innermost managed-to-native transition: address of the return address into managed code.
-    pub transition_sp: usize,
+    pub transition_sp: Cell<usize>,
     /// Original return address when a native helper asked for an exception to be raised at its return.
-    pub hijacked_pc: usize,
+    pub hijacked_pc: Cell<usize>,
     /// Return address of the last call of an internal call, and its MethodDesc: an exception raised at that address gets a
     /// frame for it.
-    pub icall_pc: usize,
+    pub icall_pc: Cell<usize>,
     /// MethodDesc of the internal call that is running (see `icall_pc`).
-    pub icall_method: usize,
+    pub icall_method: Cell<usize>,
     /// Prestub calls in progress, innermost first.
-    pub prestub_frames: *mut PrestubFrame,
+    pub prestub_frames: Cell<*mut PrestubFrame>,
     /// Exceptions in their second pass, innermost last.
-    pub dispatch_records: Vec<Box<DispatchRecord>>,
+    pub dispatch_records: DispatchRecords,
     /// Handle (strong) to the managed `System.Threading.Thread`, or null.
-    pub managed_thread: *mut ObjPtr,
+    pub managed_thread: Cell<*mut ObjPtr>,
     /// Managed thread id (small, from 1).
     pub managed_id: u32,
-    /// `Thread.IsBackground`: the process does not wait for it.
-    pub is_background: bool,
-    /// `Thread.IsThreadPoolThread`.
-    pub is_thread_pool: bool,
     /// `Marshal.GetLastPInvokeError`.
-    pub last_pinvoke_error: i32,
+    pub last_pinvoke_error: Cell<i32>,
     /// Thread static storage: blocks by type index, allocated on demand, in native memory.
     pub thread_statics: crate::thread_statics::ThreadStatics,
     /// Lowest usable address and end of the stack.
-    pub stack_limits: (usize, usize),
+    pub stack_limits: Cell<(usize, usize)>,
     /// `Thread.Interrupt` requests and what the thread waits for.
     pub interrupt: crate::icalls::threading::InterruptState,
 }
@@ -123,32 +124,28 @@ pub mod offsets {
 }
 
 thread_local! {
-    static CURRENT: Cell<*mut Thread> = const { Cell::new(std::ptr::null_mut()) };
+    static CURRENT: Cell<*const Thread> = const { Cell::new(std::ptr::null()) };
 }
 
 impl Thread {
     /// The current thread, or null if this OS thread was never attached.
     #[inline]
-    pub fn current_ptr() -> *mut Thread {
+    pub fn current_ptr() -> *const Thread {
         CURRENT.with(|c| c.get())
     }
 
     /// The current thread.
-    ///
-    /// The reference is only used for short accesses; the structure is also written by generated code of the same
-    /// thread.
     #[inline]
-    #[allow(clippy::mut_from_ref)]
-    pub fn current() -> &'static mut Thread {
+    pub fn current() -> &'static Thread {
         let p = Self::current_ptr();
         assert!(!p.is_null(), "not a managed thread");
-        // SAFETY: set by `attach` to a leaked Thread that lives as long as the OS thread; only this thread dereferences it
-        // mutably.
-        unsafe { &mut *p }
+        // SAFETY: `attach` set it to a Thread that stays until `detach_current`, whose caller promises that this reference is
+        // used no more. It cannot go to another thread, because the structure has cells.
+        unsafe { &*p }
     }
 
     /// Makes `thread` the current one of this OS thread.
-    pub fn set_current(thread: *mut Thread) {
+    pub fn set_current(thread: *const Thread) {
         CURRENT.with(|c| c.set(thread));
     }
 }

@@ -8,15 +8,22 @@ use corten_gc_hooks::object::ObjPtr;
 use corten_loader::collectible::Collectible;
 use corten_loader::statics::{ThreadStaticsLayout, ensure_thread_statics};
 use corten_loader::{FieldDesc, MethodTable};
+use std::cell::{Cell, RefCell};
 
 /// The blocks of one thread, indexed by `ThreadStaticsLayout::index`.
 #[repr(C)]
 #[derive(Debug)]
 pub struct ThreadStatics {
-    /// The data of `addresses`, for generated code.
-    base: *const *mut u8,
-    /// Size of `addresses`.
-    bytes: usize,
+    /// The data of the addresses, for generated code.
+    base: Cell<*const *mut u8>,
+    /// Their size.
+    bytes: Cell<usize>,
+    /// (Borrowed where no safepoint can be reached, so that the collector finds it free.)
+    tables: RefCell<Tables>,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
     /// Address of each block whose class is initialised, else null.
     addresses: Vec<*mut u8>,
     blocks: Vec<Option<Block>>,
@@ -30,10 +37,9 @@ pub const BYTES_OFFSET: usize = std::mem::offset_of!(ThreadStatics, bytes);
 impl Default for ThreadStatics {
     fn default() -> ThreadStatics {
         ThreadStatics {
-            base: std::ptr::null(),
-            bytes: 0,
-            addresses: Vec::new(),
-            blocks: Vec::new(),
+            base: Cell::new(std::ptr::null()),
+            bytes: Cell::new(0),
+            tables: RefCell::default(),
         }
     }
 }
@@ -66,12 +72,13 @@ impl Drop for Block {
 
 impl ThreadStatics {
     /// Address of the block of a type on this thread.
-    pub fn block(&mut self, layout: &'static ThreadStaticsLayout, group: Option<&'static Collectible>) -> *mut u8 {
+    pub fn block(&self, layout: &'static ThreadStaticsLayout, group: Option<&'static Collectible>) -> *mut u8 {
         let i = layout.index as usize;
-        if self.blocks.len() <= i {
-            self.blocks.resize_with(i + 1, || None);
+        let mut tables = self.tables.borrow_mut();
+        if tables.blocks.len() <= i {
+            tables.blocks.resize_with(i + 1, || None);
         }
-        let block = self.blocks[i].get_or_insert_with(|| {
+        let block = tables.blocks[i].get_or_insert_with(|| {
             let mut block = Block {
                 words: vec![0u64; (layout.size as usize).div_ceil(8) + 1].into_boxed_slice(),
                 layout,
@@ -88,19 +95,28 @@ impl ThreadStatics {
     }
 
     /// Lets generated code find a block without asking.
-    fn publish(&mut self, layout: &'static ThreadStaticsLayout, block: *mut u8) {
+    fn publish(&self, layout: &'static ThreadStaticsLayout, block: *mut u8) {
         let i = layout.index as usize;
-        if self.addresses.len() <= i {
-            self.addresses.resize(i + 1, std::ptr::null_mut());
-            self.base = self.addresses.as_ptr();
-            self.bytes = self.addresses.len() * size_of::<*mut u8>();
+        let addresses = &mut self.tables.borrow_mut().addresses;
+        if addresses.len() <= i {
+            addresses.resize(i + 1, std::ptr::null_mut());
         }
-        self.addresses[i] = block;
+        addresses[i] = block;
+        self.base.set(addresses.as_ptr());
+        self.bytes.set(addresses.len() * size_of::<*mut u8>());
+    }
+
+    /// Frees all blocks, when their thread ends.
+    pub fn clear(&self) {
+        self.base.set(std::ptr::null());
+        self.bytes.set(0);
+        drop(self.tables.take());
     }
 
     /// Reports every reference.
-    pub fn visit(&mut self, v: &mut dyn RootVisitor) {
-        for block in self.blocks.iter_mut().flatten().filter(|b| b.group.is_none()) {
+    pub fn visit(&self, v: &mut dyn RootVisitor) {
+        let mut tables = self.tables.borrow_mut();
+        for block in tables.blocks.iter_mut().flatten().filter(|b| b.group.is_none()) {
             block.slots().for_each(|slot| v.slot(slot));
         }
     }
@@ -110,7 +126,7 @@ impl ThreadStatics {
 ///
 /// # Errors
 /// What the initialiser throws, or a load error of the field's type.
-pub fn address(thread: &mut Thread, field: &'static FieldDesc) -> VmResult<*mut u8> {
+pub fn address(thread: &Thread, field: &'static FieldDesc) -> VmResult<*mut u8> {
     let owner: &'static MethodTable = field.owner();
     crate::class_init::ensure(owner)?;
     let layout = ensure_thread_statics(owner)?;

@@ -9,7 +9,7 @@ use corten_gc_hooks::safepoint::{ThreadRegistry, is_cooperative};
 /// Restores the mode it replaced when dropped.
 #[derive(Debug)]
 pub struct ModeGuard {
-    thread: *mut Thread,
+    thread: *const Thread,
     restore: Option<Mode>,
 }
 
@@ -20,7 +20,7 @@ enum Mode {
 }
 
 /// Cooperative until the guard is dropped.
-pub fn enter_cooperative(thread: &mut Thread) -> ModeGuard {
+pub fn enter_cooperative(thread: &Thread) -> ModeGuard {
     let switch = !is_cooperative(&thread.header);
     if switch {
         ThreadRegistry::get().leave_preemptive(&thread.header);
@@ -32,7 +32,7 @@ pub fn enter_cooperative(thread: &mut Thread) -> ModeGuard {
 }
 
 /// Preemptive until the guard is dropped: no raw reference may be used meanwhile.
-pub fn enter_preemptive(thread: &mut Thread) -> ModeGuard {
+pub fn enter_preemptive(thread: &Thread) -> ModeGuard {
     let switch = is_cooperative(&thread.header);
     if switch {
         ThreadRegistry::get().enter_preemptive(&thread.header);

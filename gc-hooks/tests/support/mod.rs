@@ -99,12 +99,12 @@ pub struct Provider;
 static THREADS: Mutex<Vec<usize>> = Mutex::new(Vec::new());
 
 impl RootProvider for Provider {
-    fn visit_thread(&self, thread: *mut ThreadHeader, visitor: &mut dyn RootVisitor) {
+    fn visit_thread(&self, thread: *const ThreadHeader, visitor: &mut dyn RootVisitor) {
         if !THREADS.lock().unwrap().contains(&(thread as usize)) {
             return;
         }
         unsafe {
-            let thread = &mut *thread.cast::<TestThread>();
+            let thread = &mut *thread.cast::<TestThread>().cast_mut();
             for slot in &mut thread.slots {
                 visitor.slot(slot);
             }
@@ -165,13 +165,13 @@ pub fn attach(roots: usize) -> Box<TestThread> {
         conservative: Vec::new(),
     });
     THREADS.lock().unwrap().push(&raw mut *thread as usize);
-    unsafe { ThreadRegistry::get().attach(&mut thread.header).unwrap() };
+    unsafe { ThreadRegistry::get().attach(&thread.header).unwrap() };
     ThreadRegistry::get().leave_preemptive(&thread.header);
     thread
 }
 
 pub fn detach(mut thread: Box<TestThread>) {
-    ThreadRegistry::get().detach(&mut thread.header);
+    ThreadRegistry::get().detach(&thread.header);
     THREADS
         .lock()
         .unwrap()
@@ -180,19 +180,19 @@ pub fn detach(mut thread: Box<TestThread>) {
 
 impl TestThread {
     pub fn node(&mut self, value: u64) -> ObjPtr {
-        let obj = Heap::get().alloc_object(&mut self.header, types().node).unwrap();
+        let obj = Heap::get().alloc_object(&self.header, types().node).unwrap();
         unsafe { *obj.byte_add(24).cast::<u64>() = value };
         obj
     }
 
     pub fn array(&mut self, mt: *const MethodTableHeader, length: usize) -> ObjPtr {
         Heap::get()
-            .alloc_array(&mut self.header, mt, length, AllocFlags::empty())
+            .alloc_array(&self.header, mt, length, AllocFlags::empty())
             .unwrap()
     }
 
     pub fn collect(&mut self, generation: i32) {
-        Heap::get().collect(&mut self.header, generation);
+        Heap::get().collect(&self.header, generation);
     }
 }
 

@@ -34,8 +34,8 @@ pub fn constructor(mt: &'static MethodTable, params: &[TypeHandle]) -> VmResult<
 }
 
 /// An instance of `mt` on which no constructor has run.
-pub(crate) fn allocate(thread: &mut Thread, mt: &'static MethodTable) -> VmResult<ObjPtr> {
-    Ok(Heap::get().alloc_object(&mut thread.header, mt.as_gc_ptr())?)
+pub(crate) fn allocate(thread: &Thread, mt: &'static MethodTable) -> VmResult<ObjPtr> {
+    Ok(Heap::get().alloc_object(&thread.header, mt.as_gc_ptr())?)
 }
 
 /// Text between the first pair of quotes: the file name in the loader's messages.
@@ -75,7 +75,7 @@ pub fn create(kind: ExceptionKind, message: Option<&str>, subject: Option<&str>)
         (Some(_), None) if !sentence => constructor(mt, &[string])?,
         (Some(_), _) => constructor(mt, &[string, string])?,
     };
-    let scope = HandleScope::new(&mut thread.header);
+    let scope = HandleScope::new(&thread.header);
     let text = match message {
         Some(m) => scope.root(crate::strings::new_string(thread, m)?),
         None => scope.root(std::ptr::null_mut()),
@@ -125,7 +125,7 @@ pub fn create_or_fallback(kind: ExceptionKind, message: Option<&str>, subject: O
         Ok(exception) => exception,
         Err(Raise::Pending) => {
             let thread = Thread::current();
-            std::mem::replace(&mut thread.header.pending_exception, std::ptr::null_mut())
+            thread.header.pending_exception.replace(std::ptr::null_mut())
         }
         Err(Raise::New {
             kind: ExceptionKind::OutOfMemory,
@@ -140,7 +140,7 @@ pub fn raise_named(namespace: &str, name: &str, message: Option<&str>) -> Raise 
     let created = (|| {
         let thread = Thread::current();
         let mt = corelib_type(namespace, name)?;
-        let scope = HandleScope::new(&mut thread.header);
+        let scope = HandleScope::new(&thread.header);
         let exception = scope.root(allocate(thread, mt)?);
         match message {
             None => ManagedCall::new().obj(exception.get()).invoke(constructor(mt, &[])?)?,
@@ -150,7 +150,7 @@ pub fn raise_named(namespace: &str, name: &str, message: Option<&str>) -> Raise 
                 ManagedCall::new().obj(exception.get()).obj(text).invoke(constructor)?
             }
         };
-        thread.header.pending_exception = exception.get();
+        thread.header.pending_exception.set(exception.get());
         Ok(())
     })();
     match created {
@@ -198,7 +198,7 @@ pub fn is_preallocated(exception: ObjPtr) -> bool {
 
 /// Wraps a thrown object that is no Exception in a RuntimeWrappedException (ECMA-335 II.10.5 note;
 /// `RuntimeCompatibilityAttribute.WrapNonExceptionThrows`).
-pub(super) fn wrap_if_not_exception(thread: &mut Thread, thrown: &Local<'_>) {
+pub(super) fn wrap_if_not_exception(thread: &Thread, thrown: &Local<'_>) {
     let class = method_table_of(thrown.get());
     let is_exception = class.is_or_derives_from(WellKnown::get().exception);
     if is_exception {
@@ -207,7 +207,7 @@ pub(super) fn wrap_if_not_exception(thread: &mut Thread, thrown: &Local<'_>) {
     let wrapped = (|| {
         let mt = corelib_type("System.Runtime.CompilerServices", "RuntimeWrappedException")?;
         let constructor = constructor(mt, &[WellKnown::get().object.handle()])?;
-        let scope = HandleScope::new(&mut thread.header);
+        let scope = HandleScope::new(&thread.header);
         let wrapper = scope.root(allocate(thread, mt)?);
         ManagedCall::new()
             .obj(wrapper.get())
@@ -219,7 +219,7 @@ pub(super) fn wrap_if_not_exception(thread: &mut Thread, thrown: &Local<'_>) {
         Ok(w) => w,
         Err(raise) => {
             super::set_pending(raise);
-            std::mem::replace(&mut Thread::current().header.pending_exception, std::ptr::null_mut())
+            Thread::current().header.pending_exception.replace(std::ptr::null_mut())
         }
     });
 }
@@ -228,11 +228,8 @@ pub(super) fn wrap_if_not_exception(thread: &mut Thread, thrown: &Local<'_>) {
 pub fn wrap_pending_in_target_invocation() -> Raise {
     let wrapped = (|| {
         let thread = Thread::current();
-        let scope = HandleScope::new(&mut thread.header);
-        let inner = scope.root(std::mem::replace(
-            &mut thread.header.pending_exception,
-            std::ptr::null_mut(),
-        ));
+        let scope = HandleScope::new(&thread.header);
+        let inner = scope.root(thread.header.pending_exception.replace(std::ptr::null_mut()));
         let class = class_of(ExceptionKind::TargetInvocation)?;
         let constructor = constructor(class, &[WellKnown::get().exception.handle()])?;
         let wrapper = scope.root(allocate(thread, class)?);
@@ -240,7 +237,7 @@ pub fn wrap_pending_in_target_invocation() -> Raise {
             .obj(wrapper.get())
             .obj(inner.get())
             .invoke(constructor)?;
-        thread.header.pending_exception = wrapper.get();
+        thread.header.pending_exception.set(wrapper.get());
         Ok(())
     })();
     match wrapped {
@@ -255,11 +252,8 @@ pub fn wrap_pending_in_target_invocation() -> Raise {
 /// What creating the wrapper raises (then that is pending).
 pub fn wrap_pending_in_type_initialization(mt: &'static MethodTable) -> VmResult<()> {
     let thread = Thread::current();
-    let scope = HandleScope::new(&mut thread.header);
-    let inner = scope.root(std::mem::replace(
-        &mut thread.header.pending_exception,
-        std::ptr::null_mut(),
-    ));
+    let scope = HandleScope::new(&thread.header);
+    let inner = scope.root(thread.header.pending_exception.replace(std::ptr::null_mut()));
     let class = class_of(ExceptionKind::TypeInitialization)?;
     let w = WellKnown::get();
     let constructor = constructor(class, &[w.string.handle(), w.exception.handle()])?;
@@ -276,7 +270,7 @@ pub fn wrap_pending_in_type_initialization(mt: &'static MethodTable) -> VmResult
         .obj(name.get())
         .obj(inner.get())
         .invoke(constructor)?;
-    thread.header.pending_exception = wrapper.get();
+    thread.header.pending_exception.set(wrapper.get());
     Ok(())
 }
 

@@ -2,12 +2,12 @@
 //! and enters it.
 //!
 //! Pass 2 leaves the dispatcher by jumping to a landing pad. The pad of a finally or fault ends in `resume`, which continues
-//! pass 2 from that frame with the [`DispatchRecord`] it was given. Records of exceptions that were superseded by one thrown in
+//! pass 2 from that frame with the record it was given. Records of exceptions that were superseded by one thrown in
 //! a handler are dropped when the frame of their handler is left.
 
 use super::frames::{Frame, HandlerKind, Step, Walk};
 use super::trace::{Origin, TraceBuilder};
-use super::{DispatchRecord, Target, create, first_chance, unhandled};
+use super::{Target, create, first_chance, unhandled};
 use crate::asm::{ThrowContext, restore_and_jump};
 use crate::error::ExceptionKind;
 use crate::managed::ManagedCall;
@@ -34,10 +34,10 @@ pub unsafe extern "C" fn throw_worker(
     exception: ObjPtr,
     _unused: usize,
     context: *mut ThrowContext,
-    thread: *mut Thread,
+    thread: *const Thread,
 ) -> ! {
     // SAFETY: the stub's promise.
-    let (context, thread) = unsafe { (&mut *context, &mut *thread) };
+    let (context, thread) = unsafe { (&mut *context, &*thread) };
     dispatch(thread, exception, context, Origin::Throw)
 }
 
@@ -49,10 +49,10 @@ pub unsafe extern "C" fn rethrow_worker(
     exception: ObjPtr,
     _unused: usize,
     context: *mut ThrowContext,
-    thread: *mut Thread,
+    thread: *const Thread,
 ) -> ! {
     // SAFETY: the stub's promise.
-    let (context, thread) = unsafe { (&mut *context, &mut *thread) };
+    let (context, thread) = unsafe { (&mut *context, &*thread) };
     dispatch(thread, exception, context, Origin::Rethrow)
 }
 
@@ -64,10 +64,10 @@ pub unsafe extern "C" fn fault_worker(
     kind: usize,
     _unused: usize,
     context: *mut ThrowContext,
-    thread: *mut Thread,
+    thread: *const Thread,
 ) -> ! {
     // SAFETY: the stub's promise.
-    let (context, thread) = unsafe { (&mut *context, &mut *thread) };
+    let (context, thread) = unsafe { (&mut *context, &*thread) };
     let kind = match kind {
         0 => ExceptionKind::NullReference,
         1 => ExceptionKind::DivideByZero,
@@ -86,10 +86,10 @@ pub unsafe extern "C" fn raise_worker(
     exception: ObjPtr,
     _unused: usize,
     context: *mut ThrowContext,
-    thread: *mut Thread,
+    thread: *const Thread,
 ) -> ! {
     // SAFETY: the stub's promise.
-    let (context, thread) = unsafe { (&mut *context, &mut *thread) };
+    let (context, thread) = unsafe { (&mut *context, &*thread) };
     dispatch(thread, exception, context, Origin::Native)
 }
 
@@ -99,41 +99,40 @@ pub unsafe extern "C" fn raise_worker(
 /// As [`throw_worker`]; `record` is the one that the handler's landing pad received.
 pub unsafe extern "C" fn resume_worker(
     exception: ObjPtr,
-    record: *mut DispatchRecord,
+    record: usize,
     context: *mut ThrowContext,
-    thread: *mut Thread,
+    thread: *const Thread,
 ) -> ! {
     // SAFETY: the stub's promise.
-    let (context, thread) = unsafe { (&mut *context, &mut *thread) };
-    let known = thread.dispatch_records.iter().find(|r| std::ptr::eq(&***r, record));
-    let Some(target) = known.map(|r| r.target) else {
+    let (context, thread) = unsafe { (&mut *context, &*thread) };
+    let Some(target) = thread.dispatch_records.target(record) else {
         crate::engine::fatal("a finally handler resumed an exception that is not in flight")
     };
     second_pass(thread, exception, context, target, record)
 }
 
-fn dispatch(thread: &mut Thread, exception: ObjPtr, context: &mut ThrowContext, origin: Origin) -> ! {
+fn dispatch(thread: &Thread, exception: ObjPtr, context: &mut ThrowContext, origin: Origin) -> ! {
     // Frames below this one are dead: so are records of handlers that ran in them.
     let here = context as *const ThrowContext as usize;
-    thread.dispatch_records.retain(|r| r.current_fp > here);
+    thread.dispatch_records.drop_below(here);
     THROWN.fetch_add(1, Ordering::Relaxed);
     let (exception, target) = first_pass(thread, exception, context, origin);
-    second_pass(thread, exception, context, target, std::ptr::null_mut())
+    second_pass(thread, exception, context, target, 0)
 }
 
 /// Finds the handler. Returns the exception's present address.
-fn first_pass(thread: &mut Thread, exception: ObjPtr, context: &ThrowContext, origin: Origin) -> (ObjPtr, Target) {
-    let scope = HandleScope::new(&mut thread.header);
+fn first_pass(thread: &Thread, exception: ObjPtr, context: &ThrowContext, origin: Origin) -> (ObjPtr, Target) {
+    let scope = HandleScope::new(&thread.header);
     let exception = scope.root(exception);
     if exception.is_null() {
         exception.set(create::create_or_fallback(ExceptionKind::NullReference, None, None));
     }
     create::wrap_if_not_exception(thread, &exception);
-    let continues = std::mem::take(&mut thread.interrupt.foreign_exception_raise);
+    let continues = thread.interrupt.foreign_exception_raise.take();
     let mut builder = TraceBuilder::start(&exception, origin, continues);
     first_chance::notify(thread, &exception);
 
-    let mut walk = Walk::at(context.pc, context.rbp, thread.header.entry_frame.cast());
+    let mut walk = Walk::at(context.pc, context.rbp, thread.header.entry_frame.get().cast());
     loop {
         match walk.step() {
             Step::Managed(frame) => {
@@ -157,14 +156,14 @@ fn first_pass(thread: &mut Thread, exception: ObjPtr, context: &ThrowContext, or
 }
 
 /// The clause of `frame`'s call site that catches the exception.
-fn find_handler(thread: &mut Thread, frame: &Frame, exception: &Local<'_>, builder: &mut TraceBuilder) -> Option<u32> {
+fn find_handler(thread: &Thread, frame: &Frame, exception: &Local<'_>, builder: &mut TraceBuilder) -> Option<u32> {
     for handler in frame.handlers() {
         let taken = match frame.clause(handler.clause) {
             HandlerKind::Cleanup => false,
             HandlerKind::Catch(class) => catches(seen_by(frame, exception.get()), class),
             HandlerKind::Filter(function) => {
                 builder.flush(thread, exception);
-                let scope = HandleScope::new(&mut thread.header);
+                let scope = HandleScope::new(&thread.header);
                 let seen = scope.root(seen_by(frame, exception.get()));
                 run_filter(thread, function, &seen, frame.locals_base())
             }
@@ -228,7 +227,7 @@ fn wraps(module: &'static Module) -> bool {
 }
 
 /// Runs a filter on its live frame. What it throws is swallowed: the filter says no.
-fn run_filter(thread: &mut Thread, function: usize, exception: &Local<'_>, locals: usize) -> bool {
+fn run_filter(thread: &Thread, function: usize, exception: &Local<'_>, locals: usize) -> bool {
     let result = ManagedCall::new()
         .obj(exception.get())
         .int(locals as u64)
@@ -237,21 +236,15 @@ fn run_filter(thread: &mut Thread, function: usize, exception: &Local<'_>, local
         // Of the values that a filter may give only 1 says yes (ECMA-335 III.3.34).
         Ok(r) => r.rax as u32 == 1,
         Err(_) => {
-            thread.header.pending_exception = std::ptr::null_mut();
+            thread.header.pending_exception.set(std::ptr::null_mut());
             false
         }
     }
 }
 
 /// Runs cleanup handlers up to the target and enters it. Reaches no safepoint, so `exception` may be raw.
-fn second_pass(
-    thread: &mut Thread,
-    exception: ObjPtr,
-    context: &mut ThrowContext,
-    target: Target,
-    record: *mut DispatchRecord,
-) -> ! {
-    let mut walk = Walk::at(context.pc, context.rbp, thread.header.entry_frame.cast());
+fn second_pass(thread: &Thread, exception: ObjPtr, context: &mut ThrowContext, target: Target, record: usize) -> ! {
+    let mut walk = Walk::at(context.pc, context.rbp, thread.header.entry_frame.get().cast());
     loop {
         match walk.step() {
             Step::Managed(frame) => {
@@ -262,12 +255,12 @@ fn second_pass(
                             clause: handler.clause,
                         };
                     if is_target {
-                        drop_records_left(thread, frame.fp, handler.clause, record);
+                        thread.dispatch_records.drop_left(frame.fp, handler.clause, record);
                         enter(context, &frame, handler.pad, seen_by(&frame, exception), 0);
                     }
                     if frame.clause(handler.clause) == HandlerKind::Cleanup {
-                        let record = keep_record(thread, record, target, frame.fp, handler.clause);
-                        enter(context, &frame, handler.pad, exception, record as usize);
+                        let record = thread.dispatch_records.keep(record, target, frame.fp, handler.clause);
+                        enter(context, &frame, handler.pad, exception, record);
                     }
                 }
                 frame.restore_callee_saved(context);
@@ -279,7 +272,7 @@ fn second_pass(
                     // It was reported in the first pass.
                     unhandled::abort();
                 }
-                drop_records_left(thread, entry as usize, u32::MAX, record);
+                thread.dispatch_records.drop_left(entry as usize, u32::MAX, record);
                 // SAFETY: the entry frame is live; its resume point is the exceptional exit of the call thunk, which
                 // restores every callee-saved register from its own frame.
                 unsafe {
@@ -298,38 +291,7 @@ fn enter(context: &ThrowContext, frame: &Frame, pad: usize, exception: ObjPtr, r
     unsafe { restore_and_jump(context, frame.fp, frame.sp(), pad, exception as usize, record) }
 }
 
-/// The record to hand to a cleanup handler: the one in use, or a new one.
-fn keep_record(
-    thread: &mut Thread,
-    record: *mut DispatchRecord,
-    target: Target,
-    fp: usize,
-    clause: u32,
-) -> *mut DispatchRecord {
-    if let Some(r) = thread.dispatch_records.iter_mut().find(|r| std::ptr::eq(&***r, record)) {
-        r.current_fp = fp;
-        r.current_clause = clause;
-        return &mut **r;
-    }
-    let mut new = Box::new(DispatchRecord {
-        target,
-        current_fp: fp,
-        current_clause: clause,
-    });
-    let address: *mut DispatchRecord = &mut *new;
-    thread.dispatch_records.push(new);
-    address
-}
-
-/// Drops `record` and every record whose handler is left by entering `clause` of the frame at `fp`: those of inner frames, and
-/// those of the same frame unless `clause` is nested in the running handler (inner clauses come first in the EH table).
-fn drop_records_left(thread: &mut Thread, fp: usize, clause: u32, record: *mut DispatchRecord) {
-    thread.dispatch_records.retain(|r| {
-        !std::ptr::eq(&**r, record) && (r.current_fp > fp || (r.current_fp == fp && clause < r.current_clause))
-    });
-}
-
 /// `Exception.PrepareForForeignExceptionRaise`: the next throw on this thread continues the trace that the object carries.
-pub fn continue_trace_at_next_throw(thread: &mut Thread) {
-    thread.interrupt.foreign_exception_raise = true;
+pub fn continue_trace_at_next_throw(thread: &Thread) {
+    thread.interrupt.foreign_exception_raise.set(true);
 }

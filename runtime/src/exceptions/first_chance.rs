@@ -42,24 +42,24 @@ pub(super) fn raise_event(handler: &Local<'_>, args: &Local<'_>) -> VmResult<()>
 
 /// Tells subscribers of `AppDomain.FirstChanceException` before a handler is looked for. What they throw is swallowed, and
 /// exceptions that they throw are not announced.
-pub(super) fn notify(thread: &mut Thread, exception: &Local<'_>) {
+pub(super) fn notify(thread: &Thread, exception: &Local<'_>) {
     static FIELD: OnceLock<usize> = OnceLock::new();
-    if thread.interrupt.in_first_chance {
+    if thread.interrupt.in_first_chance.get() {
         return;
     }
     let handler = app_context_event(&FIELD, "FirstChanceException");
     if handler.is_null() {
         return;
     }
-    thread.interrupt.in_first_chance = true;
+    thread.interrupt.in_first_chance.set(true);
     if announce(thread, handler, exception).is_err() {
-        thread.header.pending_exception = std::ptr::null_mut();
+        thread.header.pending_exception.set(std::ptr::null_mut());
     }
-    thread.interrupt.in_first_chance = false;
+    thread.interrupt.in_first_chance.set(false);
 }
 
-fn announce(thread: &mut Thread, handler: ObjPtr, exception: &Local<'_>) -> VmResult<()> {
-    let scope = HandleScope::new(&mut thread.header);
+fn announce(thread: &Thread, handler: ObjPtr, exception: &Local<'_>) -> VmResult<()> {
+    let scope = HandleScope::new(&thread.header);
     let handler = scope.root(handler);
     let mt = corelib_type("System.Runtime.ExceptionServices", "FirstChanceExceptionEventArgs")?;
     let constructor = create::constructor(mt, &[WellKnown::get().exception.handle()])?;

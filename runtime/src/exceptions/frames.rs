@@ -77,9 +77,9 @@ impl Walk {
     /// From the innermost transition of `thread`.
     pub fn from_transition(thread: &Thread) -> Walk {
         Walk::at(
-            thread.header.transition_pc,
-            thread.header.transition_fp,
-            thread.header.entry_frame.cast(),
+            thread.header.transition_pc.get(),
+            thread.header.transition_fp.get(),
+            thread.header.entry_frame.get().cast(),
         )
     }
 

@@ -15,8 +15,8 @@ pub mod unhandled;
 
 use crate::error::{ExceptionKind, Raise};
 use crate::thread::{EntryFrame, Thread};
-use corten_gc_hooks::RootVisitor;
 use corten_loader::{LoadError, MethodDesc};
+use std::cell::{Cell, RefCell};
 
 /// Where the second pass ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,20 +33,65 @@ pub enum Target {
 }
 
 /// An exception in its second pass, suspended while a finally or fault handler runs. The handler's landing pad receives the
-/// address of this record and passes it back to `resume`. The exception object itself travels in the handler's frame.
+/// record's number and passes it back to `resume`. The exception object itself travels in the handler's frame.
 #[derive(Debug)]
-pub struct DispatchRecord {
+struct DispatchRecord {
+    number: usize,
     /// Where it ends.
-    pub target: Target,
+    target: Target,
     /// Frame whose handler runs.
-    pub current_fp: usize,
+    current_fp: usize,
     /// Clause of that handler.
-    pub current_clause: u32,
+    current_clause: u32,
 }
 
-impl DispatchRecord {
-    /// Reports references (none: the exception object is in the frame of the running handler).
-    pub fn visit(&mut self, _visitor: &mut dyn RootVisitor) {}
+/// The exceptions of a thread that are in their second pass, innermost last.
+///
+/// (They refer to no objects: those are in the frames of the running handlers.)
+#[derive(Debug, Default)]
+pub struct DispatchRecords {
+    records: RefCell<Vec<DispatchRecord>>,
+    last: Cell<usize>,
+}
+
+impl DispatchRecords {
+    /// Where the exception with that record ends.
+    pub fn target(&self, number: usize) -> Option<Target> {
+        let records = self.records.borrow();
+        records.iter().find(|r| r.number == number).map(|r| r.target)
+    }
+
+    /// Drops the records of handlers that ran in frames below `stack`.
+    pub fn drop_below(&self, stack: usize) {
+        self.records.borrow_mut().retain(|r| r.current_fp > stack);
+    }
+
+    /// The number of the record to hand to a cleanup handler: the one in use, or a new one. (0 is none.)
+    pub fn keep(&self, number: usize, target: Target, current_fp: usize, current_clause: u32) -> usize {
+        let mut records = self.records.borrow_mut();
+        if let Some(r) = records.iter_mut().find(|r| r.number == number) {
+            r.current_fp = current_fp;
+            r.current_clause = current_clause;
+            return number;
+        }
+        let number = self.last.get() + 1;
+        self.last.set(number);
+        records.push(DispatchRecord {
+            number,
+            target,
+            current_fp,
+            current_clause,
+        });
+        number
+    }
+
+    /// Drops the record and every one whose handler is left by entering `clause` of the frame at `fp`: those of inner frames,
+    /// and those of the same frame unless `clause` is nested in the running handler (inner clauses come first in the EH table).
+    pub fn drop_left(&self, fp: usize, clause: u32, number: usize) {
+        self.records
+            .borrow_mut()
+            .retain(|r| r.number != number && (r.current_fp > fp || (r.current_fp == fp && clause < r.current_clause)));
+    }
 }
 
 /// Makes the pending exception of the current thread from `raise` (cooperative mode; may collect and run managed code).
@@ -55,7 +100,7 @@ pub fn set_pending(raise: Raise) {
         Raise::Pending => {}
         Raise::New { kind, message, subject } => {
             let exception = create::create_or_fallback(kind, message.as_deref(), subject.as_deref());
-            Thread::current().header.pending_exception = exception;
+            Thread::current().header.pending_exception.set(exception);
         }
     }
 }
@@ -65,18 +110,18 @@ pub fn set_pending(raise: Raise) {
 pub fn raise_at_return(raise: Raise) {
     set_pending(raise);
     let thread = Thread::current();
-    if thread.icall_pc == thread.header.transition_pc
+    if thread.icall_pc.get() == thread.header.transition_pc.get()
         // SAFETY: null or the address that the stub of an internal call holds; MethodDescs are leaked.
-        && let Some(method) = unsafe { (thread.icall_method as *const MethodDesc).as_ref() }
+        && let Some(method) = unsafe { (thread.icall_method.get() as *const MethodDesc).as_ref() }
         // Allocators have no frame in CoreCLR either.
         && method.name() != "FastAllocateString"
     {
         trace::add_frame_of(thread, method);
     }
-    let slot = thread.transition_sp as *mut usize;
+    let slot = thread.transition_sp.get() as *mut usize;
     // SAFETY: the transition stub stored the address of its return address, which is still on the stack.
     unsafe {
-        thread.hijacked_pc = *slot;
+        thread.hijacked_pc.set(*slot);
         *slot = crate::asm::hijacked_return_stub as *const () as usize;
     }
 }

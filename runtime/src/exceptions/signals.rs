@@ -114,12 +114,12 @@ extern "C" fn on_fault(signal: libc::c_int, info: *mut libc::siginfo_t, context:
         return fall_back(signal);
     }
     // SAFETY: the current thread's structure; it was interrupted, so nobody else uses it.
-    let thread = unsafe { &mut *thread };
+    let thread = unsafe { &*thread };
     let rip = registers[libc::REG_RIP as usize] as usize;
     let rsp = registers[libc::REG_RSP as usize] as usize;
     let rbp = registers[libc::REG_RBP as usize] as usize;
     let managed = lookup(rip).is_some();
-    let in_managed_thread = registers[libc::REG_R15 as usize] as usize == thread as *mut Thread as usize;
+    let in_managed_thread = registers[libc::REG_R15 as usize] as usize == thread as *const Thread as usize;
 
     if signal == libc::SIGFPE {
         if managed && in_managed_thread {
@@ -148,11 +148,11 @@ extern "C" fn on_fault(signal: libc::c_int, info: *mut libc::siginfo_t, context:
         }
     }
     let walk = if managed {
-        Walk::at(rip, rbp, thread.header.entry_frame.cast())
+        Walk::at(rip, rbp, thread.header.entry_frame.get().cast())
     } else {
         Walk::from_transition(thread)
     };
-    let (low, _) = thread.stack_limits;
+    let (low, _) = thread.stack_limits.get();
     if low != 0 && address.abs_diff(rsp) < GUARD_DISTANCE && address < low + GUARD_DISTANCE {
         unhandled::stack_overflow_at(walk);
     }

@@ -136,7 +136,7 @@ impl TraceBuilder {
     }
 
     /// Writes the collected frames into the exception. May collect. Without memory the frames are lost.
-    pub fn flush(&mut self, thread: &mut Thread, exception: &Local<'_>) {
+    pub fn flush(&mut self, thread: &Thread, exception: &Local<'_>) {
         if self.pending.is_empty() {
             return;
         }
@@ -169,7 +169,7 @@ fn words_of(trace: ObjPtr) -> ObjPtr {
 }
 
 /// Makes the exception keep the resolvers of dynamic methods among `frames`.
-fn keep_resolvers(thread: &mut Thread, exception: &Local<'_>, frames: &[TraceFrame]) -> VmResult<()> {
+fn keep_resolvers(thread: &Thread, exception: &Local<'_>, frames: &[TraceFrame]) -> VmResult<()> {
     // SAFETY: a live Exception; nothing here reaches a safepoint.
     let trace = unsafe { view::<ExceptionObject>(exception.get()) }.stack_trace;
     let kept: &[ObjPtr] = if keeps(trace) {
@@ -187,7 +187,7 @@ fn keep_resolvers(thread: &mut Thread, exception: &Local<'_>, frames: &[TraceFra
     if new.is_empty() {
         return Ok(());
     }
-    let scope = HandleScope::new(&mut thread.header);
+    let scope = HandleScope::new(&thread.header);
     let all: Vec<Local<'_>> = kept.iter().chain(&new).map(|&object| scope.root(object)).collect();
     let list = objects::new_array(thread, WellKnown::get().object.handle(), all.len())?;
     // SAFETY: a live array with as many elements, and a live Exception; nothing reaches a safepoint.
@@ -200,7 +200,7 @@ fn keep_resolvers(thread: &mut Thread, exception: &Local<'_>, frames: &[TraceFra
     Ok(())
 }
 
-fn append(thread: &mut Thread, exception: &Local<'_>, frames: &[TraceFrame]) -> VmResult<()> {
+fn append(thread: &Thread, exception: &Local<'_>, frames: &[TraceFrame]) -> VmResult<()> {
     // SAFETY: as in `start`.
     let old = words_of(unsafe { view::<ExceptionObject>(exception.get()) }.stack_trace);
     let (count, capacity) = if is_trace(old) {
@@ -250,9 +250,9 @@ pub fn begin_again(exception: ObjPtr) {
 
 /// Adds a frame to the pending exception of the thread for a method that has no frame of its own: one that could not be
 /// compiled, or an internal call. Without memory the frame is lost.
-pub fn add_frame_of(thread: &mut Thread, method: &'static MethodDesc) {
-    let scope = HandleScope::new(&mut thread.header);
-    let exception = scope.root(thread.header.pending_exception);
+pub fn add_frame_of(thread: &Thread, method: &'static MethodDesc) {
+    let scope = HandleScope::new(&thread.header);
+    let exception = scope.root(thread.header.pending_exception.get());
     let is_exception = !exception.is_null()
         && objects::method_table_of(exception.get()).is_or_derives_from(WellKnown::get().exception);
     if !is_exception || super::create::is_preallocated(exception.get()) {
@@ -265,7 +265,7 @@ pub fn add_frame_of(thread: &mut Thread, method: &'static MethodDesc) {
         flags: 0,
     };
     let _ = append(thread, &exception, &[frame]);
-    thread.header.pending_exception = exception.get();
+    thread.header.pending_exception.set(exception.get());
 }
 
 /// The frames recorded in a `_stackTrace` value.
@@ -382,7 +382,7 @@ extern "C" fn get_stack_frames(helper: ObjPtr, skip: i32, need_file_info: bool, 
             frames_of(unsafe { view::<ExceptionObject>(exception) }.stack_trace)
         };
         frames.drain(..(skip.max(0) as usize).min(frames.len()));
-        let scope = HandleScope::new(&mut thread.header);
+        let scope = HandleScope::new(&thread.header);
         let helper = scope.root(helper);
         fill_helper(thread, &helper, &frames, need_file_info)
     });
@@ -402,10 +402,10 @@ fn statement_start(frame: &TraceFrame) -> u32 {
     }
 }
 
-fn fill_helper(thread: &mut Thread, helper: &Local<'_>, frames: &[TraceFrame], file_info: bool) -> VmResult<()> {
+fn fill_helper(thread: &Thread, helper: &Local<'_>, frames: &[TraceFrame], file_info: bool) -> VmResult<()> {
     type Helper = StackFrameHelperObject;
     fn array<'a, T: Copy>(
-        thread: &mut Thread,
+        thread: &Thread,
         helper: &Local<'_>,
         element: TypeHandle,
         values: &[T],
@@ -440,7 +440,7 @@ fn fill_helper(thread: &mut Thread, helper: &Local<'_>, frames: &[TraceFrame], f
 }
 
 /// What `System.Diagnostics.StackTraceSymbols` needs to find source lines in portable PDBs.
-fn fill_file_info(thread: &mut Thread, helper: &Local<'_>, frames: &[TraceFrame]) -> VmResult<()> {
+fn fill_file_info(thread: &Thread, helper: &Local<'_>, frames: &[TraceFrame]) -> VmResult<()> {
     type Helper = StackFrameHelperObject;
     let w = WellKnown::get();
     let n = frames.len();
@@ -499,7 +499,7 @@ extern "C" fn get_frozen_stack_trace(exception: ObjPtr) -> ObjPtr {
         if !is_trace(trace) {
             return Ok(std::ptr::null_mut());
         }
-        let scope = HandleScope::new(&mut thread.header);
+        let scope = HandleScope::new(&thread.header);
         let trace = scope.root(trace);
         // SAFETY: a trace array.
         let used = 1 + unsafe { elements::<usize>(words_of(trace.get())) }[0] * WORDS_PER_FRAME;

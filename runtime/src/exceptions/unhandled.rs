@@ -18,9 +18,9 @@ use std::sync::OnceLock;
 
 /// Reports an exception that nobody handles: the UnhandledException event, text on stderr. As in CoreCLR 9 the second pass
 /// follows; the process ends when it arrives at the top.
-pub fn report(thread: &mut Thread, exception: &Local<'_>) {
+pub fn report(thread: &Thread, exception: &Local<'_>) {
     if raise_unhandled_event(thread, exception).is_err() {
-        thread.header.pending_exception = std::ptr::null_mut();
+        thread.header.pending_exception.set(std::ptr::null_mut());
     }
     let out_of_memory = corelib_type("System", "OutOfMemoryException");
     if out_of_memory.is_ok_and(|class| std::ptr::eq(class, method_table_of(exception.get()))) {
@@ -35,7 +35,7 @@ pub fn report(thread: &mut Thread, exception: &Local<'_>) {
 /// As [`report`], for an exception object that is not rooted yet and has no frames to unwind: ends the process.
 pub fn report_object(exception: ObjPtr) -> ! {
     let thread = Thread::current();
-    let scope = HandleScope::new(&mut thread.header);
+    let scope = HandleScope::new(&thread.header);
     let exception = scope.root(exception);
     report(thread, &exception);
     abort()
@@ -44,17 +44,17 @@ pub fn report_object(exception: ObjPtr) -> ! {
 /// [`report`] for the pending exception of the current thread.
 pub fn pending_is_unhandled() -> ! {
     let thread = Thread::current();
-    let exception = std::mem::replace(&mut thread.header.pending_exception, std::ptr::null_mut());
+    let exception = thread.header.pending_exception.replace(std::ptr::null_mut());
     report_object(exception)
 }
 
-fn raise_unhandled_event(thread: &mut Thread, exception: &Local<'_>) -> VmResult<()> {
+fn raise_unhandled_event(thread: &Thread, exception: &Local<'_>) -> VmResult<()> {
     static FIELD: OnceLock<usize> = OnceLock::new();
     let handler = first_chance::app_context_event(&FIELD, "UnhandledException");
     if handler.is_null() {
         return Ok(());
     }
-    let scope = HandleScope::new(&mut thread.header);
+    let scope = HandleScope::new(&thread.header);
     let handler = scope.root(handler);
     let w = WellKnown::get();
     let mt = corelib_type("System", "UnhandledExceptionEventArgs")?;
@@ -69,7 +69,7 @@ fn raise_unhandled_event(thread: &mut Thread, exception: &Local<'_>) -> VmResult
 }
 
 /// `exception.ToString()`, or CoreCLR's words if that fails.
-pub fn describe(thread: &mut Thread, exception: &Local<'_>) -> String {
+pub fn describe(thread: &Thread, exception: &Local<'_>) -> String {
     let class = method_table_of(exception.get());
     let to_string = WellKnown::get().object.find_method("ToString").and_then(|m| m.slot());
     let text = to_string.and_then(|slot| {
@@ -80,7 +80,7 @@ pub fn describe(thread: &mut Thread, exception: &Local<'_>) -> String {
             Ok(r) if r.rax != 0 => Some(crate::strings::to_rust(r.rax as ObjPtr)),
             Ok(_) => Some(String::new()),
             Err(_) => {
-                thread.header.pending_exception = std::ptr::null_mut();
+                thread.header.pending_exception.set(std::ptr::null_mut());
                 None
             }
         }
@@ -90,8 +90,8 @@ pub fn describe(thread: &mut Thread, exception: &Local<'_>) -> String {
 
 /// `Environment.FailFast`: message, frames, text of the exception, abort. `source` (failed assertions) stands before the
 /// message, which then holds the frames itself.
-pub fn fail_fast(thread: &mut Thread, message: Option<&str>, source: Option<&str>, exception: ObjPtr) -> ! {
-    let scope = HandleScope::new(&mut thread.header);
+pub fn fail_fast(thread: &Thread, message: Option<&str>, source: Option<&str>, exception: ObjPtr) -> ! {
+    let scope = HandleScope::new(&thread.header);
     let exception = scope.root(exception);
     let message = message.unwrap_or("Runtime operation halted by call to System.Environment.FailFast(). (0x80131623)");
     let mut text = String::from("Process terminated. ");

@@ -15,7 +15,7 @@ pub unsafe extern "C" fn init_delegate(delegate: ObjPtr, target: ObjPtr, code: u
         if code == 0 {
             return Err(Raise::new(ExceptionKind::ArgumentNull, "method"));
         }
-        let scope = HandleScope::new(&mut thread.header);
+        let scope = HandleScope::new(&thread.header);
         let delegate = scope.root(delegate);
         let target = scope.root(target);
         // SAFETY: the caller's promise; MethodDescs are leaked.

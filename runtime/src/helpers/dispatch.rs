@@ -36,7 +36,7 @@ pub extern "C" fn resolve_virtual(receiver: ObjPtr, method: &'static MethodDesc)
 ///
 /// # Errors
 /// NullReferenceException; no or ambiguous implementation, with the frame of the method in the trace.
-pub fn resolve(thread: &mut Thread, receiver: ObjPtr, method: &'static MethodDesc) -> VmResult<&'static Resolved> {
+pub fn resolve(thread: &Thread, receiver: ObjPtr, method: &'static MethodDesc) -> VmResult<&'static Resolved> {
     if receiver.is_null() {
         return Err(Raise::of(ExceptionKind::NullReference));
     }

@@ -10,7 +10,7 @@ use corten_loader::{FieldDesc, MethodTable, TypeHandle};
 
 /// (mt) -> new object, zeroed.
 pub extern "C" fn new_object(mt: *const MethodTableHeader) -> ObjPtr {
-    icall_body(|thread| Ok(Heap::get().alloc_object(&mut thread.header, mt)?))
+    icall_body(|thread| Ok(Heap::get().alloc_object(&thread.header, mt)?))
 }
 
 /// (array mt, length) -> new SZ array.
@@ -22,7 +22,7 @@ pub extern "C" fn new_array(mt: *const MethodTableHeader, length: i64) -> ObjPtr
 ///
 /// # Errors
 /// OverflowException for a negative length, OutOfMemoryException for an absurd one.
-pub fn alloc_array(thread: &mut Thread, mt: *const MethodTableHeader, length: i64) -> VmResult<ObjPtr> {
+pub fn alloc_array(thread: &Thread, mt: *const MethodTableHeader, length: i64) -> VmResult<ObjPtr> {
     if length < 0 {
         return Err(Raise::of(ExceptionKind::Overflow));
     }
@@ -38,7 +38,7 @@ pub fn alloc_array(thread: &mut Thread, mt: *const MethodTableHeader, length: i6
             "Array dimensions exceeded supported range.",
         ));
     }
-    Ok(Heap::get().alloc_array(&mut thread.header, mt, length as usize, AllocFlags::empty())?)
+    Ok(Heap::get().alloc_array(&thread.header, mt, length as usize, AllocFlags::empty())?)
 }
 
 /// (array type, rank, dims, count) -> new array of any rank; `dims` holds `count` i32: lengths, or pairs of lower bound and
@@ -58,7 +58,7 @@ pub unsafe extern "C" fn new_md_array(array: TypeHandle, _params: i64, dims: *co
 ///
 /// # Errors
 /// OverflowException for negative lengths, OutOfMemoryException when too large.
-pub fn alloc_md_array(thread: &mut Thread, array: TypeHandle, dims: &[i32]) -> VmResult<ObjPtr> {
+pub fn alloc_md_array(thread: &Thread, array: TypeHandle, dims: &[i32]) -> VmResult<ObjPtr> {
     let mt = method_table(array)?;
     let rank = mt.array_rank().unwrap_or(1) as usize;
     let has_bounds = !mt.is_sz_array() && dims.len() == 2 * rank;
@@ -92,7 +92,7 @@ pub fn alloc_md_array(thread: &mut Thread, array: TypeHandle, dims: &[i32]) -> V
             "Array dimensions exceeded supported range.",
         ));
     }
-    let o = Heap::get().alloc_array(&mut thread.header, mt.as_gc_ptr(), total as usize, AllocFlags::empty())?;
+    let o = Heap::get().alloc_array(&thread.header, mt.as_gc_ptr(), total as usize, AllocFlags::empty())?;
     let base = (o as *mut u8).wrapping_add(16).cast::<i32>();
     for i in 0..rank {
         // SAFETY: a multi-dimensional array has `rank` lengths and `rank` lower bounds after its total length.
@@ -105,14 +105,14 @@ pub fn alloc_md_array(thread: &mut Thread, array: TypeHandle, dims: &[i32]) -> V
 }
 
 /// `newobj T[][]::.ctor(int, int)`: an SZ array with its inner levels.
-fn jagged(thread: &mut Thread, array: TypeHandle, dims: &[i32]) -> VmResult<ObjPtr> {
+fn jagged(thread: &Thread, array: TypeHandle, dims: &[i32]) -> VmResult<ObjPtr> {
     let mt = method_table(array)?;
     let length = dims.first().copied().unwrap_or(0);
     let outer = alloc_array(thread, mt.as_gc_ptr(), length as i64)?;
     if dims.len() < 2 {
         return Ok(outer);
     }
-    let scope = HandleScope::new(&mut thread.header);
+    let scope = HandleScope::new(&thread.header);
     let outer = scope.root(outer);
     let Some(element) = array.element_type() else {
         return Err(Raise::of(ExceptionKind::InvalidProgram));
@@ -154,7 +154,7 @@ pub unsafe extern "C" fn box_value(t: TypeHandle, value: *const u8) -> ObjPtr {
 ///
 /// # Safety
 /// As [`box_value`].
-pub unsafe fn box_from(thread: &mut Thread, t: TypeHandle, value: *const u8) -> VmResult<ObjPtr> {
+pub unsafe fn box_from(thread: &Thread, t: TypeHandle, value: *const u8) -> VmResult<ObjPtr> {
     let mt = method_table(t)?;
     let (payload_mt, source) = match t.nullable_argument() {
         Some(inner) => {
@@ -167,7 +167,7 @@ pub unsafe fn box_from(thread: &mut Thread, t: TypeHandle, value: *const u8) -> 
         }
         None => (mt, value),
     };
-    let o = Heap::get().alloc_object(&mut thread.header, payload_mt.as_gc_ptr())?;
+    let o = Heap::get().alloc_object(&thread.header, payload_mt.as_gc_ptr())?;
     // SAFETY: the new object's payload has the size of the value, and so has the source.
     unsafe { copy_value(payload_mt, (o as *mut u8).wrapping_add(8), source) };
     Ok(o)
@@ -213,7 +213,7 @@ pub extern "C" fn thread_static_address(field: &'static FieldDesc) -> *mut u8 {
 /// Safepoint.
 pub extern "C" fn poll() {
     icall_body(|thread| {
-        ThreadRegistry::get().poll(&mut thread.header);
+        ThreadRegistry::get().poll(&thread.header);
         Ok(())
     });
 }
@@ -244,7 +244,7 @@ pub extern "C" fn leave_preemptive() {
         ThreadRegistry::get().leave_preemptive(&thread.header);
         // SAFETY: as above.
         unsafe { *errno = saved };
-        if thread.header.pending_exception.is_null() {
+        if thread.header.pending_exception.get().is_null() {
             Ok(())
         } else {
             Err(Raise::Pending)

@@ -32,7 +32,7 @@ const SUFFICIENT_STACK: usize = 128 << 10;
 
 fn has_sufficient_stack(thread: &Thread) -> bool {
     let here = &raw const thread as usize;
-    let (low, _) = thread.stack_limits;
+    let (low, _) = thread.stack_limits.get();
     low == 0 || here.saturating_sub(low) > SUFFICIENT_STACK
 }
 

@@ -95,7 +95,7 @@ extern "C" fn allocate_new_array(mt: *const MethodTableHeader, length: i32, flag
         if flags & ALLOC_PINNED != 0 {
             wishes |= AllocFlags::PINNED;
         }
-        Ok(Heap::get().alloc_array(&mut thread.header, mt, length, wishes)?)
+        Ok(Heap::get().alloc_array(&thread.header, mt, length, wishes)?)
     })
 }
 
@@ -366,21 +366,21 @@ impl GcFrameRegistration {
     }
 
     /// Makes the slots roots of `thread`, the current one, until [`Self::unlink`]; neither may move meanwhile.
-    pub fn link(&mut self, thread: &mut Thread) {
-        self.next = thread.interrupt.gc_frames;
-        thread.interrupt.gc_frames = self;
+    pub fn link(&mut self, thread: &Thread) {
+        self.next = thread.interrupt.gc_frames.get();
+        thread.interrupt.gc_frames.set(self);
     }
 
     /// Ends the registration, and those of inner frames that were left by an exception.
-    pub fn unlink(&mut self, thread: &mut Thread) {
-        let mut at = thread.interrupt.gc_frames;
+    pub fn unlink(&mut self, thread: &Thread) {
+        let mut at = thread.interrupt.gc_frames.get();
         let this: *mut GcFrameRegistration = self;
         while !at.is_null() && at != this {
             // SAFETY: linked registrations are on the stack of this thread.
             at = unsafe { (*at).next };
         }
         if at == this {
-            thread.interrupt.gc_frames = self.next;
+            thread.interrupt.gc_frames.set(self.next);
         }
     }
 }

@@ -7,11 +7,11 @@ use corten_gc_hooks::Heap;
 use corten_gc_hooks::object::{MethodTableHeader, ObjPtr};
 
 extern "C" fn get_last_pinvoke_error() -> i32 {
-    Thread::current().last_pinvoke_error
+    Thread::current().last_pinvoke_error.get()
 }
 
 extern "C" fn set_last_pinvoke_error(error: i32) {
-    Thread::current().last_pinvoke_error = error;
+    Thread::current().last_pinvoke_error.set(error);
 }
 
 /// Structured exception handling is Windows'.
@@ -30,7 +30,9 @@ extern "C" fn clear_last_error() {
 
 extern "C" fn set_last_error() {
     // SAFETY: the calling thread's errno.
-    Thread::current().last_pinvoke_error = unsafe { *libc::__errno_location() };
+    Thread::current()
+        .last_pinvoke_error
+        .set(unsafe { *libc::__errno_location() });
 }
 
 /// No BSTR of this platform has an odd byte.
@@ -45,7 +47,7 @@ extern "C" fn allocate_internal(mt: *const MethodTableHeader) -> ObjPtr {
         if mt.is_null() {
             return Err(Raise::of(ExceptionKind::ArgumentNull));
         }
-        Ok(Heap::get().alloc_object(&mut thread.header, mt)?)
+        Ok(Heap::get().alloc_object(&thread.header, mt)?)
     })
 }
 

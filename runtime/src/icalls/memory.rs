@@ -32,7 +32,7 @@ extern "C" fn fast_allocate_string(length: i32) -> ObjPtr {
             return Ok(crate::strings::literal(&[])?);
         }
         let mt = WellKnown::get().string.as_gc_ptr();
-        Ok(Heap::get().alloc_string(&mut thread.header, mt, length as usize)?)
+        Ok(Heap::get().alloc_string(&thread.header, mt, length as usize)?)
     })
 }
 

@@ -37,16 +37,16 @@ fn timeout(milliseconds: i32) -> Option<Duration> {
 ///
 /// # Errors
 /// ArgumentNullException, ThreadInterruptedException, OutOfMemoryException.
-pub fn enter(thread: &mut Thread, object: ObjPtr, timeout_ms: i32) -> VmResult<bool> {
+pub fn enter(thread: &Thread, object: ObjPtr, timeout_ms: i32) -> VmResult<bool> {
     not_null(object)?;
     // SAFETY: a live object; the current thread, cooperative. Without waiting this is no safepoint.
-    let at_once = unsafe { syncblock::enter(&mut thread.header, object, Some(Duration::ZERO)) };
+    let at_once = unsafe { syncblock::enter(&thread.header, object, Some(Duration::ZERO)) };
     if timeout_ms == 0 || !matches!(at_once, Ok(false)) {
         return at_once.map_err(|e| raise_of(thread, e));
     }
     let _waiting = Waiting::new(thread);
     // SAFETY: as above; `object` has not moved yet.
-    let result = unsafe { syncblock::enter(&mut thread.header, object, timeout(timeout_ms)) };
+    let result = unsafe { syncblock::enter(&thread.header, object, timeout(timeout_ms)) };
     result.map_err(|e| raise_of(thread, e))
 }
 
@@ -54,7 +54,7 @@ pub fn enter(thread: &mut Thread, object: ObjPtr, timeout_ms: i32) -> VmResult<b
 ///
 /// # Errors
 /// ArgumentNullException, SynchronizationLockException.
-pub fn exit(thread: &mut Thread, object: ObjPtr) -> VmResult<()> {
+pub fn exit(thread: &Thread, object: ObjPtr) -> VmResult<()> {
     not_null(object)?;
     // SAFETY: a live object, cooperative mode.
     unsafe { syncblock::exit(&thread.header, object) }.map_err(|e| raise_of(thread, e))
@@ -64,11 +64,11 @@ pub fn exit(thread: &mut Thread, object: ObjPtr) -> VmResult<()> {
 ///
 /// # Errors
 /// SynchronizationLockException, ThreadInterruptedException.
-pub fn wait(thread: &mut Thread, object: ObjPtr, timeout_ms: i32) -> VmResult<bool> {
+pub fn wait(thread: &Thread, object: ObjPtr, timeout_ms: i32) -> VmResult<bool> {
     not_null(object)?;
     let _waiting = Waiting::new(thread);
     // SAFETY: a live object; the current thread, cooperative.
-    let result = unsafe { syncblock::wait(&mut thread.header, object, timeout(timeout_ms)) };
+    let result = unsafe { syncblock::wait(&thread.header, object, timeout(timeout_ms)) };
     result.map_err(|e| raise_of(thread, e))
 }
 
@@ -76,7 +76,7 @@ pub fn wait(thread: &mut Thread, object: ObjPtr, timeout_ms: i32) -> VmResult<bo
 ///
 /// # Errors
 /// SynchronizationLockException.
-pub fn pulse(thread: &mut Thread, object: ObjPtr, all: bool) -> VmResult<()> {
+pub fn pulse(thread: &Thread, object: ObjPtr, all: bool) -> VmResult<()> {
     not_null(object)?;
     // SAFETY: a live object, cooperative mode.
     unsafe { syncblock::pulse(&thread.header, object, all) }.map_err(|e| raise_of(thread, e))

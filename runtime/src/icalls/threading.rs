@@ -8,6 +8,7 @@ use crate::error::{ExceptionKind, Neutral, Raise, VmResult, icall_body};
 use crate::icall_table;
 use crate::managed::ManagedCall;
 use crate::objects::{ThreadObject, view};
+use crate::peer::Peer;
 use crate::qcalls::wait::{self, InterruptCell, WaitOutcome};
 use crate::thread::Thread;
 use crate::transitions::{enter_cooperative, enter_preemptive};
@@ -17,6 +18,7 @@ use corten_gc_hooks::thread::ThreadHeader;
 use corten_gc_hooks::{HandleKind, Heap, RootVisitor};
 use corten_loader::{MethodDesc, MethodTable, WellKnown};
 use parking_lot::{Condvar, Mutex};
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -45,6 +47,8 @@ pub struct SharedState {
 struct Lifecycle {
     life: Life,
     is_background: bool,
+    /// `Thread.IsThreadPoolThread`.
+    is_thread_pool: bool,
     /// The managed object was finalized before the OS thread was done with the peer.
     orphaned: bool,
 }
@@ -59,41 +63,42 @@ impl Drop for SharedState {
 #[derive(Debug)]
 pub struct InterruptState {
     /// The next throw continues the stack trace that the exception carries.
-    pub foreign_exception_raise: bool,
+    pub foreign_exception_raise: Cell<bool>,
     /// FirstChanceException subscribers are running.
-    pub in_first_chance: bool,
+    pub in_first_chance: Cell<bool>,
     /// What other threads see.
     pub shared: Arc<SharedState>,
     /// Weak handle to the managed object, null if there is none yet.
-    weak: *mut ObjPtr,
+    weak: Cell<*mut ObjPtr>,
     /// Arrays of references that managed code registered (`GCFrameRegistration`), innermost first.
-    pub gc_frames: *mut super::gc::GcFrameRegistration,
+    pub gc_frames: Cell<*mut super::gc::GcFrameRegistration>,
 }
 
 impl InterruptState {
     /// Reports the references that managed code registered explicitly.
-    pub fn visit(&mut self, visitor: &mut dyn RootVisitor) {
-        super::gc::visit_registrations(self.gc_frames, visitor);
+    pub fn visit(&self, visitor: &mut dyn RootVisitor) {
+        super::gc::visit_registrations(self.gc_frames.get(), visitor);
     }
 }
 
 impl Default for InterruptState {
     fn default() -> Self {
         InterruptState {
-            foreign_exception_raise: false,
-            in_first_chance: false,
+            foreign_exception_raise: Cell::new(false),
+            in_first_chance: Cell::new(false),
             shared: Arc::new(SharedState {
                 life: Mutex::new(Lifecycle {
                     life: Life::Unstarted,
                     is_background: false,
+                    is_thread_pool: false,
                     orphaned: false,
                 }),
                 interrupt: InterruptCell::default(),
                 waiting: AtomicU32::new(0),
                 ended: wait::create_event(true, false),
             }),
-            weak: std::ptr::null_mut(),
-            gc_frames: std::ptr::null_mut(),
+            weak: Cell::new(std::ptr::null_mut()),
+            gc_frames: Cell::new(std::ptr::null_mut()),
         }
     }
 }
@@ -147,34 +152,32 @@ fn new_peer() -> Box<Thread> {
 fn peer_with_id(managed_id: u32) -> Box<Thread> {
     Box::new(Thread {
         header: ThreadHeader::new(),
-        tail_target: 0,
-        tail_stack_bytes: 0,
-        transition_sp: 0,
-        hijacked_pc: 0,
-        icall_pc: 0,
-        icall_method: 0,
-        prestub_frames: std::ptr::null_mut(),
-        dispatch_records: Vec::new(),
-        managed_thread: std::ptr::null_mut(),
+        tail_target: Cell::new(0),
+        tail_stack_bytes: Cell::new(0),
+        transition_sp: Cell::new(0),
+        hijacked_pc: Cell::new(0),
+        icall_pc: Cell::new(0),
+        icall_method: Cell::new(0),
+        prestub_frames: Cell::new(std::ptr::null_mut()),
+        dispatch_records: Default::default(),
+        managed_thread: Cell::new(std::ptr::null_mut()),
         managed_id,
-        is_background: false,
-        is_thread_pool: false,
-        last_pinvoke_error: 0,
+        last_pinvoke_error: Cell::new(0),
         thread_statics: Default::default(),
-        stack_limits: (0, 0),
+        stack_limits: Cell::new((0, 0)),
         interrupt: InterruptState::default(),
     })
 }
 
 /// Makes `peer` the thread structure of the calling OS thread. It stays in preemptive mode.
-fn attach(peer: *mut Thread) -> Result<(), AttachError> {
+fn attach(peer: *const Thread) -> Result<(), AttachError> {
     crate::exceptions::signals::set_up_thread();
     // SAFETY: a peer from `new_peer` that no other OS thread uses.
-    let thread = unsafe { &mut *peer };
-    thread.stack_limits = corten_jit::localloc::stack_limits();
+    let thread = unsafe { &*peer };
+    thread.stack_limits.set(corten_jit::localloc::stack_limits());
     thread.interrupt.shared.life.lock().life = Life::Running;
     // SAFETY: the peer keeps its address until `detach` below.
-    unsafe { ThreadRegistry::get().attach(&mut thread.header)? };
+    unsafe { ThreadRegistry::get().attach(peer.cast())? };
     Thread::set_current(peer);
     Ok(())
 }
@@ -198,25 +201,26 @@ pub fn attach_main_thread() -> Result<(), AttachError> {
 /// # Errors
 /// No thread slot is free.
 pub fn attach_foreign_thread() -> Result<(), AttachError> {
-    let mut peer = new_peer();
-    peer.is_background = true;
+    let peer = new_peer();
     peer.interrupt.shared.life.lock().is_background = true;
     attach(Box::into_raw(peer))
 }
 
-/// Ends the current thread's managed life (cooperative mode). Its peer may be gone afterwards.
-pub fn detach_current() {
+/// Ends the current thread's managed life (cooperative mode).
+///
+/// # Safety
+/// Its peer may be gone afterwards: what [`Thread::current`] gave before must not be used any more.
+pub unsafe fn detach_current() {
     let peer = Thread::current_ptr();
-    // SAFETY: the current thread's peer.
-    let thread = unsafe { &mut *peer };
+    let thread = Thread::current();
     wait::abandon_mutexes(u64::from(thread.managed_id));
-    if !thread.managed_thread.is_null() {
+    if !thread.managed_thread.get().is_null() {
         // SAFETY: the strong handle made at start; nobody else uses it.
-        unsafe { Heap::get().handles().free(thread.managed_thread) };
-        thread.managed_thread = std::ptr::null_mut();
+        unsafe { Heap::get().handles().free(thread.managed_thread.get()) };
+        thread.managed_thread.set(std::ptr::null_mut());
     }
-    ThreadRegistry::get().detach(&mut thread.header);
-    thread.thread_statics = Default::default();
+    ThreadRegistry::get().detach(&thread.header);
+    thread.thread_statics.clear();
     Thread::set_current(std::ptr::null_mut());
     let shared = thread.interrupt.shared.clone();
     let mut life = shared.life.lock();
@@ -233,30 +237,30 @@ pub fn detach_current() {
 }
 
 /// Frees a peer whose OS thread, if any, has ended.
-fn free_peer(peer: *mut Thread) {
+fn free_peer(peer: *const Thread) {
     // SAFETY: made by `new_peer`, used by nobody any more.
-    let thread = unsafe { Box::from_raw(peer) };
-    if !thread.interrupt.weak.is_null() {
+    let thread = unsafe { Box::from_raw(peer.cast_mut()) };
+    if !thread.interrupt.weak.get().is_null() {
         // SAFETY: the weak handle made with the managed object.
-        unsafe { Heap::get().handles().free(thread.interrupt.weak) };
+        unsafe { Heap::get().handles().free(thread.interrupt.weak.get()) };
     }
     IDS.lock().free.push(thread.managed_id);
 }
 
 /// Starts a thread of the engine's own that runs managed code: `body` in cooperative mode, background.
 pub fn spawn_background(name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
-    let mut peer = new_peer();
-    peer.is_background = true;
+    let peer = new_peer();
     peer.interrupt.shared.life.lock().is_background = true;
     let peer = Box::into_raw(peer) as usize;
     std::thread::Builder::new()
         .name(name.to_owned())
         .stack_size(1536 << 10)
         .spawn(move || {
-            if attach(peer as *mut Thread).is_ok() {
+            if attach(peer as *const Thread).is_ok() {
                 ThreadRegistry::get().leave_preemptive(&Thread::current().header);
                 body();
-                detach_current();
+                // SAFETY: the end of this thread.
+                unsafe { detach_current() };
             }
         })?;
     Ok(())
@@ -272,14 +276,14 @@ pub fn spawn_native(name: &str, body: impl FnOnce() + Send + 'static) -> std::io
         .name(name.to_owned())
         .stack_size(8 << 20)
         .spawn(move || {
-            let mut peer = peer_with_id(u32::MAX);
-            peer.is_background = true;
+            let peer = peer_with_id(u32::MAX);
             peer.interrupt.shared.life.lock().is_background = true;
             let peer = Box::into_raw(peer);
             if attach(peer).is_ok() {
                 body();
                 ThreadRegistry::get().leave_preemptive(&Thread::current().header);
-                detach_current();
+                // SAFETY: the end of this thread.
+                unsafe { detach_current() };
             }
             // SAFETY: no managed object refers to this peer and its thread ends here.
             drop(unsafe { Box::from_raw(peer) });
@@ -288,22 +292,21 @@ pub fn spawn_native(name: &str, body: impl FnOnce() + Send + 'static) -> std::io
 }
 
 /// The peer of a managed Thread object.
-fn peer_of(this: ObjPtr) -> VmResult<&'static mut Thread> {
+fn peer_of(this: ObjPtr) -> VmResult<Peer> {
     if this.is_null() {
         return Err(Raise::of(ExceptionKind::NullReference));
     }
     // SAFETY: a live Thread object; its peer lives as long as the object.
-    unsafe { (view::<ThreadObject>(this).internal_thread as *mut Thread).as_mut() }
-        .ok_or_else(|| Raise::of(ExceptionKind::ThreadState))
+    unsafe { Peer::at(view::<ThreadObject>(this).internal_thread) }.ok_or_else(|| Raise::of(ExceptionKind::ThreadState))
 }
 
 /// The peer behind a `ThreadHandle`.
 ///
 /// # Safety
 /// `handle` came from a live managed Thread.
-pub unsafe fn peer_of_handle(handle: usize) -> VmResult<&'static mut Thread> {
+pub unsafe fn peer_of_handle(handle: usize) -> VmResult<Peer> {
     // SAFETY: the caller's promise.
-    unsafe { (handle as *mut Thread).as_mut() }.ok_or_else(|| Raise::of(ExceptionKind::ThreadState))
+    unsafe { Peer::at(handle) }.ok_or_else(|| Raise::of(ExceptionKind::ThreadState))
 }
 
 fn thread_class() -> VmResult<&'static MethodTable> {
@@ -311,17 +314,17 @@ fn thread_class() -> VmResult<&'static MethodTable> {
 }
 
 /// Ties a managed Thread object to its peer.
-fn bind(object: ObjPtr, peer: &mut Thread, strong: bool) {
+fn bind(object: ObjPtr, peer: &Thread, strong: bool) {
     const PRIORITY_NORMAL: i32 = 2;
     // SAFETY: a live Thread object; no reference field is written.
     let o = unsafe { view::<ThreadObject>(object) };
-    o.internal_thread = peer as *mut Thread as usize;
+    o.internal_thread = std::ptr::from_ref(peer) as usize;
     o.managed_thread_id = peer.managed_id as i32;
     o.priority = PRIORITY_NORMAL;
     let handles = Heap::get().handles();
-    peer.interrupt.weak = handles.alloc(HandleKind::WeakShort, object);
+    peer.interrupt.weak.set(handles.alloc(HandleKind::WeakShort, object));
     if strong {
-        peer.managed_thread = handles.alloc(HandleKind::Strong, object);
+        peer.managed_thread.set(handles.alloc(HandleKind::Strong, object));
     }
 }
 
@@ -329,14 +332,14 @@ fn bind(object: ObjPtr, peer: &mut Thread, strong: bool) {
 ///
 /// # Errors
 /// OutOfMemoryException.
-pub fn current_thread_object(thread: &mut Thread) -> VmResult<ObjPtr> {
-    if thread.managed_thread.is_null() {
+pub fn current_thread_object(thread: &Thread) -> VmResult<ObjPtr> {
+    if thread.managed_thread.get().is_null() {
         let mt = thread_class()?;
-        let object = Heap::get().alloc_object(&mut thread.header, mt.as_gc_ptr())?;
+        let object = Heap::get().alloc_object(&thread.header, mt.as_gc_ptr())?;
         bind(object, thread, true);
     }
     // SAFETY: a live strong handle.
-    Ok(unsafe { *thread.managed_thread })
+    Ok(unsafe { *thread.managed_thread.get() })
 }
 
 // --- starting -------------------------------------------------------------------------------------------------------------
@@ -354,13 +357,14 @@ fn start_callback() -> VmResult<&'static MethodDesc> {
 ///
 /// # Errors
 /// ThreadStateException if it was started before, OutOfMemoryException if the OS gives no thread.
-pub fn start(peer: &'static mut Thread, stack_size: usize, name: Option<String>) -> VmResult<()> {
+pub fn start(peer: Peer, stack_size: usize, name: Option<String>) -> VmResult<()> {
     const DEFAULT_STACK: usize = 8 << 20;
     const MINIMUM_STACK: usize = 256 << 10;
     let callback = start_callback()?;
     let foreground;
     {
-        let mut life = peer.interrupt.shared.life.lock();
+        let shared = peer.shared();
+        let mut life = shared.life.lock();
         if life.life != Life::Unstarted {
             return Err(Raise::new(
                 ExceptionKind::ThreadState,
@@ -368,17 +372,18 @@ pub fn start(peer: &'static mut Thread, stack_size: usize, name: Option<String>)
             ));
         }
         life.life = Life::Running;
-        life.is_background = peer.is_background;
         foreground = !life.is_background;
     }
+    // SAFETY: it was unstarted a moment ago and we are the ones who start it.
+    let unstarted = unsafe { peer.unstarted() };
     let handles = Heap::get().handles();
     // SAFETY: the weak handle is live and the object too: the caller holds it.
-    let object = unsafe { handles.get(peer.interrupt.weak) };
-    peer.managed_thread = handles.alloc(HandleKind::Strong, object);
+    let object = unsafe { handles.get(unstarted.interrupt.weak.get()) };
+    unstarted.managed_thread.set(handles.alloc(HandleKind::Strong, object));
     if foreground {
         foreground_delta(true);
     }
-    let address = peer as *mut Thread as usize;
+    let address = peer.as_ptr() as usize;
     let size = if stack_size == 0 {
         DEFAULT_STACK
     } else {
@@ -387,7 +392,7 @@ pub fn start(peer: &'static mut Thread, stack_size: usize, name: Option<String>)
     let runs = Arc::new((Mutex::new(false), Condvar::new()));
     let announced = runs.clone();
     let spawned = std::thread::Builder::new().stack_size(size).spawn(move || {
-        let peer = address as *mut Thread;
+        let peer = address as *const Thread;
         if attach(peer).is_err() {
             crate::engine::fatal("too many threads");
         }
@@ -400,19 +405,19 @@ pub fn start(peer: &'static mut Thread, stack_size: usize, name: Option<String>)
         drop(announced);
         ThreadRegistry::get().leave_preemptive(&thread.header);
         // SAFETY: the strong handle made above.
-        let object = unsafe { *thread.managed_thread };
+        let object = unsafe { *thread.managed_thread.get() };
         // An exception never comes back: the boundary is the top level.
         let _ = ManagedCall::new().top_level().obj(object).invoke(callback);
-        detach_current();
+        // SAFETY: the end of this thread.
+        unsafe { detach_current() };
     });
     if spawned.is_err() {
         if foreground {
             foreground_delta(false);
         }
-        peer.interrupt.shared.life.lock().life = Life::Unstarted;
         // SAFETY: the handle was made above; no thread uses it.
-        unsafe { handles.free(peer.managed_thread) };
-        peer.managed_thread = std::ptr::null_mut();
+        unsafe { handles.free(unstarted.managed_thread.replace(std::ptr::null_mut())) };
+        peer.shared().life.lock().life = Life::Unstarted;
         return Err(Raise::of(ExceptionKind::OutOfMemory));
     }
     // As in CoreCLR, the thread runs when its start returns.
@@ -436,16 +441,15 @@ pub fn set_os_name(name: &str) {
 ///
 /// # Errors
 /// ThreadStateException if the thread has ended.
-pub fn set_background(peer: &mut Thread, value: bool) -> VmResult<()> {
-    let shared = peer.interrupt.shared.clone();
+pub fn set_background(peer: Peer, value: bool) -> VmResult<()> {
+    let shared = peer.shared();
     let mut life = shared.life.lock();
     match life.life {
         Life::Stopped => return Err(dead()),
-        Life::Running if life.is_background != value && peer.managed_id != 1 => foreground_delta(!value),
+        Life::Running if life.is_background != value && peer.managed_id() != 1 => foreground_delta(!value),
         _ => {}
     }
     life.is_background = value;
-    peer.is_background = value;
     Ok(())
 }
 
@@ -515,9 +519,9 @@ pub fn blocking_qcall<T: Neutral>(body: impl FnOnce() -> VmResult<T>) -> T {
 }
 
 /// `Thread.Interrupt`: ends the present or next blocking operation of `peer`'s thread.
-pub fn interrupt(peer: &Thread) {
-    peer.header.request_interrupt();
-    peer.interrupt.shared.interrupt.interrupt();
+pub fn interrupt(peer: Peer) {
+    peer.interrupt_monitors();
+    peer.shared().interrupt.interrupt();
 }
 
 /// Takes note that a monitor operation of the current thread was interrupted.
@@ -531,7 +535,7 @@ pub fn interruption_consumed(thread: &Thread) -> Raise {
 ///
 /// # Errors
 /// As [`monitor::enter`](super::monitor::enter).
-pub fn monitor_enter(thread: &mut Thread, object: ObjPtr) -> VmResult<()> {
+pub fn monitor_enter(thread: &Thread, object: ObjPtr) -> VmResult<()> {
     super::monitor::enter(thread, object, -1).map(drop)
 }
 
@@ -539,7 +543,7 @@ pub fn monitor_enter(thread: &mut Thread, object: ObjPtr) -> VmResult<()> {
 ///
 /// # Errors
 /// As [`monitor::exit`](super::monitor::exit).
-pub fn monitor_exit(thread: &mut Thread, object: ObjPtr) -> VmResult<()> {
+pub fn monitor_exit(thread: &Thread, object: ObjPtr) -> VmResult<()> {
     super::monitor::exit(thread, object)
 }
 
@@ -560,23 +564,22 @@ extern "C" fn initialize(this: ObjPtr) {
 
 extern "C" fn internal_finalize(this: ObjPtr) {
     // SAFETY: a Thread object in its finalizer; the peer is freed once, as the field is cleared.
-    let peer = unsafe { std::mem::take(&mut view::<ThreadObject>(this).internal_thread) } as *mut Thread;
-    if peer.is_null() {
+    let peer = unsafe { Peer::at(std::mem::take(&mut view::<ThreadObject>(this).internal_thread)) };
+    let Some(peer) = peer else {
         return;
-    }
-    // SAFETY: not freed before its managed object.
-    let shared = unsafe { &*peer }.interrupt.shared.clone();
+    };
+    let shared = peer.shared();
     let mut life = shared.life.lock();
     if life.life == Life::Running {
         life.orphaned = true;
         return;
     }
     drop(life);
-    free_peer(peer);
+    free_peer(peer.as_ptr());
 }
 
 fn life_of(this: ObjPtr) -> VmResult<(Life, bool)> {
-    let shared = peer_of(this)?.interrupt.shared.clone();
+    let shared = peer_of(this)?.shared();
     let life = shared.life.lock();
     Ok((life.life, life.is_background))
 }
@@ -588,21 +591,20 @@ extern "C" fn is_alive(this: ObjPtr) -> bool {
 extern "C" fn get_is_background(this: ObjPtr) -> bool {
     icall_body(|_| match life_of(this)? {
         (Life::Stopped, _) => Err(dead()),
-        (Life::Unstarted, _) => Ok(peer_of(this)?.is_background),
-        (Life::Running, background) => Ok(background),
+        (_, background) => Ok(background),
     })
 }
 
 extern "C" fn get_is_thread_pool(this: ObjPtr) -> bool {
     icall_body(|_| match life_of(this)?.0 {
         Life::Stopped => Err(dead()),
-        _ => Ok(peer_of(this)?.is_thread_pool),
+        _ => Ok(peer_of(this)?.shared().life.lock().is_thread_pool),
     })
 }
 
 extern "C" fn set_is_thread_pool(this: ObjPtr, value: bool) {
     icall_body(|_| {
-        peer_of(this)?.is_thread_pool = value;
+        peer_of(this)?.shared().life.lock().is_thread_pool = value;
         Ok(())
     });
 }
@@ -645,16 +647,16 @@ mod thread_state {
 extern "C" fn get_thread_state(this: ObjPtr) -> i32 {
     icall_body(|_| {
         let (life, background) = life_of(this)?;
-        let peer = peer_of(this)?;
+        let shared = peer_of(this)?.shared();
         let mut state = match life {
             Life::Unstarted => thread_state::UNSTARTED,
             Life::Running => 0,
             Life::Stopped => thread_state::STOPPED,
         };
-        if life != Life::Stopped && (background || peer.is_background) {
+        if life != Life::Stopped && background {
             state |= thread_state::BACKGROUND;
         }
-        if life == Life::Running && peer.interrupt.shared.waiting.load(Ordering::Relaxed) > 0 {
+        if life == Life::Running && shared.waiting.load(Ordering::Relaxed) > 0 {
             state |= thread_state::WAIT_SLEEP_JOIN;
         }
         Ok(state)
@@ -663,7 +665,7 @@ extern "C" fn get_thread_state(this: ObjPtr) -> i32 {
 
 extern "C" fn join(this: ObjPtr, timeout_ms: i32) -> bool {
     icall_body(|_| {
-        let shared = peer_of(this)?.interrupt.shared.clone();
+        let shared = peer_of(this)?.shared();
         if timeout_ms < -1 {
             return Err(Raise::about(
                 ExceptionKind::ArgumentOutOfRange,

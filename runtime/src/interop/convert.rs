@@ -73,7 +73,7 @@ pub type Kept = Vec<*mut ObjPtr>;
 
 /// State of the conversions of one call.
 pub struct Conversion<'a> {
-    pub thread: &'a mut Thread,
+    pub thread: &'a Thread,
     /// SafeHandles to release after the call.
     pub kept: &'a mut Kept,
     /// Elements of the array being converted: known before (native to managed) or set (managed to native).
@@ -129,7 +129,7 @@ impl Conversion<'_> {
                 count,
                 ..
             } => {
-                let scope = HandleScope::new(&mut self.thread.header);
+                let scope = HandleScope::new(&self.thread.header);
                 let array = scope.root(managed.reference());
                 if array.is_null() {
                     return Ok(());
@@ -146,14 +146,14 @@ impl Conversion<'_> {
             Marshaler::Array(a) => self.array_to_native(a, managed, native)?,
             Marshaler::Struct(layout) => self.fields_to_native(layout, managed, native)?,
             Marshaler::EmbeddedClass(layout) => {
-                let scope = HandleScope::new(&mut self.thread.header);
+                let scope = HandleScope::new(&self.thread.header);
                 let object = scope.root(managed.reference());
                 if !object.is_null() {
                     self.fields_to_native(layout, Place::through(object.slot().cast(), 8), native)?;
                 }
             }
             Marshaler::LayoutClass(layout) => {
-                let scope = HandleScope::new(&mut self.thread.header);
+                let scope = HandleScope::new(&self.thread.header);
                 let object = scope.root(managed.reference());
                 if !object.is_null() {
                     let block = text::allocate(layout.size as usize)?;
@@ -181,7 +181,7 @@ impl Conversion<'_> {
             Marshaler::Currency => save(native, currency::from_decimal(managed)?),
             Marshaler::Illegal(why) => return Err(Raise::new(ExceptionKind::TypeLoad, why.to_string())),
             Marshaler::Custom(c) => {
-                let scope = HandleScope::new(&mut self.thread.header);
+                let scope = HandleScope::new(&self.thread.header);
                 let object = scope.root(managed.reference());
                 let value = c.to_native(self.thread, object.slot())?;
                 save(native, value);
@@ -236,7 +236,7 @@ impl Conversion<'_> {
                 element_size,
                 count,
             } => {
-                let scope = HandleScope::new(&mut self.thread.header);
+                let scope = HandleScope::new(&self.thread.header);
                 let new = scope.root(new_array(self.thread, array, *count as usize)?);
                 self.elements_to_managed(element, *element_size, native, new.slot(), *count as usize)?;
                 managed.set_reference(new.get());
@@ -246,7 +246,7 @@ impl Conversion<'_> {
                 if data.is_null() {
                     managed.set_reference(std::ptr::null_mut());
                 } else {
-                    let scope = HandleScope::new(&mut self.thread.header);
+                    let scope = HandleScope::new(&self.thread.header);
                     let count = self.count;
                     let new = scope.root(new_array(self.thread, a.array, count)?);
                     self.elements_to_managed(&a.element, a.managed_size, data, new.slot(), count)?;
@@ -304,7 +304,7 @@ impl Conversion<'_> {
         if block.is_null() {
             return Ok(());
         }
-        let scope = HandleScope::new(&mut self.thread.header);
+        let scope = HandleScope::new(&self.thread.header);
         let object = scope.root(managed.reference());
         if object.is_null() {
             return Ok(());
@@ -330,7 +330,7 @@ impl Conversion<'_> {
     /// # Errors
     /// The exception of the conversion.
     pub fn contents_to_native(&mut self, m: &Marshaler, managed: Place, block: *mut u8) -> VmResult<()> {
-        let scope = HandleScope::new(&mut self.thread.header);
+        let scope = HandleScope::new(&self.thread.header);
         let object = scope.root(managed.reference());
         if object.is_null() {
             return Ok(());
@@ -384,7 +384,7 @@ impl Conversion<'_> {
             }
             // An exception of the cleanup is lost, like one of a finalizer on the way out.
             Marshaler::Custom(c) if c.clean_native(self.thread, load(native)).is_err() => {
-                self.thread.header.pending_exception = std::ptr::null_mut();
+                self.thread.header.pending_exception.set(std::ptr::null_mut());
             }
             _ => {}
         }
@@ -430,15 +430,15 @@ impl Conversion<'_> {
     }
 
     fn new_layout_object(&mut self, layout: &'static NativeLayout, native: *const u8, managed: Place) -> VmResult<()> {
-        let scope = HandleScope::new(&mut self.thread.header);
-        let object = scope.root(Heap::get().alloc_object(&mut self.thread.header, layout.ty.as_gc_ptr())?);
+        let scope = HandleScope::new(&self.thread.header);
+        let object = scope.root(Heap::get().alloc_object(&self.thread.header, layout.ty.as_gc_ptr())?);
         self.fields_to_managed(layout, native, Place::through(object.slot().cast(), 8))?;
         managed.set_reference(object.get());
         Ok(())
     }
 
     fn array_to_native(&mut self, a: &ArrayMarshaler, managed: Place, native: *mut u8) -> VmResult<()> {
-        let scope = HandleScope::new(&mut self.thread.header);
+        let scope = HandleScope::new(&self.thread.header);
         let array = scope.root(managed.reference());
         if array.is_null() {
             self.count = 0;
@@ -547,8 +547,8 @@ fn data_offset(slot: *mut ObjPtr) -> usize {
     mt.base_size() as usize - 8
 }
 
-fn new_array(thread: &mut Thread, array: &'static MethodTable, length: usize) -> VmResult<ObjPtr> {
-    Ok(Heap::get().alloc_array(&mut thread.header, array.as_gc_ptr(), length, AllocFlags::empty())?)
+fn new_array(thread: &Thread, array: &'static MethodTable, length: usize) -> VmResult<ObjPtr> {
+    Ok(Heap::get().alloc_array(&thread.header, array.as_gc_ptr(), length, AllocFlags::empty())?)
 }
 
 fn fixed_text(s: ObjPtr, wide: bool, count: usize, native: *mut u8) {

@@ -75,7 +75,7 @@ impl CustomMarshaler {
     }
 
     /// The marshaler object (cooperative mode; may run its `GetInstance`).
-    fn instance(&self, thread: &mut Thread) -> VmResult<ObjPtr> {
+    fn instance(&self, thread: &Thread) -> VmResult<ObjPtr> {
         let handles = Heap::get().handles();
         let known = self.instance.load(Ordering::Acquire);
         if !known.is_null() {
@@ -118,19 +118,19 @@ impl CustomMarshaler {
         Ok(unsafe { handles.get(self.instance.load(Ordering::Acquire)) })
     }
 
-    fn call(&self, thread: &mut Thread, method: &str, argument: impl FnOnce() -> u64) -> VmResult<u64> {
+    fn call(&self, thread: &Thread, method: &str, argument: impl FnOnce() -> u64) -> VmResult<u64> {
         let interface = corelib_type("System.Runtime.InteropServices", "ICustomMarshaler")?;
         let declared: &'static MethodDesc = interface
             .find_method(method)
             .ok_or_else(|| marshal_error("ICustomMarshaler is incomplete."))?;
-        let scope = HandleScope::new(&mut thread.header);
+        let scope = HandleScope::new(&thread.header);
         let object = scope.root(self.instance(thread)?);
         let target = corten_loader::resolve_interface(crate::objects::method_table_of(object.get()), declared)?;
         Ok(ManagedCall::new().obj(object.get()).int(argument()).invoke(target)?.rax)
     }
 
     /// `MarshalManagedToNative` of the object in `slot`; null stays null.
-    pub fn to_native(&self, thread: &mut Thread, slot: *const ObjPtr) -> VmResult<usize> {
+    pub fn to_native(&self, thread: &Thread, slot: *const ObjPtr) -> VmResult<usize> {
         // SAFETY: callers pass a rooted slot.
         if unsafe { (*slot).is_null() } {
             return Ok(0);
@@ -140,7 +140,7 @@ impl CustomMarshaler {
     }
 
     /// `MarshalNativeToManaged`; null stays null.
-    pub fn to_managed(&self, thread: &mut Thread, native: usize) -> VmResult<ObjPtr> {
+    pub fn to_managed(&self, thread: &Thread, native: usize) -> VmResult<ObjPtr> {
         if native == 0 {
             return Ok(std::ptr::null_mut());
         }
@@ -148,7 +148,7 @@ impl CustomMarshaler {
     }
 
     /// `CleanUpNativeData`.
-    pub fn clean_native(&self, thread: &mut Thread, native: usize) -> VmResult<()> {
+    pub fn clean_native(&self, thread: &Thread, native: usize) -> VmResult<()> {
         if native != 0 {
             self.call(thread, "CleanUpNativeData", || native as u64)?;
         }

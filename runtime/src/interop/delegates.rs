@@ -121,7 +121,7 @@ impl Thunks {
 ///
 /// # Errors
 /// MarshalDirectiveException for signatures that cannot be marshalled.
-pub fn function_pointer(thread: &mut Thread, place: Place) -> VmResult<usize> {
+pub fn function_pointer(thread: &Thread, place: Place) -> VmResult<usize> {
     let delegate = place.reference();
     if delegate.is_null() {
         return Ok(0);
@@ -168,7 +168,7 @@ pub fn function_pointer(thread: &mut Thread, place: Place) -> VmResult<usize> {
 ///
 /// # Errors
 /// ArgumentException if the pointer belongs to a delegate of another class, MarshalDirectiveException.
-pub fn from_function_pointer(thread: &mut Thread, pointer: usize, mt: &'static MethodTable) -> VmResult<ObjPtr> {
+pub fn from_function_pointer(thread: &Thread, pointer: usize, mt: &'static MethodTable) -> VmResult<ObjPtr> {
     if pointer == 0 {
         return Ok(std::ptr::null_mut());
     }
@@ -199,8 +199,8 @@ pub fn from_function_pointer(thread: &mut Thread, pointer: usize, mt: &'static M
         let _preemptive = crate::transitions::enter_preemptive(thread);
         crate::stubs::marshal::delegate_stub(invoke_method(mt)?)?
     };
-    let scope = HandleScope::new(&mut thread.header);
-    let object = scope.root(Heap::get().alloc_object(&mut thread.header, mt.as_gc_ptr())?);
+    let scope = HandleScope::new(&thread.header);
+    let object = scope.root(Heap::get().alloc_object(&thread.header, mt.as_gc_ptr())?);
     // SAFETY: a fresh delegate; no safepoint while it is filled.
     unsafe {
         let d = view::<DelegateObject>(object.get());

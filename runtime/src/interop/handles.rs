@@ -80,7 +80,7 @@ pub fn prepare() -> VmResult<()> {
 ///
 /// # Errors
 /// ArgumentNullException, ObjectDisposedException.
-pub fn add_ref(_thread: &mut Thread, place: Place) -> VmResult<usize> {
+pub fn add_ref(_thread: &Thread, place: Place) -> VmResult<usize> {
     let m = methods()?;
     if place.reference().is_null() {
         return Err(null_handle());
@@ -125,7 +125,7 @@ pub fn critical_value(place: Place) -> VmResult<usize> {
 /// # Errors
 /// MissingMethodException without a parameterless constructor, MarshalDirectiveException for abstract classes; what the
 /// constructor raises.
-pub fn new_handle(thread: &mut Thread, mt: &'static MethodTable, value: usize) -> VmResult<ObjPtr> {
+pub fn new_handle(thread: &Thread, mt: &'static MethodTable, value: usize) -> VmResult<ObjPtr> {
     if mt
         .class()
         .attributes()
@@ -142,8 +142,8 @@ pub fn new_handle(thread: &mut Thread, mt: &'static MethodTable, value: usize) -
         )
     })?;
     crate::class_init::ensure(mt)?;
-    let scope = HandleScope::new(&mut thread.header);
-    let object = scope.root(Heap::get().alloc_object(&mut thread.header, mt.as_gc_ptr())?);
+    let scope = HandleScope::new(&thread.header);
+    let object = scope.root(Heap::get().alloc_object(&thread.header, mt.as_gc_ptr())?);
     ManagedCall::new().obj(object.get()).invoke(constructor)?;
     // SAFETY: as in `handle_value`.
     unsafe { *object.get().cast::<u8>().add(HANDLE).cast::<usize>() = value };
@@ -156,7 +156,7 @@ pub fn new_handle(thread: &mut Thread, mt: &'static MethodTable, value: usize) -
 /// # Errors
 /// OutOfMemoryException.
 pub fn string_builder_to_native(
-    thread: &mut Thread,
+    thread: &Thread,
     place: Place,
     wide: bool,
     copy_in: bool,
@@ -170,7 +170,7 @@ pub fn string_builder_to_native(
         .invoke(m.builder_capacity)?
         .rax as u32 as usize;
     let contents = if copy_in {
-        let scope = HandleScope::new(&mut thread.header);
+        let scope = HandleScope::new(&thread.header);
         let s = scope.root(
             ManagedCall::new()
                 .obj(place.reference())
@@ -204,7 +204,7 @@ pub fn string_builder_to_native(
 /// # Errors
 /// What `Append` raises.
 pub fn string_builder_from_native(
-    thread: &mut Thread,
+    thread: &Thread,
     builder: Local<'_>,
     buffer: *const u8,
     wide: bool,
@@ -238,9 +238,9 @@ pub fn string_builder_from_native(
 ///
 /// # Errors
 /// OutOfMemoryException.
-pub fn string_builder_contents(thread: &mut Thread, builder: Local<'_>, buffer: *mut u8, wide: bool) -> VmResult<()> {
+pub fn string_builder_contents(thread: &Thread, builder: Local<'_>, buffer: *mut u8, wide: bool) -> VmResult<()> {
     let m = methods()?;
-    let scope = HandleScope::new(&mut thread.header);
+    let scope = HandleScope::new(&thread.header);
     let s = scope.root(ManagedCall::new().obj(builder.get()).invoke(m.builder_to_string)?.rax as ObjPtr);
     // SAFETY: a live string, and no safepoint while it is copied.
     unsafe {
@@ -261,12 +261,12 @@ pub fn string_builder_contents(thread: &mut Thread, builder: Local<'_>, buffer: 
 ///
 /// # Errors
 /// What its constructor raises.
-pub fn new_string_builder(thread: &mut Thread, units: &[u16]) -> VmResult<ObjPtr> {
+pub fn new_string_builder(thread: &Thread, units: &[u16]) -> VmResult<ObjPtr> {
     let m = methods()?;
-    let scope = HandleScope::new(&mut thread.header);
+    let scope = HandleScope::new(&thread.header);
     let contents = scope.root(crate::strings::new_string_utf16(thread, units)?);
     let mt = m.builder_new.owner();
-    let builder = scope.root(Heap::get().alloc_object(&mut thread.header, mt.as_gc_ptr())?);
+    let builder = scope.root(Heap::get().alloc_object(&thread.header, mt.as_gc_ptr())?);
     ManagedCall::new()
         .obj(builder.get())
         .obj(contents.get())

@@ -24,7 +24,7 @@ fn ask(
     };
     let thread = Thread::current();
     let _cooperative = crate::transitions::enter_cooperative(thread);
-    let scope = HandleScope::new(&mut thread.header);
+    let scope = HandleScope::new(&thread.header);
     let object = scope.root(crate::reflection_objects::assembly_object(assembly)?);
     let name = crate::strings::new_string(thread, library)?;
     let handle = arrange(ManagedCall::new(), name, object.get()).invoke(method)?.rax as usize;

@@ -12,7 +12,7 @@ use corten_gc_hooks::object::{ObjPtr, method_table};
 extern "C" fn collect(generation: i32, _mode: i32) {
     qcall_body(|thread| {
         let generation = if generation < 0 { 2 } else { generation };
-        Heap::get().collect(&mut thread.header, generation);
+        Heap::get().collect(&thread.header, generation);
         if generation >= 2 {
             icalls::full_collection_done();
         }
@@ -61,7 +61,7 @@ extern "C" fn total_allocated_bytes_precise() -> i64 {
 
 extern "C" fn add_memory_pressure(bytes: u64) {
     qcall_body(|thread| {
-        Heap::get().add_memory_pressure(&mut thread.header, bytes);
+        Heap::get().add_memory_pressure(&thread.header, bytes);
         Ok(())
     });
 }
@@ -82,7 +82,7 @@ extern "C" fn start_no_gc_region(total: i64, large_known: i32, large: i64, _no_f
             return Ok(NoGcStart::NotEnoughMemory as i32);
         };
         let large = (large_known != 0).then_some(large);
-        Ok(Heap::get().start_no_gc_region(&mut thread.header, total, large) as i32)
+        Ok(Heap::get().start_no_gc_region(&thread.header, total, large) as i32)
     })
 }
 

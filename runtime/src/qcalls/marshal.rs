@@ -86,7 +86,7 @@ pub fn create_for_hresult(hr: i32) -> VmResult<ObjPtr> {
     let w = WellKnown::get();
     // A class that this class library does not have is reported like an unknown number.
     let known = class_of_hresult(hr).and_then(|(namespace, name)| corelib_type(namespace, name).ok());
-    let scope = HandleScope::new(&mut thread.header);
+    let scope = HandleScope::new(&thread.header);
     if let Some(mt) = known {
         let text = text_of_hresult(hr);
         let string = [w.string.handle()];

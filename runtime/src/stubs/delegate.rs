@@ -65,7 +65,7 @@ pub fn method_of_entry(code: usize) -> Option<&'static MethodDesc> {
 /// # Errors
 /// Null receiver of an instance method (ArgumentException as CoreCLR), or stub compilation failures.
 pub fn init(
-    _thread: &mut Thread,
+    _thread: &Thread,
     delegate: Rooted<'_>,
     target: Rooted<'_>,
     code: usize,

@@ -121,21 +121,21 @@ unsafe extern "C" fn dispatch_worker(
     method: *const MethodDesc,
     registers: *mut PrestubRegisters,
     stack_args: *mut u64,
-    thread: *mut Thread,
+    thread: *const Thread,
 ) -> usize {
     // SAFETY: the stub passes the address of its (leaked) MethodDesc, the thunk the current thread and its saved registers.
-    let (md, thread, int_registers) = unsafe { (&*method, &mut *thread, (&raw mut (*registers).int).cast::<u64>()) };
+    let (md, thread, int_registers) = unsafe { (&*method, &*thread, (&raw mut (*registers).int).cast::<u64>()) };
     // SAFETY: the receiver is the first argument; nothing was collected yet.
     let receiver = unsafe { *int_registers } as ObjPtr;
     let mut frame = PrestubFrame {
-        prev: thread.prestub_frames,
+        prev: thread.prestub_frames.get(),
         method,
         int_registers,
         stack_args,
     };
-    thread.prestub_frames = &mut frame;
+    thread.prestub_frames.set(&mut frame);
     let result = resolve(thread, receiver, md);
-    thread.prestub_frames = frame.prev;
+    thread.prestub_frames.set(frame.prev);
     match result {
         Ok(found) => {
             publish(found);

@@ -190,11 +190,11 @@ extern "C" fn marshal_in(plan: &'static Plan, frame: *mut u8) {
 
 /// Runs a cleanup while an exception may be pending: that one wins.
 fn keep_error(cx: &mut Conversion<'_>, clean: impl FnOnce(&mut Conversion<'_>) -> VmResult<()>) {
-    let scope = corten_gc_hooks::HandleScope::new(&mut cx.thread.header);
-    let pending = scope.root(cx.thread.header.pending_exception);
-    cx.thread.header.pending_exception = std::ptr::null_mut();
+    let scope = corten_gc_hooks::HandleScope::new(&cx.thread.header);
+    let pending = scope.root(cx.thread.header.pending_exception.get());
+    cx.thread.header.pending_exception.set(std::ptr::null_mut());
     let _ = clean(cx);
-    cx.thread.header.pending_exception = pending.get();
+    cx.thread.header.pending_exception.set(pending.get());
 }
 
 fn results(cx: &mut Conversion<'_>, plan: &Plan, frame: Frame) -> VmResult<()> {
@@ -266,7 +266,7 @@ extern "C" fn marshal_out(plan: &'static Plan, frame: *mut u8, hresult: i64) {
 fn hresult_error(hr: i32) -> Raise {
     match crate::qcalls::marshal::create_for_hresult(hr) {
         Ok(exception) => {
-            Thread::current().header.pending_exception = exception;
+            Thread::current().header.pending_exception.set(exception);
             Raise::Pending
         }
         Err(e) => e,
@@ -367,7 +367,7 @@ extern "C" fn reverse_out(plan: &'static Plan, frame: *mut u8) {
 extern "C" fn callback_target() -> ObjPtr {
     let thread = Thread::current();
     // SAFETY: called by a reverse stub only, whose thunk's frame is the innermost entry frame.
-    unsafe { super::reverse::delegate_of_frame(thread.header.entry_frame.cast()) }
+    unsafe { super::reverse::delegate_of_frame(thread.header.entry_frame.get().cast()) }
 }
 
 /// Operations of `System.StubHelpers.MarshalOperation`.
@@ -427,5 +427,5 @@ pub extern "C" fn clear_errno() {
 pub extern "C" fn save_errno() {
     // SAFETY: the calling thread's errno.
     let error = unsafe { *libc::__errno_location() };
-    Thread::current().last_pinvoke_error = error;
+    Thread::current().last_pinvoke_error.set(error);
 }

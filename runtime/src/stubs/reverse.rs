@@ -25,7 +25,7 @@ pub struct ReverseFrame {
     /// 56: managed code to call.
     pub target: usize,
     /// 64: the thread, for r15.
-    pub thread: *mut Thread,
+    pub thread: *const Thread,
     /// 72: stack argument words to copy.
     pub stack_words: usize,
     /// 80: mode to return to (1 = was cooperative).
@@ -197,10 +197,10 @@ unsafe extern "C" fn reverse_enter(callee: &'static ReverseTarget, frame: *mut R
     unsafe {
         frame.write(ReverseFrame {
             entry: EntryFrame {
-                prev: thread.header.entry_frame.cast(),
-                saved_pc: thread.header.transition_pc,
-                saved_fp: thread.header.transition_fp,
-                saved_sp: thread.transition_sp,
+                prev: thread.header.entry_frame.get().cast(),
+                saved_pc: thread.header.transition_pc.get(),
+                saved_fp: thread.header.transition_fp.get(),
+                saved_sp: thread.transition_sp.get(),
                 resume_sp: 0,
                 resume_pc: 0,
                 boundary: Boundary::TopLevel,
@@ -212,17 +212,17 @@ unsafe extern "C" fn reverse_enter(callee: &'static ReverseTarget, frame: *mut R
             callee,
         });
     }
-    thread.header.entry_frame = frame.cast();
+    thread.header.entry_frame.set(frame.cast());
 }
 
 /// Undoes [`reverse_enter`].
 unsafe extern "C" fn reverse_leave(frame: *mut ReverseFrame) {
     // SAFETY: the frame of the thunk that calls this.
-    let (f, thread) = unsafe { (&*frame, &mut *(*frame).thread) };
-    thread.header.entry_frame = f.entry.prev.cast();
-    thread.header.transition_pc = f.entry.saved_pc;
-    thread.header.transition_fp = f.entry.saved_fp;
-    thread.transition_sp = f.entry.saved_sp;
+    let (f, thread) = unsafe { (&*frame, &*(*frame).thread) };
+    thread.header.entry_frame.set(f.entry.prev.cast());
+    thread.header.transition_pc.set(f.entry.saved_pc);
+    thread.header.transition_fp.set(f.entry.saved_fp);
+    thread.transition_sp.set(f.entry.saved_sp);
     if f.was_cooperative == 0 {
         ThreadRegistry::get().enter_preemptive(&thread.header);
     }

@@ -101,7 +101,7 @@ unsafe extern "C" fn prepare(pc: usize, fp: usize, registers: *mut SavedRegister
             _ => {}
         }
     }
-    let sizes = crate::thread::Thread::current().tail_stack_bytes;
+    let sizes = crate::thread::Thread::current().tail_stack_bytes.get();
     let (callee, caller) = (sizes as u32, (sizes >> 32) as u32);
     if callee <= caller {
         return 0;

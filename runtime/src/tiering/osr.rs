@@ -106,7 +106,7 @@ pub extern "C" fn patchpoint(method: &'static MethodDesc, il: u64, counter: *mut
     icall_body(|thread| {
         // SAFETY: generated code passes the address of the counter in its frame.
         if unsafe { *counter } >= 0 {
-            ThreadRegistry::get().poll(&mut thread.header);
+            ThreadRegistry::get().poll(&thread.header);
             return Ok(0);
         }
         // SAFETY: as above.

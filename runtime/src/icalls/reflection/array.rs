@@ -14,7 +14,7 @@ const MD_LENGTHS: usize = 16;
 ///
 /// # Errors
 /// OverflowException for negative lengths, OutOfMemoryException, ArgumentOutOfRangeException for bounds that overflow.
-pub fn create(thread: &mut Thread, array: &'static MethodTable, lengths: &[i32], bounds: &[i32]) -> VmResult<ObjPtr> {
+pub fn create(thread: &Thread, array: &'static MethodTable, lengths: &[i32], bounds: &[i32]) -> VmResult<ObjPtr> {
     let rank = array.array_rank().unwrap_or(1) as usize;
     if lengths.len() != rank {
         return Err(Raise::of(ExceptionKind::Argument));

@@ -20,7 +20,7 @@ pub fn nullable_value_offset(nullable: &'static MethodTable) -> VmResult<usize> 
 
 /// Boxes the value at `source()`, which is asked for the address after the allocation (it may be an interior pointer of a
 /// rooted object). Nullables box to null or to their T. May collect.
-pub fn box_value(thread: &mut Thread, mt: &'static MethodTable, source: &dyn Fn() -> *const u8) -> VmResult<ObjPtr> {
+pub fn box_value(thread: &Thread, mt: &'static MethodTable, source: &dyn Fn() -> *const u8) -> VmResult<ObjPtr> {
     if let Some(argument) = mt.nullable_argument() {
         // SAFETY: `source` gives the address of a Nullable, whose first byte is hasValue.
         if unsafe { source().read() } == 0 {
@@ -34,7 +34,7 @@ pub fn box_value(thread: &mut Thread, mt: &'static MethodTable, source: &dyn Fn(
 }
 
 /// Boxes as exactly `mt`, also a `Nullable<T>` as itself. May collect.
-pub fn box_exact(thread: &mut Thread, mt: &'static MethodTable, source: &dyn Fn() -> *const u8) -> VmResult<ObjPtr> {
+pub fn box_exact(thread: &Thread, mt: &'static MethodTable, source: &dyn Fn() -> *const u8) -> VmResult<ObjPtr> {
     let boxed = alloc_object(thread, mt)?;
     // SAFETY: the new object holds a value of `mt`, and the source is one.
     unsafe { copy_value(object_data(boxed), source(), mt) };
@@ -139,8 +139,8 @@ impl Drop for ValueBuffer {
 }
 
 /// `RuntimeMethodHandle.ReboxToNullable`: a `Nullable<T>` boxed as itself from a boxed T or null. May collect.
-pub fn rebox_to_nullable(thread: &mut Thread, source: ObjPtr, nullable: &'static MethodTable) -> VmResult<ObjPtr> {
-    let scope = HandleScope::new(&mut thread.header);
+pub fn rebox_to_nullable(thread: &Thread, source: ObjPtr, nullable: &'static MethodTable) -> VmResult<ObjPtr> {
+    let scope = HandleScope::new(&thread.header);
     let source = scope.root(source);
     let result = alloc_object(thread, nullable)?;
     // SAFETY: the payload of the new box is a value of the nullable type.
@@ -149,7 +149,7 @@ pub fn rebox_to_nullable(thread: &mut Thread, source: ObjPtr, nullable: &'static
 }
 
 /// `RuntimeMethodHandle.ReboxFromNullable`: the usual boxed form of a `Nullable<T>` that is boxed as itself. May collect.
-pub fn rebox_from_nullable(thread: &mut Thread, source: ObjPtr) -> VmResult<ObjPtr> {
+pub fn rebox_from_nullable(thread: &Thread, source: ObjPtr) -> VmResult<ObjPtr> {
     if source.is_null() {
         return Ok(source);
     }
@@ -157,7 +157,7 @@ pub fn rebox_from_nullable(thread: &mut Thread, source: ObjPtr) -> VmResult<ObjP
     if !mt.is_nullable() {
         return Ok(source);
     }
-    let scope = HandleScope::new(&mut thread.header);
+    let scope = HandleScope::new(&thread.header);
     let source = scope.root(source);
     box_value(thread, mt, &|| object_data(source.get()))
 }

@@ -73,7 +73,7 @@ extern "C" fn delegate_construct(this: ObjPtr, target: ObjPtr, code: usize) {
         if code == 0 {
             return Err(null_argument());
         }
-        let scope = HandleScope::new(&mut thread.header);
+        let scope = HandleScope::new(&thread.header);
         let (this, target) = (scope.root(this), scope.root(target));
         delegate::init(thread, this, target, code, None)
     });
@@ -220,7 +220,7 @@ pub fn accepts_first(method: &'static MethodDesc, first: ObjPtr) -> VmResult<boo
 /// # Errors
 /// Null `this`, stub compilation failures.
 pub fn bind(
-    thread: &mut Thread,
+    thread: &Thread,
     d: Local<'_>,
     first: Local<'_>,
     method: &'static MethodDesc,
@@ -251,9 +251,9 @@ pub fn bind(
 
 /// Open instance delegates: value type methods take the managed pointer that the delegate passes; virtual methods are
 /// dispatched on the first argument.
-fn bind_open_instance(thread: &mut Thread, d: Local<'_>, method: &'static MethodDesc) -> VmResult<()> {
+fn bind_open_instance(thread: &Thread, d: Local<'_>, method: &'static MethodDesc) -> VmResult<()> {
     if !method.is_virtual() || method.is_final() || method.owner().is_value_type() {
-        let scope = HandleScope::new(&mut thread.header);
+        let scope = HandleScope::new(&thread.header);
         let none = scope.root(std::ptr::null_mut());
         return delegate::init(thread, d, none, method.stable_entry(), Some(method));
     }

@@ -190,7 +190,7 @@ fn ask(md: &'static MethodDesc, name: &str, arguments: impl FnOnce(ManagedCall) 
 }
 
 /// Runs `body` in cooperative mode.
-fn cooperative<T>(body: impl FnOnce(&'static mut Thread) -> VmResult<T>) -> VmResult<T> {
+fn cooperative<T>(body: impl FnOnce(&'static Thread) -> VmResult<T>) -> VmResult<T> {
     let thread = Thread::current();
     let _cooperative = crate::transitions::enter_cooperative(thread);
     body(Thread::current())

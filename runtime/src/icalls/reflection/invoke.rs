@@ -94,7 +94,7 @@ fn extend(kind: Option<TypeKind>, raw: u64) -> u64 {
 /// # Errors
 /// What the method throws, as it is.
 pub fn call(
-    thread: &mut Thread,
+    thread: &Thread,
     method: &'static MethodDesc,
     receiver: Receiver<'_>,
     arguments: &dyn Fn(usize) -> *mut u8,
@@ -174,7 +174,7 @@ pub fn call(
 }
 
 fn box_result(
-    thread: &mut Thread,
+    thread: &Thread,
     ty: TypeHandle,
     place: &RetLoc,
     result: CallResult,
@@ -228,7 +228,7 @@ fn box_result(
 }
 
 /// Boxes what a by-ref result refers to.
-fn box_referent(thread: &mut Thread, byref: TypeHandle, address: *mut u8) -> VmResult<ObjPtr> {
+fn box_referent(thread: &Thread, byref: TypeHandle, address: *mut u8) -> VmResult<ObjPtr> {
     if address.is_null() {
         return Err(Raise::new(
             ExceptionKind::NullReference,
@@ -259,7 +259,7 @@ fn box_referent(thread: &mut Thread, byref: TypeHandle, address: *mut u8) -> VmR
 }
 
 /// `System.Reflection.Pointer` for pointers, `IntPtr` for function pointers.
-pub fn box_pointer(thread: &mut Thread, ty: TypeHandle, value: usize) -> VmResult<ObjPtr> {
+pub fn box_pointer(thread: &Thread, ty: TypeHandle, value: usize) -> VmResult<ObjPtr> {
     use super::support::{alloc_object, corelib, write, write_ref};
     if ty.cor_element_type() == ElementType::FnPtr {
         let mt = table_of(corelib("System", "IntPtr")?)?;
@@ -279,13 +279,9 @@ pub fn box_pointer(thread: &mut Thread, ty: TypeHandle, value: usize) -> VmResul
 }
 
 /// Allocates an object of the constructor's class and runs the constructor on it. May collect.
-pub fn construct(
-    thread: &mut Thread,
-    ctor: &'static MethodDesc,
-    arguments: &dyn Fn(usize) -> *mut u8,
-) -> VmResult<ObjPtr> {
+pub fn construct(thread: &Thread, ctor: &'static MethodDesc, arguments: &dyn Fn(usize) -> *mut u8) -> VmResult<ObjPtr> {
     let owner = ctor.owner();
-    let scope = HandleScope::new(&mut thread.header);
+    let scope = HandleScope::new(&thread.header);
     let object = scope.root(super::support::alloc_object(thread, owner)?);
     call(thread, ctor, Receiver::Object(object), arguments)?;
     super::boxing::rebox_from_nullable(thread, object.get())

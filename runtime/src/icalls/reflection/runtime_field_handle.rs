@@ -57,7 +57,7 @@ extern "C" fn get_instance_field_offset(field: ObjPtr) -> i32 {
 }
 
 /// Address of a static field on the current thread; runs no initialiser.
-fn static_address(thread: &mut Thread, field: &'static FieldDesc) -> VmResult<*mut u8> {
+fn static_address(thread: &Thread, field: &'static FieldDesc) -> VmResult<*mut u8> {
     match field.kind() {
         FieldKind::ThreadStatic => crate::thread_statics::address(thread, field),
         _ => Ok(corten_loader::statics::static_field_address(field)?),
@@ -99,7 +99,7 @@ fn prepare(field: &'static FieldDesc, is_initialized: *mut u8) -> VmResult<()> {
 }
 
 /// Boxes the field at `address()`.
-fn load_field(thread: &mut Thread, ty: TypeHandle, address: &dyn Fn() -> *mut u8) -> VmResult<ObjPtr> {
+fn load_field(thread: &Thread, ty: TypeHandle, address: &dyn Fn() -> *mut u8) -> VmResult<ObjPtr> {
     if ty.is_pointer() || ty.is_function_pointer() {
         // SAFETY: a pointer-sized field.
         let value = unsafe { address().cast::<usize>().read() };
@@ -165,7 +165,7 @@ extern "C" fn get_value(
 ) -> ObjPtr {
     icall_body(|thread| {
         let field = field_info_arg(field)?;
-        let scope = HandleScope::new(&mut thread.header);
+        let scope = HandleScope::new(&thread.header);
         let instance = scope.root(instance);
         prepare(field, is_initialized)?;
         let ty = field.field_type()?;
@@ -190,7 +190,7 @@ extern "C" fn set_value(
 ) {
     icall_body(|thread| {
         let field = field_info_arg(field)?;
-        let scope = HandleScope::new(&mut thread.header);
+        let scope = HandleScope::new(&thread.header);
         let (instance, value) = (scope.root(instance), scope.root(value));
         prepare(field, is_initialized)?;
         let ty = field.field_type()?;
@@ -287,7 +287,7 @@ extern "C" fn set_value_direct(
 ) {
     icall_body(|thread| {
         let field = field_info_arg(field)?;
-        let scope = HandleScope::new(&mut thread.header);
+        let scope = HandleScope::new(&thread.header);
         let value = scope.root(value);
         prepare(field, std::ptr::null_mut())?;
         let ty = field.field_type()?;

@@ -90,7 +90,7 @@ extern "C" fn invoke_method(target: ObjPtr, arguments: *const *mut u8, signature
 
 /// Reflection's invoke: `arguments` is an array of argument addresses that the collector keeps up to date.
 fn invoke_with_addresses(
-    thread: &mut Thread,
+    thread: &Thread,
     method: &'static MethodDesc,
     target: ObjPtr,
     arguments: *const *mut u8,
@@ -104,7 +104,7 @@ fn invoke_with_addresses(
     }
     // SAFETY: managed code passes one address per parameter.
     let address = |i: usize| unsafe { arguments.add(i).read() };
-    let scope = HandleScope::new(&mut thread.header);
+    let scope = HandleScope::new(&thread.header);
     let target = scope.root(target);
     if is_ctor {
         let owner = method.owner();
@@ -138,7 +138,7 @@ fn invoke_with_addresses(
 
 /// `newobj` of an array type through reflection: lengths, or (lower bound, length) pairs.
 fn new_array(
-    thread: &mut Thread,
+    thread: &Thread,
     array: &'static MethodTable,
     count: usize,
     address: &dyn Fn(usize) -> *mut u8,
@@ -314,7 +314,7 @@ extern "C" fn get_method_body(info: ObjPtr, _declaring: ObjPtr) -> ObjPtr {
         let Some(il) = method.body()? else {
             return Ok(std::ptr::null_mut());
         };
-        let scope = HandleScope::new(&mut thread.header);
+        let scope = HandleScope::new(&thread.header);
         let result = scope.root(alloc_object(
             thread,
             table_of(corelib("System.Reflection", "RuntimeMethodBody")?)?,

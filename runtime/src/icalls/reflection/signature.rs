@@ -101,7 +101,7 @@ extern "C" fn get_signature(
         if this.is_null() {
             return Err(null_argument());
         }
-        let scope = HandleScope::new(&mut thread.header);
+        let scope = HandleScope::new(&thread.header);
         let this = scope.root(this);
         let method = if method.is_null() {
             None

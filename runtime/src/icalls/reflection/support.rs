@@ -212,17 +212,17 @@ pub fn sz_array_of(element: TypeHandle) -> VmResult<&'static MethodTable> {
 }
 
 /// A zeroed object. May collect.
-pub fn alloc_object(thread: &mut Thread, mt: &'static MethodTable) -> VmResult<ObjPtr> {
-    Ok(Heap::get().alloc_object(&mut thread.header, mt.as_gc_ptr())?)
+pub fn alloc_object(thread: &Thread, mt: &'static MethodTable) -> VmResult<ObjPtr> {
+    Ok(Heap::get().alloc_object(&thread.header, mt.as_gc_ptr())?)
 }
 
 /// A zeroed array of an array type. May collect.
-pub fn alloc_array(thread: &mut Thread, array: &'static MethodTable, length: usize) -> VmResult<ObjPtr> {
-    Ok(Heap::get().alloc_array(&mut thread.header, array.as_gc_ptr(), length, AllocFlags::empty())?)
+pub fn alloc_array(thread: &Thread, array: &'static MethodTable, length: usize) -> VmResult<ObjPtr> {
+    Ok(Heap::get().alloc_array(&thread.header, array.as_gc_ptr(), length, AllocFlags::empty())?)
 }
 
 /// A zeroed `element[]`. May collect.
-pub fn alloc_sz_array(thread: &mut Thread, element: TypeHandle, length: usize) -> VmResult<ObjPtr> {
+pub fn alloc_sz_array(thread: &Thread, element: TypeHandle, length: usize) -> VmResult<ObjPtr> {
     let array = sz_array_of(element)?;
     alloc_array(thread, array, length)
 }
@@ -237,7 +237,7 @@ pub unsafe fn set_element(array: ObjPtr, index: usize, value: ObjPtr) {
 }
 
 /// An array with these references, which must not move (frozen objects). May collect.
-pub fn frozen_array(thread: &mut Thread, element: TypeHandle, items: &[ObjPtr]) -> VmResult<ObjPtr> {
+pub fn frozen_array(thread: &Thread, element: TypeHandle, items: &[ObjPtr]) -> VmResult<ObjPtr> {
     let array = alloc_sz_array(thread, element, items.len())?;
     for (i, item) in items.iter().enumerate() {
         // SAFETY: the array was made with that length.
@@ -247,14 +247,14 @@ pub fn frozen_array(thread: &mut Thread, element: TypeHandle, items: &[ObjPtr]) 
 }
 
 /// `Type[]` or `RuntimeType[]` of these types. May collect.
-pub fn type_array(thread: &mut Thread, types: &[TypeHandle], as_runtime_type: bool) -> VmResult<ObjPtr> {
+pub fn type_array(thread: &Thread, types: &[TypeHandle], as_runtime_type: bool) -> VmResult<ObjPtr> {
     let element = corelib("System", if as_runtime_type { "RuntimeType" } else { "Type" })?;
     let objects: Vec<ObjPtr> = types.iter().map(|t| crate::type_objects::type_object(*t)).collect();
     frozen_array(thread, element, &objects)
 }
 
 /// `byte[]` with a copy of `bytes`. May collect.
-pub fn byte_array(thread: &mut Thread, bytes: &[u8]) -> VmResult<ObjPtr> {
+pub fn byte_array(thread: &Thread, bytes: &[u8]) -> VmResult<ObjPtr> {
     let array = alloc_sz_array(thread, corelib("System", "Byte")?, bytes.len())?;
     // SAFETY: a fresh byte array of that length.
     unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), array_data(array), bytes.len()) };
@@ -262,8 +262,8 @@ pub fn byte_array(thread: &mut Thread, bytes: &[u8]) -> VmResult<ObjPtr> {
 }
 
 /// `string[]`. May collect.
-pub fn string_array(thread: &mut Thread, items: &[&str]) -> VmResult<ObjPtr> {
-    let scope = HandleScope::new(&mut thread.header);
+pub fn string_array(thread: &Thread, items: &[&str]) -> VmResult<ObjPtr> {
+    let scope = HandleScope::new(&thread.header);
     let array = scope.root(alloc_sz_array(thread, string_type()?, items.len())?);
     for (i, item) in items.iter().enumerate() {
         let s = crate::strings::new_string(thread, item)?;

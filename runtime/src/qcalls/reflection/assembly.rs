@@ -115,7 +115,7 @@ impl NativeNameParts {
 ///
 /// # Errors
 /// Out of memory, or what the constructor throws.
-pub fn name_object(thread: &mut Thread, parts: &NameParts) -> VmResult<ObjPtr> {
+pub fn name_object(thread: &Thread, parts: &NameParts) -> VmResult<ObjPtr> {
     let mt = table_of(corelib("System.Reflection", "AssemblyName")?)?;
     let ctor = mt
         .methods()
@@ -603,7 +603,7 @@ extern "C" fn get_referenced_assemblies(assembly: QCallAssembly, result: ObjectH
     qcall_body(|thread| {
         let module = assembly.assembly()?.module();
         let count = module.metadata().row_count(TableId::AssemblyRef);
-        let scope = HandleScope::new(&mut thread.header);
+        let scope = HandleScope::new(&thread.header);
         let array = scope.root(alloc_sz_array(
             thread,
             corelib("System.Reflection", "AssemblyName")?,

@@ -153,7 +153,7 @@ impl<'a> Blob<'a> {
     }
 
     /// Reads a value as an object (primitives and enums boxed). May collect.
-    fn value(&mut self, thread: &mut Thread, ty: &BlobType) -> VmResult<ObjPtr> {
+    fn value(&mut self, thread: &Thread, ty: &BlobType) -> VmResult<ObjPtr> {
         match ty {
             BlobType::Primitive(_) | BlobType::Enum(_) => {
                 let element = ty.representation().ok_or_else(malformed)?;
@@ -185,7 +185,7 @@ impl<'a> Blob<'a> {
         }
     }
 
-    fn array(&mut self, thread: &mut Thread, element: &BlobType) -> VmResult<ObjPtr> {
+    fn array(&mut self, thread: &Thread, element: &BlobType) -> VmResult<ObjPtr> {
         let length = self.u32()?;
         if length == u32::MAX {
             return Ok(std::ptr::null_mut());
@@ -195,7 +195,7 @@ impl<'a> Blob<'a> {
         if length > rest {
             return Err(malformed());
         }
-        let scope = HandleScope::new(&mut thread.header);
+        let scope = HandleScope::new(&thread.header);
         let array = scope.root(alloc_sz_array(thread, element.handle()?, length)?);
         if let Some(representation) = element.representation() {
             let bytes = self.take(
@@ -267,7 +267,7 @@ extern "C" fn create_custom_attribute_instance(
             return Err(malformed());
         }
         let signature = ctor.signature()?;
-        let scope = HandleScope::new(&mut thread.header);
+        let scope = HandleScope::new(&thread.header);
         let mut arguments: Vec<(Local<'_>, bool)> = Vec::with_capacity(signature.params.len());
         for parameter in &signature.params {
             let ty = BlobType::of(*parameter)?;

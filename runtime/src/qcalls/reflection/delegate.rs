@@ -34,7 +34,7 @@ extern "C" fn internal_alloc_like(d: ObjectHandle) {
 
 /// Binds if the method fits.
 fn try_bind(
-    thread: &mut Thread,
+    thread: &Thread,
     d: Local<'_>,
     target: Local<'_>,
     method: &'static MethodDesc,
@@ -59,7 +59,7 @@ extern "C" fn bind_to_method_info(
     binding: i32,
 ) -> i32 {
     qcall_body(|thread| {
-        let scope = HandleScope::new(&mut thread.header);
+        let scope = HandleScope::new(&thread.header);
         let (d, target) = (scope.root(d.get()), scope.root(target.get()));
         let mut method = method_arg(method)?;
         if declaring.handle != 0 {
@@ -77,7 +77,7 @@ extern "C" fn bind_to_method_name(
     binding: i32,
 ) -> i32 {
     qcall_body(|thread| {
-        let scope = HandleScope::new(&mut thread.header);
+        let scope = HandleScope::new(&thread.header);
         let (d, target) = (scope.root(d.get()), scope.root(target.get()));
         // SAFETY: managed code passes a NUL-terminated UTF-8 name.
         let name = unsafe { utf8(name) };

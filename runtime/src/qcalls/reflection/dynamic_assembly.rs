@@ -59,7 +59,7 @@ extern "C" fn create_dynamic_assembly(
         let writer = new_writer(&name, mvid);
         // A context of its own: dynamic assemblies may share names, and no reference binds to them.
         let context = next_context_id();
-        let scope = HandleScope::new(&mut thread.header);
+        let scope = HandleScope::new(&thread.header);
         // Until the assembly object refers to it.
         let _allocator = match access & COLLECT {
             0 => None,

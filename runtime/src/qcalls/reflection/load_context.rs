@@ -188,12 +188,12 @@ pub(crate) fn context_name(id: u64) -> String {
 
 impl ManagedResolver {
     fn call(
-        thread: &mut Thread,
+        thread: &Thread,
         method: &'static MethodDesc,
         handle: usize,
         name: &AssemblyName,
     ) -> VmResult<Option<&'static Assembly>> {
-        let scope = HandleScope::new(&mut thread.header);
+        let scope = HandleScope::new(&thread.header);
         let name = scope.root(name_object(thread, &NameParts::of(name))?);
         let result = ManagedCall::new().int(handle as u64).obj(name.get()).invoke(method)?;
         let assembly = result.rax as ObjPtr;
@@ -205,11 +205,11 @@ impl ManagedResolver {
     }
 
     fn app_domain_event(
-        thread: &mut Thread,
+        thread: &Thread,
         name: &AssemblyName,
         requesting: Option<&'static Assembly>,
     ) -> VmResult<Option<&'static Assembly>> {
-        let scope = HandleScope::new(&mut thread.header);
+        let scope = HandleScope::new(&thread.header);
         let text = scope.root(crate::strings::new_string(thread, &name.to_string())?);
         let requesting = match requesting {
             Some(a) => assembly_object(a)?,
@@ -278,7 +278,7 @@ impl ResolveHook for ManagedResolver {
                     Raise::Pending => {
                         // The exception of the handler becomes the reason of a FileLoadException.
                         let thread = Thread::current();
-                        let exception = std::mem::replace(&mut thread.header.pending_exception, std::ptr::null_mut());
+                        let exception = thread.header.pending_exception.replace(std::ptr::null_mut());
                         pending_message(exception)
                     }
                     Raise::New { message, .. } => message.clone().unwrap_or_default(),
@@ -295,7 +295,7 @@ impl ResolveHook for ManagedResolver {
         if crate::tiering::on_worker() || in_leaf_call() {
             let raise = move || {
                 if let Err(Raise::Pending) = raise_assembly_load(assembly) {
-                    Thread::current().header.pending_exception = std::ptr::null_mut();
+                    Thread::current().header.pending_exception.set(std::ptr::null_mut());
                 }
             };
             // Without a thread the event is lost; nothing else depends on it.
@@ -304,7 +304,7 @@ impl ResolveHook for ManagedResolver {
         }
         // Nobody listens before the class exists; a failing handler does not fail the load.
         if let Err(Raise::Pending) = raise_assembly_load(assembly) {
-            Thread::current().header.pending_exception = std::ptr::null_mut();
+            Thread::current().header.pending_exception.set(std::ptr::null_mut());
         }
     }
 }
@@ -335,7 +335,7 @@ fn ask_handlers<T>(
 ) -> VmResult<Option<T>> {
     let thread = Thread::current();
     let _cooperative = crate::transitions::enter_cooperative(thread);
-    let scope = HandleScope::new(&mut thread.header);
+    let scope = HandleScope::new(&thread.header);
     let assembly = scope.root(assembly_object(assembly)?);
     let text = crate::strings::new_string(thread, name)?;
     let answer = ManagedCall::new()

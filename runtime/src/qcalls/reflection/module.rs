@@ -221,8 +221,8 @@ extern "C" fn get_types(module: QCallModule, result: ObjectHandle) {
 }
 
 /// The ReflectionTypeLoadException about types that do not load: null in `types`.
-fn load_exception(thread: &mut Thread, types: ObjPtr, failures: Vec<LoadError>) -> Raise {
-    let scope = HandleScope::new(&mut thread.header);
+fn load_exception(thread: &Thread, types: ObjPtr, failures: Vec<LoadError>) -> Raise {
+    let scope = HandleScope::new(&thread.header);
     let types = scope.root(types);
     let made = (|| {
         let mt = table_of(corelib("System.Reflection", "ReflectionTypeLoadException")?)?;
@@ -230,8 +230,7 @@ fn load_exception(thread: &mut Thread, types: ObjPtr, failures: Vec<LoadError>) 
         let causes = scope.root(alloc_sz_array(Thread::current(), exception_type, failures.len())?);
         for (i, failure) in failures.iter().enumerate() {
             exceptions::set_pending(failure.clone().into());
-            let pending = &mut Thread::current().header.pending_exception;
-            let cause = std::mem::replace(pending, std::ptr::null_mut());
+            let cause = thread.header.pending_exception.replace(std::ptr::null_mut());
             // SAFETY: the array has one element for each failure.
             unsafe { set_element(causes.get(), i, cause) };
         }
@@ -247,7 +246,7 @@ fn load_exception(thread: &mut Thread, types: ObjPtr, failures: Vec<LoadError>) 
             .obj(causes.get())
             .obj(message.get())
             .invoke(constructor)?;
-        Thread::current().header.pending_exception = exception.get();
+        Thread::current().header.pending_exception.set(exception.get());
         Ok(())
     })();
     made.err().unwrap_or(Raise::Pending)

@@ -264,11 +264,11 @@ extern "C" fn allocate_uninitialized_clone(object: ObjectHandle) {
         let clone = if mt.is_string() {
             // SAFETY: a live string.
             let length = unsafe { array_length(object.get()) };
-            Heap::get().alloc_string(&mut thread.header, mt.as_gc_ptr(), length)?
+            Heap::get().alloc_string(&thread.header, mt.as_gc_ptr(), length)?
         } else if mt.is_array() {
             // SAFETY: a live array.
             let length = unsafe { array_length(object.get()) };
-            Heap::get().alloc_array(&mut thread.header, mt.as_gc_ptr(), length, AllocFlags::empty())?
+            Heap::get().alloc_array(&thread.header, mt.as_gc_ptr(), length, AllocFlags::empty())?
         } else {
             alloc_object(thread, mt)?
         };
