@@ -168,7 +168,8 @@ pub fn import_with_stats(
     let owner = host.type_info(info.owner)?;
     let il_locals = host.local_types(method)?;
     let mut widened = FxHashMap::default();
-    for restarts in 0.. {
+    let mut restarts = 0;
+    loop {
         let mut builder = FuncBuilder::new(
             host,
             host.method_display(method),
@@ -227,7 +228,7 @@ pub fn import_with_stats(
                 stats.restarts = restarts;
                 return Ok((func, stats));
             }
-            Err(Stop::Restart) if restarts < 64 => {}
+            Err(Stop::Restart) if restarts < 64 => restarts += 1,
             Err(stop) => {
                 let il = importer.at;
                 let name = host.method_display(method);
@@ -256,7 +257,6 @@ pub fn import_with_stats(
             }
         }
     }
-    unreachable!("the loop returns")
 }
 
 /// Which part of a method an importer makes.
