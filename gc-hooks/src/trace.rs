@@ -14,7 +14,7 @@ use crate::space::{BLOCK_SIZE, CARD_SIZE, Layout, Range};
 pub(crate) trait Trace {
     /// Makes the object that the slot refers to live and updates the slot.
     fn visit(&mut self, slot: *mut ObjPtr);
-    /// Scans everything found so far; returns whether there was anything.
+    /// Follows everything found so far; returns whether anything was, since the last time.
     fn drain(&mut self) -> bool;
     /// Present address of an object if it is live.
     fn locate(&self, obj: usize) -> Option<usize>;
@@ -154,8 +154,18 @@ pub(crate) fn exhausted() -> ! {
     std::process::abort();
 }
 
-/// Copies the live objects of the nursery into the old space; large young objects are marked. The work items are copied
-/// objects whose fields are to be visited.
+/// Item of a minor collection's stack: an object to be scanned, not a field to be visited.
+const WHOLE: usize = 1;
+/// With so many fields on the stack, what cards refer to is followed. Some are wanted, so that all are in the cache by then.
+const ENOUGH: usize = 16;
+/// So many big objects are scanned inside each other.
+const MOST_NESTED: u32 = 8;
+
+/// Copies the live objects of the nursery into the old space; large young objects are marked.
+///
+/// The work items are fields to be visited, and what is found first is copied first, with all that is found from there before its
+/// neighbours: objects lie behind each other in the order in which a program that walks through them comes by. (Breadth first, or
+/// last found first, the walks of a program that parses and prints documents take twice as many cache misses.)
 pub(crate) struct MinorTrace<'a> {
     layout: &'static Layout,
     young: Range,
@@ -164,6 +174,10 @@ pub(crate) struct MinorTrace<'a> {
     stack: Vec<usize>,
     /// Nursery objects are marked.
     pub has_pins: bool,
+    /// Something became live since the last [`Trace::drain`].
+    any: bool,
+    /// Big objects that are being scanned.
+    nested: u32,
     stamp: u32,
     /// Fields of cards that wait for what they refer to.
     soon: Delay,
@@ -240,6 +254,8 @@ impl<'a> MinorTrace<'a> {
             large,
             stack,
             has_pins: false,
+            any: false,
+            nested: 0,
             stamp,
             soon: Delay::default(),
             promoted: 0,
@@ -256,7 +272,7 @@ impl<'a> MinorTrace<'a> {
         if self.layout.nursery.contains(obj) {
             self.has_pins = true;
             if self.layout.marks.insert(obj) {
-                self.stack.push(obj);
+                self.stack.push(obj | WHOLE);
             }
         } else if self.layout.large.contains(obj) {
             self.mark_large(obj);
@@ -285,18 +301,15 @@ impl<'a> MinorTrace<'a> {
                 let size = unsafe { size_with_mt(address as ObjPtr, mt) };
                 let to = evacuate(self.layout, self.old, address, size);
                 self.promoted += size;
+                self.any = true;
                 if let Some(shading) = &mut self.shading {
                     shading.copies.push(to);
                 }
-                // SAFETY: the low half of the header word is free; it holds the promotion stamp. `mt` is the type of
-                // the copy, whose fields are in the cache now: their targets are needed soon.
+                // SAFETY: the low half of the header word is free; it holds the promotion stamp. `mt` is the type of the copy.
                 unsafe {
                     *((to - 8) as *mut u32) = self.stamp;
                     if (*mt).must_scan() {
-                        if size <= 128 {
-                            for_each_ref(to as ObjPtr, mt, size, |field| prefetch(*field as usize));
-                        }
-                        self.stack.push(to);
+                        self.push_fields(to as ObjPtr, mt, size);
                     }
                 }
                 to
@@ -319,6 +332,9 @@ impl<'a> MinorTrace<'a> {
             let other = self.soon.exchange(field as usize) as *mut ObjPtr;
             if !other.is_null() {
                 self.visit_field(other);
+                if self.stack.len() >= ENOUGH {
+                    self.drain_to(0);
+                }
             }
         }
     }
@@ -328,6 +344,7 @@ impl<'a> MinorTrace<'a> {
         for field in std::mem::take(&mut self.soon).rest() {
             self.visit_field(field as *mut ObjPtr);
         }
+        self.drain_to(0);
     }
 
     #[inline(always)]
@@ -337,28 +354,82 @@ impl<'a> MinorTrace<'a> {
         }
     }
 
+    /// Puts the fields of a live object on the stack, the first one on top.
+    ///
+    /// # Safety
+    /// The object is whole and not forwarded; `mt` and `size` are its own.
     #[inline(always)]
+    unsafe fn push_fields(&mut self, obj: ObjPtr, mt: *const MethodTableHeader, size: usize) {
+        let start = self.stack.len();
+        // SAFETY: the caller's promise.
+        unsafe {
+            for_each_ref(obj, mt, size, |field| {
+                let address = *field as usize;
+                if self.layout.nursery.contains(address) {
+                    prefetch(address);
+                    self.stack.push(field as usize);
+                } else {
+                    self.visit_older(field, address);
+                }
+            });
+        }
+        self.stack[start..].reverse();
+    }
+
+    /// A field of a live object refers to something outside of the nursery, or to nothing.
+    #[inline(always)]
+    fn visit_older(&mut self, field: *mut ObjPtr, address: usize) {
+        if self.young.contains(address) {
+            self.mark_large(address);
+        }
+        if let Some(shading) = &mut self.shading {
+            shading.shade(self.layout, field, address);
+        }
+    }
+
+    /// Scans an object that may be big: what a field refers to is followed before the next field.
     fn scan(&mut self, obj: ObjPtr) {
         // SAFETY: objects that are scanned are whole and not forwarded.
         unsafe {
             let mt = (*obj).mt;
             let size = size_with_mt(obj, mt);
+            if self.nested == MOST_NESTED {
+                return self.push_fields(obj, mt, size);
+            }
+            self.nested += 1;
+            let level = self.stack.len();
             for_each_ref(obj, mt, size, |field| {
                 let address = *field as usize;
-                self.visit_field(field);
-                if let Some(shading) = &mut self.shading
-                    && !self.layout.nursery.contains(address)
-                {
-                    shading.shade(self.layout, field, address);
+                if self.layout.nursery.contains(address) {
+                    self.visit_field(field);
+                    self.drain_to(level);
+                } else {
+                    self.visit_older(field, address);
                 }
             });
+            self.nested -= 1;
+        }
+    }
+
+    /// Follows everything on the stack above `level`.
+    #[inline(always)]
+    fn drain_to(&mut self, level: usize) {
+        while self.stack.len() > level
+            && let Some(item) = self.stack.pop()
+        {
+            if item & WHOLE == 0 {
+                self.visit_field(item as *mut ObjPtr);
+            } else {
+                self.scan((item & !WHOLE) as ObjPtr);
+            }
         }
     }
 
     #[cold]
     fn mark_large(&mut self, address: usize) {
         if self.large.is_young(address) && self.layout.marks.insert_shared(young_mark(address)) {
-            self.stack.push(address);
+            self.any = true;
+            self.stack.push(address | WHOLE);
         }
     }
 
@@ -388,15 +459,12 @@ impl<'a> MinorTrace<'a> {
 impl Trace for MinorTrace<'_> {
     fn visit(&mut self, slot: *mut ObjPtr) {
         self.visit_slot(slot);
+        self.drain_to(0);
     }
 
     fn drain(&mut self) -> bool {
-        let mut any = false;
-        while let Some(obj) = self.stack.pop() {
-            any = true;
-            self.scan(obj as ObjPtr);
-        }
-        any
+        self.drain_to(0);
+        std::mem::take(&mut self.any)
     }
 
     fn locate(&self, obj: usize) -> Option<usize> {

@@ -272,6 +272,31 @@ fn dependent_handles_keep_chains_alive() {
 }
 
 #[test]
+fn an_object_without_fields_may_be_the_key_of_another_dependent_handle() {
+    let _serial = serial();
+    for generation in [0, 2] {
+        let mut thread = attach(1);
+        let table = Heap::get().handles();
+        let key = thread.array(types().bytes, 5);
+        let value = thread.node(7);
+        // The handles are looked at in this order: the key of the first one becomes live with the second one.
+        let first = table.alloc_dependent(key, value);
+        thread.slots[0] = thread.node(1);
+        let second = table.alloc_dependent(thread.slots[0], key);
+        thread.collect(generation);
+        unsafe {
+            assert_eq!(table.secondary(second), table.get(first), "generation {generation}");
+            assert!(!table.get(first).is_null());
+            assert_eq!(value_of(table.secondary(first)), 7);
+            assert_ne!(Heap::get().generation_of(table.secondary(first)), 0, "it was copied");
+            table.free(first);
+            table.free(second);
+        }
+        detach(thread);
+    }
+}
+
+#[test]
 fn finalizers_run_once_critical_last() {
     let _serial = serial();
     let mut thread = attach(1);
