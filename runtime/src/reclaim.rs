@@ -11,13 +11,14 @@
 //! is left to the threads that run it, and to those on their way there. The latter reach no safepoint between reading the address and
 //! having a frame, with one exception: the prestub compiles in preemptive mode and therefore reads the address again.
 //!
-//! Both are freed at the end of collections, while the world is stopped: then nobody is on the way, and all frames can be seen.
+//! Both are freed at the end of collections, while the world is stopped: then nobody is on the way, and all frames can be seen. If
+//! many methods were replaced and the program does not collect, it is stopped for that alone.
 //! Captured stack traces name methods and offsets, not addresses. Methods' profiles stay, for the sake of methods that inline them.
 
 use crate::exceptions::frames::{Step, Walk};
 use crate::icalls::reflection::dynamic_method;
 use crate::thread::Thread;
-use corten_gc_hooks::safepoint::World;
+use corten_gc_hooks::safepoint::{ThreadRegistry, World};
 use corten_gc_hooks::stress;
 use corten_jit::code_map::CodeInfo;
 use corten_loader::MethodDesc;
@@ -28,6 +29,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// So many newly replaced pieces are worth a look at all stacks.
 const WORTHWHILE: usize = 32;
+/// So many are worth stopping the program.
+const WORTH_A_PAUSE: usize = 256;
 /// Most pieces that are freed in a pause which the program did not ask for.
 const FREED_IN_PAUSE: usize = 256;
 
@@ -104,6 +107,13 @@ pub fn collected(world: &World<'_>, at_once: bool) {
             // them is in, or to find their own frames.
             unsafe { free(info, reason) };
         }
+    }
+}
+
+/// The background compiler has replaced something. Called on its thread.
+pub fn replaced() {
+    if crate::tiering::retired().1 >= WORTH_A_PAUSE {
+        ThreadRegistry::get().stop_the_world(Some(&Thread::current().header), |world| collected(world, false));
     }
 }
 

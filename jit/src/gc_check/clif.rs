@@ -316,6 +316,18 @@ impl Checker<'_> {
     }
 }
 
+/// What `v` is if it is the sum of that and zero.
+pub(super) fn added_to_nothing(func: &Function, v: Value) -> Option<Value> {
+    let inst = func.dfg.value_def(v).inst()?;
+    match func.dfg.insts[inst] {
+        InstructionData::Binary {
+            opcode: Opcode::Iadd,
+            args: [a, b],
+        } if constant(func, b) == Some(0) => Some(func.dfg.resolve_aliases(a)),
+        _ => None,
+    }
+}
+
 fn constant(func: &Function, v: Value) -> Option<i64> {
     let inst = func.dfg.value_def(func.dfg.resolve_aliases(v)).inst()?;
     match func.dfg.insts[inst] {

@@ -114,6 +114,13 @@ impl Record {
             }
         }
         while let Some(v) = work.pop() {
+            if self.fixed.contains(&v)
+                && let Some(same) = clif::added_to_nothing(func, v)
+                && self.fixed.insert(same)
+            {
+                // The optimiser uses what is the same number.
+                work.push(same);
+            }
             let from = match dfg.value_def(v) {
                 cl::ValueDef::Param(..) => given.get(&v).map_or(&[][..], |args| args),
                 cl::ValueDef::Result(inst, _) if is_address(dfg.insts[inst].opcode()) => dfg.inst_args(inst),

@@ -250,3 +250,26 @@ fn comparisons_of_what_is_equally_old_are_right() {
     };
     assert!(with_call(used, None).is_err());
 }
+
+/// The optimiser drops additions of nothing, so what goes in is as fixed as what comes out.
+#[test]
+fn what_nothing_is_added_to_is_as_fixed_as_the_sum() {
+    let fixed = |n: i64| {
+        let mut func = Function::new();
+        func.signature.params.push(AbiParam::new(types::I64));
+        let block = func.dfg.make_block();
+        let pinned = func.dfg.append_block_param(block, types::I64);
+        let mut cur = FuncCursor::new(&mut func);
+        cur.insert_block(block);
+        let n = cur.ins().iconst(types::I64, n);
+        let sum = cur.ins().iadd(pinned, n);
+        cur.ins().return_(&[]);
+        let mut record = Record::default();
+        record.reference(pinned);
+        record.fixed(sum);
+        record.resolve_aliases(&func);
+        (record.fixed.contains(&pinned), record.bases.contains(&pinned))
+    };
+    assert_eq!(fixed(0), (true, true));
+    assert_eq!(fixed(8), (false, true));
+}

@@ -72,7 +72,11 @@ fn run() {
         let step = catch_unwind(AssertUnwindSafe(|| promotion().step(now(), expired)));
         expired = match step {
             // A compiler that gives up by unwinding leaves its method at Tier 0.
-            Ok(Step::Worked) | Err(_) => false,
+            Ok(Step::Worked) => {
+                crate::reclaim::replaced();
+                false
+            }
+            Err(_) => false,
             Ok(Step::Ended) => return,
             Ok(Step::Wait(ms)) => {
                 let mut lock = LOCK.lock();
