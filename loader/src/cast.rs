@@ -121,10 +121,39 @@ pub(crate) fn variant_compatible(from: &'static MethodTable, to: &'static Method
 
 /// Compatible as references, without boxing.
 fn boxed_compatible(from: TypeHandle, to: TypeHandle) -> bool {
-    if from.is_value_type() || to.is_value_type() {
+    if from.is_value_type() || to.is_value_type() || !is_reference(from) {
         return false;
     }
     can_cast_to(from, to)
+}
+
+/// Are all values of the type references? Of a generic parameter that is so if its constraints say it.
+fn is_reference(t: TypeHandle) -> bool {
+    let Some(TypeDescKind::Variable(v)) = t.as_type_desc().map(|d| d.kind()) else {
+        return true;
+    };
+    v.flags
+        .contains(corten_metadata::GenericParamAttributes::REFERENCE_TYPE_CONSTRAINT)
+        || derives_from_class(t)
+}
+
+/// Is a generic parameter, maybe through another one, constrained to a class that structs do not derive from? As in CoreCLR,
+/// `class` as a constraint of the other one does not count.
+fn derives_from_class(t: TypeHandle) -> bool {
+    let Some(TypeDescKind::Variable(v)) = t.as_type_desc().map(|d| d.kind()) else {
+        return false;
+    };
+    let class = |c: &TypeHandle| match c.as_method_table() {
+        Some(mt) => !mt.is_interface() && !["Object", "ValueType", "Enum"].iter().any(|n| is_core(mt, n)),
+        None => derives_from_class(*c),
+    };
+    v.constraints().is_ok_and(|cs| cs.iter().any(class))
+}
+
+fn is_core(mt: &'static MethodTable, name: &str) -> bool {
+    mt.class()
+        .definition()
+        .is_some_and(|d| d.is_corelib_type("System", name))
 }
 
 fn arrays(from: ArrayInfo, to: ArrayInfo) -> bool {

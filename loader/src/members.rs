@@ -246,7 +246,7 @@ pub(crate) fn blank_method(
         name,
         signature_blob: signature,
         instantiation,
-        unboxing_stub: AtomicUsize::new(0),
+        adapter: AtomicUsize::new(0),
         slots: BackpatchSlots::default(),
         sig: OnceLock::new(),
         code_versions: AtomicPtr::default(),

@@ -93,7 +93,7 @@ pub struct MethodDesc {
     pub(crate) name: &'static str,
     pub(crate) signature_blob: &'static [u8],
     pub(crate) instantiation: Box<[TypeHandle]>,
-    pub(crate) unboxing_stub: AtomicUsize,
+    pub(crate) adapter: AtomicUsize,
     pub(crate) slots: BackpatchSlots,
     /// Most methods of a program are never called, and their MethodDescs are many: the signature is not part of them.
     pub(crate) sig: OnceLock<Box<MethodSignature>>,
@@ -405,6 +405,12 @@ impl MethodDesc {
     /// Address that expects `this` as a boxed object and calls this value type method with its payload.
     pub fn unboxing_stub(&self) -> Result<usize> {
         crate::precode::unboxing_stub(self)
+    }
+
+    /// For a static method with a return buffer: address that expects its first argument where instance methods have `this`,
+    /// in front of the buffer, as delegates closed over it pass it.
+    pub fn receiver_first_stub(&self) -> Result<usize> {
+        crate::precode::receiver_first_stub(self)
     }
 
     /// What a vtable slot holds for this method on `on`: the unboxing stub for value types, else code or

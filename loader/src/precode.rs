@@ -93,6 +93,13 @@ static PRESTUB_CELLS: Mutex<Vec<usize>> = Mutex::new(Vec::new());
 
 const ARENA_CHUNK: usize = 32 << 20;
 
+/// `mov r10, imm64`, without the number.
+const MOV_R10: [u8; 2] = [0x49, 0xBA];
+/// `add rdi, 8`: from a box to its payload.
+const ADD_RDI_8: [u8; 4] = [0x48, 0x83, 0xC7, 0x08];
+/// `xchg rdi, rsi`: (receiver, return buffer) becomes (return buffer, first argument).
+const XCHG_RDI_RSI: [u8; 3] = [0x48, 0x87, 0xF7];
+
 /// Sets the address of the prestub thunk: assembly that receives the MethodDesc in r10 and all argument
 /// registers untouched, makes code, and jumps to it.
 pub fn set_prestub(thunk: usize) {
@@ -181,12 +188,12 @@ pub(crate) fn attach_precode(chunk: &[MethodDesc]) -> Result<()> {
             let addr = (md.address() as u64).to_le_bytes();
             let mut unit = [0xCCu8; PRECODE_SIZE];
             // mov r10, imm64
-            unit[0..2].copy_from_slice(&[0x49, 0xBA]);
+            unit[0..2].copy_from_slice(&MOV_R10);
             unit[2..10].copy_from_slice(&addr);
             // jmp [r10]
             unit[10..13].copy_from_slice(&[0x41, 0xFF, 0x22]);
             // mov r10, imm64
-            unit[16..18].copy_from_slice(&[0x49, 0xBA]);
+            unit[16..18].copy_from_slice(&MOV_R10);
             unit[18..26].copy_from_slice(&addr);
             // jmp rel32 trampoline
             unit[26] = 0xE9;
@@ -203,30 +210,42 @@ pub(crate) fn attach_precode(chunk: &[MethodDesc]) -> Result<()> {
 
 /// `add rdi, 8; mov r10, md; jmp [r10]`, made once per method.
 pub(crate) fn unboxing_stub(md: &MethodDesc) -> Result<usize> {
-    let existing = md.unboxing_stub.load(StdOrdering::Acquire);
+    adapter(md, &ADD_RDI_8)
+}
+
+/// `xchg rdi, rsi; mov r10, md; jmp [r10]`, made once per static method.
+pub(crate) fn receiver_first_stub(md: &MethodDesc) -> Result<usize> {
+    adapter(md, &XCHG_RDI_RSI)
+}
+
+/// The method's other entry. An instance method of a value type needs one that unboxes, a static method one that takes what a
+/// delegate is closed over first; no method needs both.
+fn adapter(md: &MethodDesc, before: &[u8]) -> Result<usize> {
+    let existing = md.adapter.load(StdOrdering::Acquire);
     if existing != 0 {
         return Ok(existing);
     }
     let _guard = crate::sync::enter_loader();
-    let existing = md.unboxing_stub.load(StdOrdering::Acquire);
+    let existing = md.adapter.load(StdOrdering::Acquire);
     if existing != 0 {
         return Ok(existing);
     }
     let mut code = [0xCCu8; 32];
-    code[0..4].copy_from_slice(&[0x48, 0x83, 0xC7, 0x08]);
-    code[4..6].copy_from_slice(&[0x49, 0xBA]);
-    code[6..14].copy_from_slice(&(md.address() as u64).to_le_bytes());
-    code[14..17].copy_from_slice(&[0x41, 0xFF, 0x22]);
+    let jump = before.len();
+    code[..jump].copy_from_slice(before);
+    code[jump..jump + 2].copy_from_slice(&MOV_R10);
+    code[jump + 2..jump + 10].copy_from_slice(&(md.address() as u64).to_le_bytes());
+    code[jump + 10..jump + 13].copy_from_slice(&[0x41, 0xFF, 0x22]);
     let at = with_arena(32, |at, _| {
         // SAFETY: `at` is 32 reserved bytes of the arena.
         unsafe { (at as *mut [u8; 32]).write(code) };
         at
     })?;
-    md.unboxing_stub.store(at, StdOrdering::Release);
+    md.adapter.store(at, StdOrdering::Release);
     Ok(at)
 }
 
-/// If `pc` lies in precode or an unboxing stub (for diagnostics and stack walks).
+/// If `pc` lies in precode or one of these stubs (for diagnostics and stack walks).
 pub fn is_precode_address(pc: usize) -> bool {
     PRESTUB_CELLS
         .lock()
@@ -235,20 +254,17 @@ pub fn is_precode_address(pc: usize) -> bool {
         .any(|base| (*base..*base + ARENA_CHUNK).contains(&pc))
 }
 
-/// The MethodDesc behind a stable or temporary entry address or an unboxing stub.
+/// The MethodDesc behind a stable or temporary entry address or a stub of those below.
 pub fn method_of_precode(pc: usize) -> Option<&'static MethodDesc> {
     if !is_precode_address(pc) || !pc.is_multiple_of(16) {
         return None;
     }
     // SAFETY: inside a mapped arena chunk, 16-aligned; every unit is 16 readable bytes.
     let unit = unsafe { *(pc as *const [u8; 16]) };
-    let imm = if unit[0..2] == [0x49, 0xBA] {
-        &unit[2..10]
-    } else if unit[0..6] == [0x48, 0x83, 0xC7, 0x08, 0x49, 0xBA] {
-        &unit[6..14]
-    } else {
-        return None;
-    };
+    let rest = [&ADD_RDI_8[..], &XCHG_RDI_RSI]
+        .into_iter()
+        .find_map(|b| unit.strip_prefix(b));
+    let imm = rest.unwrap_or(&unit).strip_prefix(&MOV_R10)?.get(..8)?;
     let addr = u64::from_le_bytes(imm.try_into().ok()?) as usize;
     // SAFETY: only `attach_precode` and `unboxing_stub` write units, with leaked MethodDescs.
     Some(unsafe { MethodDesc::from_ptr(addr) })

@@ -109,8 +109,8 @@ pub fn init(
         ));
     }
     let entry = match method {
-        Some(m) if m.is_value_type_instance_method() => m.unboxing_stub()?,
-        _ => code,
+        Some(m) => closed_entry(m, code)?,
+        None => code,
     };
     // SAFETY: as above.
     unsafe {
@@ -119,6 +119,26 @@ pub fn init(
         *field(delegate.get(), METHOD_PTR_AUX) = 0;
     }
     Ok(())
+}
+
+/// What `_methodPtr` of a delegate closed over `method`'s receiver or first argument holds; `code` is the method's own entry.
+///
+/// # Errors
+/// Types of the signature that do not load.
+pub fn closed_entry(method: &'static MethodDesc, code: usize) -> VmResult<usize> {
+    if method.is_value_type_instance_method() {
+        return Ok(method.unboxing_stub()?);
+    }
+    if method.is_static() {
+        // The delegate's caller passes (receiver, return buffer), the method takes (return buffer, first argument).
+        let host = crate::engine::compiler_host();
+        let info = host.method_info(method_id(method)).map_err(host_error)?;
+        let abi = AbiSignature::of(&info.sig, host).map_err(host_error)?;
+        if abi.ret_buffer.is_some() {
+            return Ok(method.receiver_first_stub()?);
+        }
+    }
+    Ok(code)
 }
 
 type StubTable = Mutex<Option<FxHashMap<(u8, usize), usize>>>;

@@ -228,13 +228,12 @@ pub fn bind(
 ) -> VmResult<()> {
     if binding == Binding::Closed && first.is_null() {
         // Closed over null: an ordinary closed delegate whose receiver is null. A virtual method is not dispatched.
+        let entry = delegate::closed_entry(method, method.stable_entry())?;
         // SAFETY: a live delegate.
         unsafe {
             let base = d.get().cast::<u8>();
             barrier::store_ref(base.add(offsets::TARGET).cast::<ObjPtr>(), std::ptr::null_mut());
-            base.add(offsets::METHOD_PTR)
-                .cast::<usize>()
-                .write(method.stable_entry());
+            base.add(offsets::METHOD_PTR).cast::<usize>().write(entry);
             base.add(offsets::METHOD_PTR_AUX).cast::<usize>().write(0);
         }
         return Ok(());

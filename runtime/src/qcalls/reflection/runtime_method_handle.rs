@@ -169,7 +169,10 @@ extern "C" fn prepare_method(method: usize, arguments: *const usize, count: i32)
             }
         }
         if exact.contains_generic_variables() {
-            return Err(Raise::new(ExceptionKind::Argument, "The instantiation is incomplete."));
+            return Err(Raise::new(
+                ExceptionKind::Argument,
+                "The given generic instantiation was invalid.",
+            ));
         }
         let _preemptive = crate::transitions::enter_preemptive(thread);
         crate::prestub::code_of(exact)?;
