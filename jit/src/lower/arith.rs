@@ -2,7 +2,7 @@
 
 use super::{LowerError, Lowerer, Result, Val};
 use crate::ir::{BinOp, Cond, ConvOp, ConvOvf, Helper, Inst, Op, OvfOp, Ty, UnOp, Value};
-use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
+use cranelift_codegen::ir::condcodes::{CondCode, FloatCC, IntCC};
 use cranelift_codegen::ir::{self, InstBuilder, MemFlagsData, types};
 use cranelift_entity::EntityRef;
 
@@ -43,7 +43,10 @@ impl Lowerer<'_> {
                 self.set_plain(self.result(inst)?, v);
             }
             Op::Cmp(cond, a, b) => {
-                let flag = self.compare(cond, a, b)?;
+                let flag = match self.same_or_opposite(cond, a, b)? {
+                    Some(flag) => flag,
+                    None => self.compare(cond, a, b)?,
+                };
                 let result = self.result(inst)?;
                 self.vals[result.index()] = Val::Flag(flag);
             }
@@ -176,6 +179,34 @@ impl Lowerer<'_> {
             self.throw_if(both, Helper::ThrowOverflow);
         }
         Ok(())
+    }
+
+    /// The flag of a comparison that is compared with zero, or that of the opposite comparison. (`!(a < b)` compiles to that.)
+    fn same_or_opposite(&mut self, cond: Cond, a: Value, b: Value) -> Result<Option<ir::Value>> {
+        let Val::Flag(flag) = self.vals[a.index()] else {
+            return Ok(None);
+        };
+        let b = self.get(b)?;
+        if !matches!(cond, Cond::Eq | Cond::Ne) || self.constant(b) != Some(0) {
+            return Ok(None);
+        }
+        if cond == Cond::Ne {
+            return Ok(Some(flag));
+        }
+        let dfg = &self.cur.func.dfg;
+        let Some(inst) = dfg.value_def(flag).inst() else {
+            return Ok(None);
+        };
+        Ok(match dfg.insts[inst] {
+            ir::InstructionData::FloatCompare { cond, args: [x, y], .. } => {
+                Some(self.cur.ins().fcmp(cond.complement(), x, y))
+            }
+            // (What is wider may be a reference, which must not be looked at behind a safepoint.)
+            ir::InstructionData::IntCompare { cond, args: [x, y], .. } if dfg.value_type(x) == types::I32 => {
+                Some(self.cur.ins().icmp(cond.complement(), x, y))
+            }
+            _ => None,
+        })
     }
 
     fn compare(&mut self, cond: Cond, a: Value, b: Value) -> Result<ir::Value> {
