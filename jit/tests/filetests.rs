@@ -30,6 +30,7 @@ const RUNNERS: &[(&str, Runner)] = &[
     ("hoist", |text| {
         corten_jit::testing::pass_text(text, &["scalars", "loads", "checks", "rotate"], "hoist")
     }),
+    ("finally", |text| corten_jit::testing::pass_text(text, &[], "finally")),
     ("thread", |text| corten_jit::testing::pass_text(text, &[], "scalars")),
     ("loads", |text| {
         corten_jit::testing::pass_text(text, &["scalars", "checks"], "loads")

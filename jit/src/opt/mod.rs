@@ -9,6 +9,7 @@ mod dead;
 mod devirt;
 mod escape;
 mod extremes;
+mod finally;
 mod fold;
 mod forward;
 mod guess;
@@ -50,6 +51,7 @@ const PASSES: &[(&str, Pass)] = &[
     ("weights", weights::run),
     ("guess", guess::run),
     ("inline", inline::run),
+    ("finally", finally::run),
     ("scalars", scalars::run),
     ("devirt", devirt::run),
     ("loads", loads::run),
