@@ -108,6 +108,7 @@ pub fn has_layout(mt: &'static MethodTable) -> bool {
         .take_while(|m| m.parent().is_some() && !is_value_base(m))
         .all(|m| m.class().attributes() & TypeAttributes::LAYOUT_MASK != TypeAttributes::empty())
         && mt.parent().is_some()
+        && !is_value_base(mt)
         && !mt.is_interface()
 }
 

@@ -195,6 +195,20 @@ fn generic<T>() -> VmResult<T> {
     Err(marshal_error("Non-blittable generic types cannot be marshaled."))
 }
 
+/// `Vector64<T>` to `Vector512<T>` and `Vector<T>`, which native conventions pass in registers that P/Invoke does not use.
+fn is_vector(mt: &'static MethodTable) -> bool {
+    const VECTORS: [&str; 5] = ["Vector64`1", "Vector128`1", "Vector256`1", "Vector512`1", "Vector`1"];
+    mt.has_instantiation()
+        && mt.class().definition().is_some_and(|d| {
+            let namespace = if d.name() == "Vector`1" {
+                "System.Numerics"
+            } else {
+                "System.Runtime.Intrinsics"
+            };
+            VECTORS.iter().any(|name| d.is_corelib_type(namespace, name))
+        })
+}
+
 /// Chooses the conversion of a value of type `ty` (never a byref).
 ///
 /// # Errors
@@ -255,7 +269,7 @@ fn value_type(ty: TypeHandle, spec: Option<&NativeType>, position: Position) -> 
             "Structures marked with [StructLayout(LayoutKind.Auto)] cannot be marshaled.",
         ));
     }
-    if ty.is_nullable() && position != Position::Field {
+    if (ty.is_nullable() || is_vector(mt)) && position != Position::Field {
         return generic();
     }
     if mt.has_instantiation() && position != Position::Field {

@@ -76,7 +76,7 @@ pub fn resolve(md: &'static MethodDesc) -> VmResult<usize> {
             )
         });
     }
-    let handle = resolvers::load_for_import(library, md.module().assembly())?;
+    let handle = resolvers::load_for_import(library, md)?;
     find_symbol(handle, entry).ok_or_else(|| {
         Raise::new(
             ExceptionKind::EntryPointNotFound,

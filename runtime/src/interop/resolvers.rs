@@ -8,7 +8,8 @@ use crate::qcalls::reflection::load_context::managed_handle;
 use crate::thread::Thread;
 use corten_gc_hooks::HandleScope;
 use corten_gc_hooks::object::ObjPtr;
-use corten_loader::{Assembly, MethodTable, corelib_type};
+use corten_loader::{Assembly, MethodDesc, MethodTable, Module, corelib_type};
+use corten_metadata::{TableId, Token};
 use std::path::Path;
 
 /// Calls a static method of CoreLib with the library's name and the assembly; a library handle if it gives one.
@@ -31,25 +32,57 @@ fn ask(
     Ok((handle != 0).then_some(handle))
 }
 
+/// `DllImportSearchPath.AssemblyDirectory`.
+const ASSEMBLY_DIRECTORY: u32 = 2;
+
+/// The `[DefaultDllImportSearchPaths]` of a P/Invoke or else of its assembly.
+pub fn search_paths(module: &'static Module, import: Option<Token>) -> Option<u32> {
+    let metadata = module.metadata();
+    let rid = [import, Some(Token::new(TableId::Assembly, 1))]
+        .into_iter()
+        .flatten()
+        .find_map(|parent| {
+            metadata.find_attribute(
+                parent,
+                "System.Runtime.InteropServices",
+                "DefaultDllImportSearchPathsAttribute",
+            )
+        })?;
+    // A prolog of two bytes, then the number.
+    let value = metadata.custom_attribute(rid).ok()?.value;
+    Some(u32::from_le_bytes(value.get(2..6)?.try_into().ok()?))
+}
+
 /// The assembly's `DllImportResolver`.
-fn import_resolver(library: &str, assembly: &'static Assembly) -> VmResult<Option<usize>> {
+fn import_resolver(library: &str, assembly: &'static Assembly, paths: Option<u32>) -> VmResult<Option<usize>> {
     let class = corelib_type("System.Runtime.InteropServices", "NativeLibrary")?;
     ask(
         class,
         "LoadLibraryCallbackStub",
         library,
         assembly,
-        |call, name, object| call.obj(name).obj(object).int(0).int(0),
+        |call, name, object| {
+            call.obj(name)
+                .obj(object)
+                .int(u64::from(paths.is_some()))
+                .int(u64::from(paths.unwrap_or(0)))
+        },
     )
 }
 
-/// Loads a native library for an assembly, by the assembly load context's rules and then the platform's. Without success the
-/// system's messages.
+/// Loads a native library for an assembly, by the assembly load context's rules and then the platform's. `paths` are a
+/// `DllImportSearchPath`, of which only the assembly's directory has a meaning here. Without success the system's messages.
 ///
 /// # Errors
 /// What the context's managed code raises.
-pub fn load_for(library: &str, assembly: Option<&'static Assembly>) -> VmResult<Result<usize, String>> {
-    let directory = assembly.and_then(|a| Path::new(a.path()).parent());
+pub fn load_for(
+    library: &str,
+    assembly: Option<&'static Assembly>,
+    paths: Option<u32>,
+) -> VmResult<Result<usize, String>> {
+    let directory = assembly
+        .filter(|_| paths.is_none_or(|p| p & ASSEMBLY_DIRECTORY != 0))
+        .and_then(|a| Path::new(a.path()).parent());
     let Some(assembly) = assembly.filter(|a| !a.is_core_library()) else {
         return Ok(load_library(library, directory));
     };
@@ -84,11 +117,13 @@ pub fn load_for(library: &str, assembly: Option<&'static Assembly>) -> VmResult<
 ///
 /// # Errors
 /// DllNotFoundException; what resolvers raise.
-pub fn load_for_import(library: &str, assembly: Option<&'static Assembly>) -> VmResult<usize> {
+pub fn load_for_import(library: &str, import: &'static MethodDesc) -> VmResult<usize> {
+    let assembly = import.module().assembly();
+    let paths = search_paths(import.module(), Some(import.token()));
     if let Some(a) = assembly.filter(|a| !a.is_core_library())
-        && let Some(handle) = import_resolver(library, a)?
+        && let Some(handle) = import_resolver(library, a, paths)?
     {
         return Ok(handle);
     }
-    load_for(library, assembly)?.map_err(|messages| not_found(library, &messages))
+    load_for(library, assembly, paths)?.map_err(|messages| not_found(library, &messages))
 }

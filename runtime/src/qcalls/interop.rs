@@ -28,15 +28,20 @@ extern "C" fn load_by_name(
     name: *const u16,
     _assembly_local: *const usize,
     assembly: usize,
-    _has_flags: i32,
-    _flags: u32,
+    has_flags: i32,
+    flags: u32,
     throw: i32,
 ) -> usize {
     // SAFETY: managed code passes a NUL-terminated name.
     let name = unsafe { utf16_argument(name) }.unwrap_or_default();
     // SAFETY: null or the address of a leaked Assembly.
     let assembly = unsafe { (assembly as *const Assembly).as_ref() };
-    blocking_qcall(|| load(&name, throw != 0, interop::resolvers::load_for(&name, assembly)?))
+    blocking_qcall(|| {
+        let own = || assembly.and_then(|a| interop::resolvers::search_paths(a.module(), None));
+        let paths = (has_flags != 0).then_some(flags).or_else(own);
+        let found = interop::resolvers::load_for(&name, assembly, paths)?;
+        load(&name, throw != 0, found)
+    })
 }
 
 extern "C" fn free_lib(handle: usize) {

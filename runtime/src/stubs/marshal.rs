@@ -279,8 +279,9 @@ fn build(mut b: FuncBuilder, plan: Plan, first: usize, target: Target, transitio
 /// # Errors
 /// DllNotFoundException, EntryPointNotFoundException, MarshalDirectiveException, compilation failures.
 pub fn pinvoke(md: &'static MethodDesc) -> VmResult<usize> {
-    let target = crate::interop::resolve(md)?;
+    // A signature that cannot be marshalled is an error before the library is asked for.
     let plan = signature::plan(md, Direction::Forward)?;
+    let target = crate::interop::resolve(md)?;
     let b = super::builder_for(md)?;
     let transition = !crate::interop::suppresses_gc_transition(md);
     build(b, plan, 0, Target::Address(target), transition)

@@ -15,6 +15,7 @@ pub mod runtime_type;
 pub mod runtime_type_handle;
 pub mod signature;
 pub(crate) mod support;
+mod type_guid;
 pub mod type_names;
 
 use super::ICall;

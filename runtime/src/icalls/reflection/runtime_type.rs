@@ -54,37 +54,20 @@ fn guid_attribute(t: TypeHandle) -> Option<[u8; 16]> {
     parse_guid(std::str::from_utf8(value.get(at..at + length)?).ok()?)
 }
 
-/// A GUID for a type without attribute: name-based (RFC 9562 layout, version 8), stable for a type of an assembly version.
-/// CoreCLR hashes another description of the type, so the values differ from its own.
-fn name_guid(t: TypeHandle) -> [u8; 16] {
-    let text = corten_loader::format_type(
-        t,
-        corten_loader::TypeNameFlags::NAMESPACE
-            | corten_loader::TypeNameFlags::FULL_INST
-            | corten_loader::TypeNameFlags::ASSEMBLY,
-    );
-    let fnv = |seed: u64| {
-        text.bytes()
-            .fold(seed, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3))
-    };
-    let mut bytes = [0u8; 16];
-    bytes[..8].copy_from_slice(&fnv(0xcbf2_9ce4_8422_2325).to_le_bytes());
-    bytes[8..].copy_from_slice(&fnv(0x8422_2325_cbf2_9ce4).to_le_bytes());
-    bytes[7] = bytes[7] & 0x0f | 0x80;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    bytes
+/// GUID of the attribute or of the name; null for what has no definition.
+fn guid_of(t: TypeHandle) -> [u8; 16] {
+    let definition = t.as_method_table().and_then(|mt| mt.class().definition());
+    guid_attribute(t)
+        .or_else(|| definition.map(super::type_guid::of_definition))
+        .unwrap_or_default()
 }
 
 extern "C" fn get_guid(this: ObjPtr, result: *mut [u8; 16]) {
     icall_body(|_| {
         // SAFETY: called on a RuntimeType.
         let t = raw_type(unsafe { read::<usize>(this, RUNTIME_TYPE_HANDLE) })?;
-        let guid = match t.as_method_table() {
-            Some(mt) if !mt.is_array() => guid_attribute(t).unwrap_or_else(|| name_guid(t)),
-            _ => [0; 16],
-        };
         // SAFETY: managed code passes a reference to a Guid.
-        unsafe { result.write(guid) };
+        unsafe { result.write(guid_of(t)) };
         Ok(())
     });
 }

@@ -26,7 +26,16 @@ extern "C" fn construct_instantiation(method: usize, format: u32, result: Object
 }
 
 extern "C" fn get_function_pointer(method: usize) -> usize {
-    qcall_body(|_| Ok(method_arg(method)?.stable_entry()))
+    qcall_body(|_| {
+        let method = method_arg(method)?;
+        if method.contains_generic_variables() {
+            return Err(Raise::new(
+                ExceptionKind::InvalidOperation,
+                "Could not execute the method because either the method itself or the containing type is not fully instantiated.",
+            ));
+        }
+        Ok(method.stable_entry())
+    })
 }
 
 extern "C" fn get_is_collectible(method: usize) -> i32 {
