@@ -1,6 +1,29 @@
 //! Failures of loading; every variant corresponds to one .NET exception type, which the runtime raises.
 
+use std::any::Any;
 use std::fmt;
+use std::sync::Arc;
+
+/// An exception object, of which only the engine knows what it is.
+#[derive(Clone)]
+pub struct ThrownException(Arc<dyn Any + Send + Sync>);
+
+impl ThrownException {
+    /// Keeps what the engine refers to an exception by; it is dropped with the last copy.
+    pub fn new(exception: impl Any + Send + Sync) -> Self {
+        Self(Arc::new(exception))
+    }
+    /// What [`new`](Self::new) was given.
+    pub fn get<T: Any>(&self) -> Option<&T> {
+        self.0.downcast_ref()
+    }
+}
+
+impl fmt::Debug for ThrownException {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ThrownException")
+    }
+}
 
 /// Why an assembly, type or member could not be loaded. Cheap to clone: failed loads are remembered
 /// and reported again to every later request.
@@ -32,6 +55,16 @@ pub enum LoadError {
         name: String,
         /// Why it was refused.
         reason: String,
+    },
+    /// Whatever managed code threw that was asked for an assembly.
+    #[error("Could not load file or assembly '{name}'. {message}")]
+    Thrown {
+        /// Display name of the assembly asked for.
+        name: String,
+        /// What the exception says.
+        message: String,
+        /// The exception.
+        exception: ThrownException,
     },
     /// `System.BadImageFormatException`.
     #[error("{}", bad_format_message(.name, .reason))]
@@ -180,7 +213,10 @@ impl LoadError {
     /// Whether the failure may go away (an assembly that a resolve handler installed later provides), so that it must
     /// not be remembered.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::FileNotFound { .. } | Self::FileLoad { .. }) || self.unfinished_type().is_some()
+        matches!(
+            self,
+            Self::FileNotFound { .. } | Self::FileLoad { .. } | Self::Thrown { .. }
+        ) || self.unfinished_type().is_some()
     }
 
     /// Full name of the type under construction that was needed.
@@ -196,7 +232,7 @@ impl LoadError {
         match self {
             Self::TypeLoad { .. } => ("System", "TypeLoadException"),
             Self::FileNotFound { .. } => ("System.IO", "FileNotFoundException"),
-            Self::FileLoad { .. } => ("System.IO", "FileLoadException"),
+            Self::FileLoad { .. } | Self::Thrown { .. } => ("System.IO", "FileLoadException"),
             Self::VoidInSignature => ("System.Runtime.InteropServices", "COMException"),
             Self::BadImageFormat { .. } | Self::BadImageFile { .. } | Self::PackingSize { .. } => {
                 ("System", "BadImageFormatException")

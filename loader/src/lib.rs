@@ -61,7 +61,7 @@ pub use constrained::{ConstrainedResult, resolve_constrained};
 pub use dispatch::{resolve_interface, resolve_static_virtual, resolve_virtual};
 pub use dynamic::new_dynamic_method;
 pub use element_type::ElementType;
-pub use error::{LoadError, Result};
+pub use error::{LoadError, Result, ThrownException};
 pub use field_desc::{FieldDesc, FieldKind};
 pub use method_desc::{MethodDesc, MethodKind, MethodSignature};
 pub use method_table::MethodTable;

@@ -131,6 +131,9 @@ pub fn from_load_error(error: &LoadError) -> Raise {
     let kind = match error {
         LoadError::TypeLoad { .. } => ExceptionKind::TypeLoad,
         LoadError::FileNotFound { .. } => ExceptionKind::FileNotFound,
+        LoadError::Thrown { exception, .. } => {
+            return crate::qcalls::reflection::resolve_failure::raise(exception);
+        }
         LoadError::FileLoad { .. } => ExceptionKind::FileLoad,
         LoadError::VoidInSignature => ExceptionKind::Com,
         LoadError::BadImageFormat { .. } | LoadError::BadImageFile { .. } | LoadError::PackingSize { .. } => {

@@ -2,8 +2,9 @@
 
 use super::assembly::{NameParts, name_object};
 use super::handles::{ObjectHandle, QCallAssembly};
+use super::resolve_failure;
 use crate::error::{ExceptionKind, Raise, VmResult, qcall_body};
-use crate::icalls::reflection::support::{assembly_arg, corelib, raw_type, read, table_of, utf16};
+use crate::icalls::reflection::support::{assembly_arg, corelib, read, table_of, utf16};
 use crate::managed::ManagedCall;
 use crate::qcall_table;
 use crate::reflection_objects::assembly_object;
@@ -274,14 +275,15 @@ impl ResolveHook for ManagedResolver {
         match Self::ask(stage, context, name, requesting) {
             Ok(a) => Ok(a),
             Err(raise) => {
-                let reason = match &raise {
+                let reason = match raise {
                     Raise::Pending => {
-                        // The exception of the handler becomes the reason of a FileLoadException.
-                        let thread = Thread::current();
-                        let exception = thread.header.pending_exception.replace(std::ptr::null_mut());
-                        pending_message(exception)
+                        let _cooperative = crate::transitions::enter_cooperative(Thread::current());
+                        match resolve_failure::take_pending(&name.to_string()) {
+                            Ok(thrown) => return Err(thrown),
+                            Err(raise) => raise.to_string(),
+                        }
                     }
-                    Raise::New { message, .. } => message.clone().unwrap_or_default(),
+                    Raise::New { message, .. } => message.unwrap_or_default(),
                 };
                 Err(LoadError::FileLoad {
                     name: name.to_string(),
@@ -369,21 +371,6 @@ fn raise_assembly_load(assembly: &'static Assembly) -> VmResult<()> {
         .obj(object)
         .invoke(context_method("OnAssemblyLoad", 1)?)?;
     Ok(())
-}
-
-/// Class and message of an exception object.
-fn pending_message(exception: ObjPtr) -> String {
-    if exception.is_null() {
-        return String::new();
-    }
-    // SAFETY: a live exception: word 0 is its MethodTable, `_message` is at 16.
-    unsafe {
-        let class = raw_type(read::<usize>(exception, 0))
-            .map(|t| t.display_name())
-            .unwrap_or_default();
-        let message = crate::strings::to_rust(read::<ObjPtr>(exception, 16));
-        format!("{class}: {message}")
-    }
 }
 
 qcall_table! {

@@ -8,6 +8,7 @@ pub(crate) mod handles;
 pub(crate) mod load_context;
 pub mod metadata_import;
 pub mod module;
+pub(crate) mod resolve_failure;
 pub mod runtime_method_handle;
 pub mod runtime_type_handle;
 pub mod values;
