@@ -49,7 +49,7 @@ fn utf16(text: &str) -> Vec<u8> {
 
 /// The GUID of a name, which is made a whole number of UTF-16 units.
 fn from_name(mut name: Vec<u8>) -> [u8; 16] {
-    if name.len() % 2 != 0 {
+    if !name.len().is_multiple_of(2) {
         name.push(0);
     }
     let mut message = NAME_SPACE.to_vec();
