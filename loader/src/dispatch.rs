@@ -363,14 +363,23 @@ pub(crate) fn check_implemented(mt: &'static MethodTable) -> Result<()> {
             match found {
                 Err(LoadError::EntryPointNotFound { .. }) if !has_default_candidate(mt, m)? => {
                     return Err(LoadError::TypeLoad {
-                        type_name: def.full_name(),
+                        type_name: def.plain_name(),
                         assembly: def.module().assembly_display_name(),
-                        reason: format!(
-                            "=Method '{}' in type '{}' from assembly '{}' does not have an implementation.",
-                            m.name(),
-                            def.full_name(),
-                            def.module().assembly_display_name()
-                        ),
+                        reason: if m.is_static() {
+                            format!(
+                                "=Virtual static method '{}' is not implemented on type '{}' from assembly '{}'.",
+                                m.name(),
+                                def.plain_name(),
+                                def.module().assembly_display_name()
+                            )
+                        } else {
+                            format!(
+                                "=Method '{}' in type '{}' from assembly '{}' does not have an implementation.",
+                                m.name(),
+                                def.plain_name(),
+                                def.module().assembly_display_name()
+                            )
+                        },
                     });
                 }
                 _ => {}

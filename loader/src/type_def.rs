@@ -367,10 +367,17 @@ impl TypeDefInfo {
     }
     /// A TypeLoad error about this type.
     pub fn type_load(&self, reason: impl Into<String>) -> LoadError {
+        let reason = reason.into();
+        // As in CoreCLR, a message that gives a reason leaves the enclosing types out.
+        let gives_reason = !matches!(reason.as_str(), "" | crate::error::NOT_CREATED);
         LoadError::TypeLoad {
-            type_name: self.full_name(),
+            type_name: if gives_reason {
+                self.plain_name()
+            } else {
+                self.full_name()
+            },
             assembly: self.module.assembly_display_name(),
-            reason: reason.into(),
+            reason,
         }
     }
 }
@@ -396,7 +403,14 @@ fn read_parent(module: &'static Module, token: Token) -> Result<ParentRef> {
                 def: crate::well_known::core_def("System", "Object")?,
                 args: Box::default(),
             }),
-            _ => Err(module.bad_image("a base class must be a class")),
+            _ => {
+                let assembly = module.assembly_display_name();
+                Err(LoadError::TypeLoad {
+                    type_name: String::new(),
+                    reason: format!("=Could not load TypeSpec from assembly '{assembly}'."),
+                    assembly,
+                })
+            }
         };
     }
     Ok(ParentRef {

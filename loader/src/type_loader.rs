@@ -188,8 +188,13 @@ fn load_parents(mt: &'static MethodTable) -> Result<()> {
                 if p.def.is_interface() {
                     return Err(def.type_load("because the parent type is an interface"));
                 }
-                if p.def.attributes().contains(corten_metadata::TypeAttributes::SEALED) && !mt.is_value_type() {
+                let is_sealed = p.def.attributes().contains(corten_metadata::TypeAttributes::SEALED)
+                    || p.def.is_corelib_type("System", "Array");
+                if is_sealed && !mt.is_value_type() {
                     return Err(def.type_load("because the parent type is sealed"));
+                }
+                if p.def.is_corelib_type("System", "Delegate") && !class.module.is_core_library() {
+                    return Err(def.type_load("because it cannot inherit directly from the delegate class"));
                 }
                 Some(allocate(p.def, args)?)
             }

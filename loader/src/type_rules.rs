@@ -62,7 +62,7 @@ fn about(def: &TypeDefInfo, start: &str, end: &str) -> LoadError {
     let assembly = def.module().assembly_display_name();
     def.type_load(format!(
         "={start} in type '{}' from assembly '{assembly}' {end}.",
-        def.full_name()
+        def.plain_name()
     ))
 }
 

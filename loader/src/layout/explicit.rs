@@ -30,13 +30,6 @@ pub(super) fn place(
             return Err(def.type_load("a field offset is too large"));
         }
         let at = at as u32;
-        if (f.contains_refs() || f.class == FieldClass::ByRef || f.ty.is_some_and(|t| t.is_byref_like()))
-            && !at.is_multiple_of(8)
-        {
-            return Err(def.type_load(format!(
-                "because it contains an object field at offset {declared} that is incorrectly aligned or overlapped by a non-object field"
-            )));
-        }
         largest = largest.max(f.align.min(pack));
         offsets.push(at);
         end = end.max(at + f.size);
@@ -53,7 +46,7 @@ pub(super) fn place(
     ))
 }
 
-/// Rejects references that overlap non-references (or other references partially).
+/// Rejects references that are not aligned or overlap non-references (or other references partially), field by field.
 fn check_overlap(def: &'static TypeDefInfo, base: u32, inputs: &[FieldInput], offsets: &[u32]) -> Result<bool> {
     // Intervals of references and of plain bytes of the fields so far.
     let mut refs: Vec<(u32, u32)> = Vec::new();
@@ -87,8 +80,9 @@ fn check_overlap(def: &'static TypeDefInfo, base: u32, inputs: &[FieldInput], of
             .iter()
             .any(|r| plain.iter().any(|p| meets(p, r)) || refs.iter().any(|o| o != r && meets(o, r)))
             || own_plain.iter().any(|p| refs.iter().any(|r| meets(p, r)));
-        if clash {
-            // The later of the two fields is named.
+        let is_reference = f.contains_refs() || f.class == FieldClass::ByRef || f.ty.is_some_and(|t| t.is_byref_like());
+        if clash || is_reference && !at.is_multiple_of(8) {
+            // The later of two fields is named.
             return Err(def.type_load(format!(
                 "because it contains an object field at offset {} that is incorrectly aligned or overlapped by a non-object field",
                 at - base

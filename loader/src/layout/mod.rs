@@ -240,7 +240,7 @@ fn collect(mt: &'static MethodTable, def: &'static TypeDefInfo) -> Result<Vec<Fi
                 if ft == mt {
                     return Err(def.type_load(format!(
                         "=Could not load the value type '{}' from assembly '{}' because it has an instance field of itself.",
-                        def.full_name(),
+                        def.plain_name(),
                         def.module().assembly_display_name()
                     )));
                 }
@@ -288,7 +288,7 @@ fn collect(mt: &'static MethodTable, def: &'static TypeDefInfo) -> Result<Vec<Fi
     if def.is_enum() && out.len() != 1 {
         return Err(def.type_load(format!(
             "=Type '{}' from assembly '{}' has a field of an illegal type.",
-            def.full_name(),
+            def.plain_name(),
             def.module().assembly_display_name()
         )));
     }
@@ -426,7 +426,7 @@ fn is_blittable_inputs(mt: &'static MethodTable, inputs: &[FieldInput]) -> bool 
 fn inline_array_rule(def: &TypeDefInfo, rule: &str) -> crate::LoadError {
     def.type_load(format!(
         "=InlineArrayAttribute requires that {rule}. Type: '{}'. Assembly: '{}'.",
-        def.full_name(),
+        def.plain_name(),
         def.module().assembly_display_name()
     ))
 }
@@ -441,7 +441,7 @@ fn inline_array(def: &'static TypeDefInfo, inputs: &[FieldInput], n: u32, w: &mu
     if def.attributes() & TypeAttributes::LAYOUT_MASK == TypeAttributes::EXPLICIT_LAYOUT {
         return Err(def.type_load(format!(
             "=InlineArrayAttribute cannot be applied to a type with explicit layout. Type: '{}'. Assembly: '{}'.",
-            def.full_name(),
+            def.plain_name(),
             def.module().assembly_display_name()
         )));
     }
@@ -449,7 +449,7 @@ fn inline_array(def: &'static TypeDefInfo, inputs: &[FieldInput], n: u32, w: &mu
     if total > MAX_INLINE_ARRAY {
         return Err(def.type_load(format!(
             "=Size of field of type '{}' from assembly '{}' is too large.",
-            def.full_name(),
+            def.plain_name(),
             def.module().assembly_display_name()
         )));
     }

@@ -157,7 +157,7 @@ fn find_overridden(def: &'static TypeDefInfo, index: usize) -> Result<Option<u16
 fn final_override(def: &TypeDefInfo) -> LoadError {
     def.type_load(format!(
         "=Declaration referenced in a method implementation cannot be a final method.  Type: '{}'.  Assembly: '{}'.",
-        def.full_name(),
+        def.plain_name(),
         def.module().assembly_display_name()
     ))
 }
