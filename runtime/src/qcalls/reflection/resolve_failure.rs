@@ -100,7 +100,10 @@ fn kind_of(hr: u32) -> Option<ExceptionKind> {
 pub fn take_pending(name: &str) -> VmResult<LoadError> {
     let thread = Thread::current();
     let original = thread.header.pending_exception.replace(std::ptr::null_mut());
-    let scope = HandleScope::new(&mut thread.header);
+    if original.is_null() {
+        return Err(Raise::of(ExceptionKind::FileLoad));
+    }
+    let scope = HandleScope::new(&thread.header);
     let original = scope.root(original);
     // SAFETY: a live exception.
     let hr = unsafe { view::<ExceptionObject>(original.get()).hresult };
@@ -133,7 +136,10 @@ pub fn raise(exception: &ThrownException) -> Raise {
     let _cooperative = crate::transitions::enter_cooperative(thread);
     if let Some(held) = exception.get::<Held>() {
         // SAFETY: a live handle.
-        thread.header.pending_exception.set(unsafe { *(held.0 as *const ObjPtr) });
+        thread
+            .header
+            .pending_exception
+            .set(unsafe { *(held.0 as *const ObjPtr) });
     }
     Raise::Pending
 }
