@@ -596,10 +596,7 @@ extern "C" fn get_is_background(this: ObjPtr) -> bool {
 }
 
 extern "C" fn get_is_thread_pool(this: ObjPtr) -> bool {
-    icall_body(|_| match life_of(this)?.0 {
-        Life::Stopped => Err(dead()),
-        _ => Ok(peer_of(this)?.shared().life.lock().is_thread_pool),
-    })
+    icall_body(|_| Ok(peer_of(this)?.shared().life.lock().is_thread_pool))
 }
 
 extern "C" fn set_is_thread_pool(this: ObjPtr, value: bool) {
@@ -624,6 +621,13 @@ extern "C" fn get_priority(this: ObjPtr) -> i32 {
 
 extern "C" fn set_priority(this: ObjPtr, priority: i32) {
     icall_body(|_| {
+        // ThreadPriority.Lowest to ThreadPriority.Highest.
+        if !(0..=4).contains(&priority) {
+            return Err(Raise::new(
+                ExceptionKind::ArgumentOutOfRange,
+                "Value of flags is invalid.",
+            ));
+        }
         if life_of(this)?.0 == Life::Stopped {
             return Err(Raise::new(
                 ExceptionKind::ThreadState,

@@ -267,6 +267,12 @@ fn compute(mt: &'static MethodTable) -> VmResult<NativeLayout> {
         .iter()
         .all(|f| f.marshaler.is_blittable() && f.managed_offset == f.native_offset)
         && (!mt.is_value_type() || size == mt.value_size());
+    // Vectors are aligned to more than their fields are.
+    let align = if blittable && mt.is_value_type() {
+        mt.handle().align()
+    } else {
+        align
+    };
     Ok(NativeLayout {
         ty: mt,
         size,

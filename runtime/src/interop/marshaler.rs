@@ -264,10 +264,9 @@ fn value_type(ty: TypeHandle, spec: Option<&NativeType>, position: Position) -> 
     if mt == k.date_time {
         return Ok(Marshaler::Date);
     }
+    let automatic = || marshal_error("Structures marked with [StructLayout(LayoutKind.Auto)] cannot be marshaled.");
     if position == Position::Field && !layout::has_layout(mt) {
-        return Err(marshal_error(
-            "Structures marked with [StructLayout(LayoutKind.Auto)] cannot be marshaled.",
-        ));
+        return Err(automatic());
     }
     if (ty.is_nullable() || is_vector(mt)) && position != Position::Field {
         return generic();
@@ -322,6 +321,9 @@ fn value_type(ty: TypeHandle, spec: Option<&NativeType>, position: Position) -> 
     match spec {
         None | Some(NativeType::Struct) => {}
         s => return bad_combination(ty, s),
+    }
+    if !layout::has_layout(mt) {
+        return Err(automatic());
     }
     let native = layout::of(mt)?;
     if position != Position::Field {
