@@ -40,7 +40,7 @@ pub struct HandlerPad {
     pub pad: u32,
 }
 
-/// A call.
+/// A call that stack walks look at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CallSite {
     /// Offset of the return address.
@@ -128,8 +128,6 @@ pub struct ClauseInfo {
 /// Everything known of one piece of code. Lives as long as the code.
 #[derive(Debug)]
 pub struct CodeInfo {
-    /// Display name.
-    pub name: Box<str>,
     /// The method, if it is one's code.
     pub method: Option<MethodId>,
     /// Body, filter or stub.
@@ -146,7 +144,7 @@ pub struct CodeInfo {
     pub frameless: bool,
     /// Callee-saved registers that the prologue saved.
     pub saved: Box<[SavedRegister]>,
-    /// Sorted by return offset.
+    /// The calls that have landing pads, and those of replacements of loops. Sorted by return offset.
     pub call_sites: Box<[CallSite]>,
     /// Pads of all call sites.
     pub handlers: Box<[HandlerPad]>,
@@ -156,8 +154,6 @@ pub struct CodeInfo {
     pub clauses: Box<[ClauseInfo]>,
     /// Offset of the area of locals from the frame pointer: what filters get as base.
     pub locals_fp_offset: i32,
-    /// Trapping instructions: (offset, Cranelift trap code).
-    pub traps: Box<[(u32, u8)]>,
     /// Ranges of instructions with the same source.
     pub il_map: IlMap,
     /// Inlined calls, by number less one.
@@ -170,7 +166,7 @@ impl CodeInfo {
         pc.wrapping_sub(self.start) < self.len as usize
     }
 
-    /// The call that returns to `pc`.
+    /// The call that returns to `pc`, if it is in the list.
     pub fn call_site(&self, pc: usize) -> Option<&CallSite> {
         let offset = u32::try_from(pc.wrapping_sub(self.start)).ok()?;
         let i = self.call_sites.binary_search_by_key(&offset, |c| c.ret).ok()?;

@@ -8,7 +8,7 @@ use crate::code_map::{
 use crate::host_api::{CompilerHost, CpuFeatures};
 use crate::ids::MethodId;
 use crate::il_map::IlMap;
-use crate::ir::{Clause, ClauseKind, Func, Helper, NO_IL};
+use crate::ir::{Clause, ClauseKind, Func, Helper, NO_IL, OSR_CALL};
 use crate::isa::{IsaError, Targets, Tier};
 use crate::lower::{self, LowerError, Promote};
 use crate::perf_map::PerfMap;
@@ -125,7 +125,6 @@ pub struct CompiledCode {
     gc_slots: Vec<GcSlot>,
     clauses: Vec<Clause>,
     locals_fp_offset: i32,
-    traps: Vec<(u32, u8)>,
     il_map: Vec<IlRange>,
     sites: Vec<InlinedCall>,
     filters: Vec<CompiledCode>,
@@ -333,11 +332,6 @@ impl Jit {
             gc_slots: Vec::with_capacity(lowered.gc_slots.len()),
             clauses: func.clauses.values().cloned().collect(),
             locals_fp_offset: 0,
-            traps: buffer
-                .traps()
-                .iter()
-                .map(|t| (t.offset, t.code.as_raw().get()))
-                .collect(),
             il_map: Vec::new(),
             sites: func
                 .sites
@@ -491,7 +485,9 @@ impl Jit {
             } else {
                 (first, 0)
             };
-            code.call_sites.push(CallSite::new(site.ret_addr, il, first, count));
+            if count > 0 || il == OSR_CALL {
+                code.call_sites.push(CallSite::new(site.ret_addr, il, first, count));
+            }
         }
         code.call_sites.sort_by_key(|c| c.ret);
         if self.gdb {
@@ -558,8 +554,8 @@ impl Jit {
                 handler_range: clause.handler_range,
             })
             .collect();
-        let info = self.publish(CodeInfo {
-            name: code.name.into(),
+        let (name, unwind, tier) = (code.name, code.unwind, code.tier);
+        let info = CodeInfo {
             method: code.method,
             kind: code.kind,
             start,
@@ -573,13 +569,13 @@ impl Jit {
             gc_slots: code.gc_slots.into(),
             clauses,
             locals_fp_offset: code.locals_fp_offset,
-            traps: code.traps.into(),
             il_map: IlMap::new(&code.il_map),
             sites: code.sites.into(),
-        });
-        disasm::print_if_asked(info);
-        if let Some(UnwindInfo::SystemV(unwind)) = &code.unwind {
-            gdb::register(info, unwind, self.targets.of(code.tier));
+        };
+        let info = self.publish(&name, info);
+        disasm::print_if_asked(&name, info);
+        if let Some(UnwindInfo::SystemV(unwind)) = &unwind {
+            gdb::register(&name, info, unwind, self.targets.of(tier));
         }
         Ok(info)
     }
@@ -608,8 +604,7 @@ impl Jit {
         })?;
         // SAFETY: a fresh block of at least that size in the code region.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), block, bytes.len()) };
-        Ok(self.publish(CodeInfo {
-            name: name.into(),
+        let info = CodeInfo {
             method: None,
             kind: CodeKind::Stub,
             start: block as usize,
@@ -623,16 +618,16 @@ impl Jit {
             gc_slots: Box::new([]),
             clauses: Box::new([]),
             locals_fp_offset: 0,
-            traps: Box::new([]),
             il_map: IlMap::default(),
             sites: Box::new([]),
-        }))
+        };
+        Ok(self.publish(name, info))
     }
 
-    fn publish(&self, info: CodeInfo) -> &'static CodeInfo {
+    fn publish(&self, name: &str, info: CodeInfo) -> &'static CodeInfo {
         let info = self.map.insert(Box::new(info));
         if let Some(perf) = &self.perf {
-            perf.add(info);
+            perf.add(name, info);
         }
         info
     }

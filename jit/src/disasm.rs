@@ -7,12 +7,12 @@ use std::io::Write as _;
 use std::sync::OnceLock;
 
 /// Text of the instructions with offsets, IL offsets and landing pads.
-pub fn disassemble(info: &CodeInfo) -> String {
-    // SAFETY: installed code is readable and lives for ever.
+pub fn disassemble(name: &str, info: &CodeInfo) -> String {
+    // SAFETY: installed code is readable, and lives as long as its description.
     let bytes = unsafe { std::slice::from_raw_parts(info.start as *const u8, info.len as usize) };
     let mut decoder = Decoder::with_ip(64, bytes, info.start as u64, DecoderOptions::NONE);
     let mut formatter = IntelFormatter::new();
-    let mut text = format!("; {} ({} bytes, frame {})\n", info.name, info.len, info.frame_size);
+    let mut text = format!("; {name} ({} bytes, frame {})\n", info.len, info.frame_size);
     let mut instruction = Instruction::default();
     let mut last_il = None;
     let mut line = String::new();
@@ -38,15 +38,15 @@ pub fn disassemble(info: &CodeInfo) -> String {
 
 /// Prints the code of methods whose name contains the value of `DOTNET_JitDisasm` (`*`: all), to the file
 /// `DOTNET_JitStdOutFile` or the standard output.
-pub(crate) fn print_if_asked(info: &CodeInfo) {
+pub(crate) fn print_if_asked(name: &str, info: &CodeInfo) {
     static PATTERN: OnceLock<Option<String>> = OnceLock::new();
     let Some(pattern) = PATTERN.get_or_init(|| std::env::var("DOTNET_JitDisasm").ok()) else {
         return;
     };
-    if pattern != "*" && !info.name.contains(pattern.as_str()) {
+    if pattern != "*" && !name.contains(pattern.as_str()) {
         return;
     }
-    let text = disassemble(info);
+    let text = disassemble(name, info);
     // Failures are ignored: diagnostics must not break the program.
     match std::env::var("DOTNET_JitStdOutFile") {
         Ok(path) => {

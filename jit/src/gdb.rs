@@ -53,11 +53,11 @@ pub fn enabled() -> bool {
 }
 
 /// Makes installed code known to GDB. Failures are ignored: debugging must not break the program.
-pub fn register(info: &CodeInfo, unwind: &UnwindInfo, isa: &dyn TargetIsa) {
+pub fn register(name: &str, info: &CodeInfo, unwind: &UnwindInfo, isa: &dyn TargetIsa) {
     let Some(frames) = eh_frame(info, unwind, isa) else {
         return;
     };
-    let image: &'static [u8] = Box::leak(elf(info, &frames).into_boxed_slice());
+    let image: &'static [u8] = Box::leak(elf(name, info, &frames).into_boxed_slice());
     let entry = Box::leak(Box::new(Entry {
         next: std::ptr::null_mut(),
         previous: std::ptr::null_mut(),
@@ -92,10 +92,10 @@ fn eh_frame(info: &CodeInfo, unwind: &UnwindInfo, isa: &dyn TargetIsa) -> Option
 }
 
 /// A relocatable-looking ELF image with everything at its real address.
-fn elf(info: &CodeInfo, eh_frame: &[u8]) -> Vec<u8> {
+fn elf(name: &str, info: &CodeInfo, eh_frame: &[u8]) -> Vec<u8> {
     const NAMES: &[u8] = b"\0.text\0.eh_frame\0.symtab\0.strtab\0.shstrtab\0";
     let mut strings = vec![0u8];
-    strings.extend(info.name.bytes().filter(|b| *b != 0));
+    strings.extend(name.bytes().filter(|b| *b != 0));
     strings.push(0);
     let mut symbols = vec![0u8; 24];
     symbols.extend(1u32.to_le_bytes());

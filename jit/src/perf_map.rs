@@ -25,9 +25,9 @@ impl PerfMap {
     }
 
     /// Adds a line. Failures are ignored: a profile must not break the program.
-    pub fn add(&self, info: &CodeInfo) {
+    pub fn add(&self, name: &str, info: &CodeInfo) {
         let mut file = self.file.lock();
-        let _ = writeln!(file, "{:x} {:x} {}", info.start, info.len, info.name);
+        let _ = writeln!(file, "{:x} {:x} {name}", info.start, info.len);
         let _ = file.flush();
     }
 }

@@ -79,17 +79,21 @@ pub fn code_at(pc: usize) -> Option<&'static corten_jit::code_map::CodeInfo> {
     ENGINE.get()?.jit.map().lookup(pc)
 }
 
-/// Gives the memory of code back, with its description. Not if a debugger or profiler knows addresses.
+/// Does code stay, whatever becomes of it, because a debugger or profiler knows addresses?
+pub fn keeps_code() -> bool {
+    engine().jit.addresses_are_known()
+}
+
+/// Gives the memory of code back, with its description, unless code stays.
 ///
 /// # Safety
 /// As [`corten_jit::compile::Jit::free`].
 pub unsafe fn free_code(info: &'static CodeInfo) -> bool {
-    let jit = &engine().jit;
-    if jit.addresses_are_known() {
+    if keeps_code() {
         return false;
     }
     // SAFETY: forwarded.
-    unsafe { jit.free(info) };
+    unsafe { engine().jit.free(info) };
     true
 }
 

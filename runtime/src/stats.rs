@@ -149,7 +149,7 @@ fn print_jit() {
         eprintln!("jit: {pieces} {what} given back, {} KB", bytes >> 10);
     }
     let (retired, _) = crate::tiering::retired();
-    eprintln!("jit: {retired} pieces of code were replaced and are still there");
+    eprintln!("jit: {retired} pieces of replaced code wait to be given back");
     let (instructions, frame) = corten_jit::compile::LIMITS;
     eprintln!(
         "jit: a method may have {instructions} IR instructions and {} KB of frame",

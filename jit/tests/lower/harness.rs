@@ -528,7 +528,7 @@ pub fn compile(host: &Host, func: &Func) -> &'static CodeInfo {
     };
     let info = JIT.install(code).unwrap();
     if std::env::var_os("DIS").is_some() {
-        eprintln!("{clif}\n{}", corten_jit::disasm::disassemble(info));
+        eprintln!("{clif}\n{}", corten_jit::disasm::disassemble(&func.name, info));
     }
     info
 }

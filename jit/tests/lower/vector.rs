@@ -461,7 +461,7 @@ fn instructions() {
             b.ret(None);
         });
         let (_, info) = compile_optimised(&host, &func);
-        let code = corten_jit::disasm::disassemble(info);
+        let code = corten_jit::disasm::disassemble("", info);
         // (With a `v` where the processor has AVX.)
         let is_it = |word: &str| word.strip_prefix('v').unwrap_or(word) == wanted;
         let found = code.lines().any(|l| l.split_whitespace().any(is_it));

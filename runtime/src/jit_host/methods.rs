@@ -29,9 +29,9 @@ impl EngineHost {
             id: method_id(m),
             owner: type_id(owner),
             sig: self.method_signature(m)?,
-            owner_name: super::types::definition_name(owner).into(),
-            name: m.name().into(),
-            instantiation: m.instantiation().iter().map(|t| type_id(*t)).collect(),
+            owner_name: self.shared.name(&super::types::definition_name(owner)),
+            name: self.shared.name(m.name()),
+            instantiation: self.shared.types(m.instantiation().iter().map(|t| type_id(*t))),
             is_static: m.is_static(),
             is_virtual: m.is_virtual(),
             is_abstract: m.is_abstract(),
@@ -93,7 +93,7 @@ impl EngineHost {
         Ok(Signature {
             has_this: s.has_this,
             ret: type_id(s.ret),
-            params: s.params.iter().map(|t| type_id(*t)).collect(),
+            params: self.shared.types(s.params.iter().map(|t| type_id(*t))),
             convention: Convention::Managed,
         })
     }

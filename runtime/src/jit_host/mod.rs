@@ -5,6 +5,7 @@
 mod access;
 mod comparers;
 mod methods;
+mod shared;
 mod statics;
 mod synthetic;
 mod tokens;
@@ -27,6 +28,7 @@ pub struct EngineHost {
     types: RwLock<FxHashMap<TypeId, Arc<TypeInfo>>>,
     methods: RwLock<FxHashMap<MethodId, Arc<MethodInfo>>>,
     fields: RwLock<FxHashMap<FieldId, Arc<FieldInfo>>>,
+    shared: shared::Shared,
     deferred: Mutex<Vec<DeferredError>>,
 }
 

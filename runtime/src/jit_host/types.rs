@@ -7,7 +7,6 @@ use corten_jit::ids::TypeId;
 use corten_loader::{
     ElementType, FieldDesc, FieldKind, LoadLevel, MethodDesc, MethodTable, TypeHandle, WellKnown, type_loader,
 };
-use std::sync::Arc;
 
 /// Kind of a value of the type on the evaluation stack and in memory.
 pub fn kind_of(t: TypeHandle) -> TypeKind {
@@ -82,8 +81,8 @@ impl EngineHost {
         let kind = kind_of(t);
         let mt = t.as_method_table();
         let is_value_type = t.is_value_type();
-        let name: Arc<str> = definition_name(t).into();
-        let instantiation: Arc<[TypeId]> = t.instantiation().iter().map(|a| type_id(*a)).collect();
+        let name = self.shared.name(&definition_name(t));
+        let instantiation = self.shared.types(t.instantiation().iter().map(|a| type_id(*a)));
         let mut vectors = Vec::new();
         let (size, align, fields) = if kind == TypeKind::Struct {
             let mt = mt.ok_or_else(|| HostError::InvalidProgram(format!("{} has no layout", t.display_name())))?;
@@ -240,7 +239,7 @@ impl EngineHost {
             is_static: f.is_static(),
             is_init_only: f.is_init_only(),
             family: family(owner),
-            name: f.name().into(),
+            name: self.shared.name(f.name()),
         })
     }
 
