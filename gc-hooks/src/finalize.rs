@@ -1,6 +1,6 @@
 //! Finalization: which objects wait for their finalizer, and in which order they get it.
 //!
-//! Threads note new objects in their own [`ThreadHeader::finalizable`]; a collection gathers the notes. The finalizer thread takes
+//! Threads note new objects in their own `ThreadHeader`; a collection gathers the notes. The finalizer thread takes
 //! from lists of its own, so that it and the threads that allocate never wait for each other.
 //!
 //! Invariants: an object is in at most one of the lists per registration; objects in the ready lists are roots; critical
