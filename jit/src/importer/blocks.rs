@@ -51,6 +51,16 @@ impl Layout {
             at = ins.offset + ins.len;
             instructions.push(ins);
         }
+        // Also where nothing gets there.
+        if let Some(last) = instructions.last()
+            && last.opcode != Opcode::Jmp
+            && !matches!(
+                last.opcode.flow(),
+                FlowControl::Branch | FlowControl::Return | FlowControl::Throw
+            )
+        {
+            return Err((last.offset, "control falls off the end of the method".to_string()));
+        }
         let mut layout = Layout {
             instructions,
             offsets,

@@ -154,6 +154,9 @@ impl Importer<'_, '_> {
     /// `brtrue`, `brfalse`.
     pub fn branch_bool(&mut self, when: bool, target: u32, next: u32) -> Step<()> {
         let entry = self.pop()?;
+        if matches!(entry.ty, Ty::Struct(_)) {
+            return invalid("branch on a value type");
+        }
         let truth = match entry.known {
             Known::Int(n) => Some(n != 0),
             Known::Null => Some(false),

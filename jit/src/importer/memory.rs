@@ -1,7 +1,7 @@
 //! Indirect access and memory blocks (ECMA-335 III.3, III.4).
 
 use super::stack::{Entry, mem_size};
-use super::{Importer, Step, invalid};
+use super::{Importer, Region, Step, invalid};
 use crate::builder::{loaded_ty, mem_ty, stack_ty};
 use crate::host_api::{TypeInfo, WellKnownType};
 use crate::ids::TypeId;
@@ -254,8 +254,8 @@ impl Importer<'_, '_> {
 
     /// `localloc`
     pub fn localloc(&mut self) -> Step<()> {
-        if self.innermost_handler(|_| true).is_some() {
-            return invalid("localloc in an exception handler");
+        if self.innermost_handler(|_| true).is_some() || self.region != Region::Body {
+            return invalid("localloc in an exception handler or filter");
         }
         let bytes = self.pop_bytes()?;
         if !self.stack.is_empty() {

@@ -272,7 +272,11 @@ impl Importer<'_, '_> {
     /// `castclass`
     pub fn castclass(&mut self, ty: TypeId) -> Step<()> {
         let entry = self.pop()?;
-        let ty = self.type_info(ty)?.nullable_of.map_or(ty, |(inner, _)| inner);
+        let info = self.type_info(ty)?;
+        if info.kind == TypeKind::ByRef {
+            return invalid("castclass to a managed pointer");
+        }
+        let ty = info.nullable_of.map_or(ty, |(inner, _)| inner);
         if entry.is_null() || self.static_cast(&entry, ty) == Some(true) {
             self.push(entry);
             return Ok(());

@@ -46,6 +46,9 @@ impl Importer<'_, '_> {
         self.b.set_il(offset);
         self.open_block(offset);
         self.prefixes = Prefixes::default();
+        if !self.stack.is_empty() && self.body.clauses.iter().any(|c| c.try_offset == offset) {
+            return invalid("values on the evaluation stack at the start of a protected region");
+        }
         let layout = self.layout;
         let Some(mut i) = layout.index_of(offset) else {
             return invalid("branch into the middle of an instruction");
