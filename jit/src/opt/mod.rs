@@ -17,6 +17,7 @@ mod hoist;
 mod implicit;
 mod inline;
 mod inline_policy;
+mod lanes;
 mod loads;
 mod loop_body;
 mod loops;
@@ -54,6 +55,7 @@ const PASSES: &[(&str, Pass)] = &[
     ("finally", finally::run),
     ("scalars", scalars::run),
     ("devirt", devirt::run),
+    ("lanes", lanes::run),
     ("loads", loads::run),
     ("checks", checks::run),
     ("rotate", rotate::run),
