@@ -98,10 +98,13 @@ pub(crate) struct Lists<'a> {
 /// With more objects ready than this, threads that allocate let the finalizer thread catch up after a collection. Finalizing so many
 /// takes some milliseconds, unless the finalizers do more than usual.
 const BACKLOG: usize = 1 << 16;
-/// The finalizer thread is taken to be stuck if it finalizes nothing for so long.
-const STUCK_AFTER: Duration = Duration::from_millis(20);
+/// The finalizer thread is taken to be stuck if it finalizes nothing for so long. (On a machine with much to do it may not run for
+/// some time.)
+const STUCK_AFTER: Duration = Duration::from_millis(100);
 /// Longest time that a thread lets the finalizer thread catch up after one collection.
-const CATCH_UP: Duration = Duration::from_millis(100);
+const CATCH_UP: Duration = Duration::from_millis(1000);
+/// How often the thread looks.
+const STEP: Duration = Duration::from_millis(5);
 
 /// The queue between the collector and the finalizer thread.
 pub struct FinalizerQueue {
@@ -111,6 +114,8 @@ pub struct FinalizerQueue {
     idle: Condvar,
     control: Mutex<Control>,
     finalized: AtomicU64,
+    /// The count when the finalizer thread was taken to be stuck last.
+    stuck_at: AtomicU64,
 }
 
 #[derive(Default)]
@@ -134,6 +139,7 @@ impl FinalizerQueue {
             idle: Condvar::new(),
             control: Mutex::default(),
             finalized: AtomicU64::new(0),
+            stuck_at: AtomicU64::new(u64::MAX),
         }
     }
 
@@ -230,18 +236,26 @@ impl FinalizerQueue {
 
     /// Slows a thread that allocates down while too many objects are ready, because memory would grow without bound otherwise: the
     /// thread may well make objects faster than the finalizer thread gets rid of them. It waits no longer if no finalizer ends (one
-    /// may wait for this very thread). The thread is in cooperative mode, and comes back in it; raw references are stale then.
+    /// may wait for this very thread), and not again before one does. The thread is in cooperative mode, and comes back in it; raw
+    /// references are stale then.
     pub(crate) fn let_catch_up(&self, thread: &ThreadHeader) {
         if self.pending_count() <= BACKLOG || self.control.lock().finalizer == Some(std::thread::current().id()) {
             return;
         }
-        let _preemptive = PreemptiveGuard::new(thread);
-        let deadline = Instant::now() + CATCH_UP;
         let mut finalized = self.finalized_count();
-        while Instant::now() < deadline && self.pending_count() > BACKLOG / 2 {
-            self.idle.wait_for(&mut self.control.lock(), STUCK_AFTER);
+        if self.stuck_at.load(Ordering::Relaxed) == finalized {
+            return;
+        }
+        let _preemptive = PreemptiveGuard::new(thread);
+        let begin = Instant::now();
+        let mut progress = begin;
+        while begin.elapsed() < CATCH_UP && self.pending_count() > BACKLOG / 2 {
+            self.idle.wait_for(&mut self.control.lock(), STEP);
             let before = std::mem::replace(&mut finalized, self.finalized_count());
-            if finalized == before {
+            if finalized != before {
+                progress = Instant::now();
+            } else if progress.elapsed() > STUCK_AFTER {
+                self.stuck_at.store(finalized, Ordering::Relaxed);
                 return;
             }
         }
