@@ -92,6 +92,6 @@ pub use heap::{AllocFlags, Heap, HeapConfig, InitError, OutOfMemory};
 pub use object::{MethodTableAux, MethodTableHeader, ObjPtr, Object, mt_flags};
 pub use roots::{RootProvider, RootVisitor};
 pub use safepoint::{CooperativeGuard, PreemptiveGuard, ThreadRegistry, World};
-pub use scope::{HandleScope, Local};
+pub use scope::{HandleScope, Local, Ref, Safepoints};
 pub use stress::StressMode;
 pub use thread::ThreadHeader;

@@ -1,21 +1,40 @@
 //! Roots of Rust code: handle scopes and typed handles.
 //!
 //! A raw [`ObjPtr`] must not live across a safepoint, because a collection moves objects. Rust code keeps an object in
-//! a [`Local`], whose slot the collector updates, and asks it for the address when it needs that.
+//! a [`Local`], whose slot the collector updates, and asks it for the address when it needs that. A function that needs
+//! an address for more than one access takes its right to reach safepoints in hand ([`Safepoints`]): whoever may reach one
+//! needs the thread, the thread is only to be had by borrowing the right mutably, and [`Local::borrow`] borrows it, too. So a
+//! reference that is kept too long does not compile.
 //!
 //! ```
-//! use corten_gc_hooks::{HandleScope, ThreadHeader};
+//! use corten_gc_hooks::{HandleScope, Safepoints, ThreadHeader};
+//! fn collects(_: &ThreadHeader) {}
 //! let thread = ThreadHeader::new();
 //! let scope = HandleScope::new(&thread);
 //! let local = scope.root(std::ptr::null_mut());
-//! assert!(local.is_null());
+//! let mut safepoints = Safepoints::of(&thread);
+//! assert!(local.borrow(&safepoints).is_none());
+//! collects(safepoints.thread());
+//! assert!(local.borrow(&safepoints).is_none());
+//! ```
+//!
+//! ```compile_fail,E0502
+//! use corten_gc_hooks::{HandleScope, Safepoints, ThreadHeader};
+//! fn collects(_: &ThreadHeader) {}
+//! let thread = ThreadHeader::new();
+//! let scope = HandleScope::new(&thread);
+//! let local = scope.root(std::ptr::null_mut());
+//! let mut safepoints = Safepoints::of(&thread);
+//! let raw = local.borrow(&safepoints);
+//! collects(safepoints.thread()); // a safepoint: `raw` may be stale
+//! drop(raw.map(|r| r.as_ptr()));
 //! ```
 
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
-use crate::object::ObjPtr;
+use crate::object::{ObjPtr, Object};
 use crate::thread::ThreadHeader;
 
 const INLINE_SLOTS: usize = 16;
@@ -141,7 +160,7 @@ pub struct Local<'scope> {
 }
 
 impl Local<'_> {
-    /// The object's present address. It is good only until the next safepoint.
+    /// The object's present address. It is good only until the next safepoint; see [`Self::borrow`].
     #[inline]
     pub fn get(&self) -> ObjPtr {
         // SAFETY: the slot lives as long as the scope.
@@ -162,10 +181,57 @@ impl Local<'_> {
         self.slot.as_ptr()
     }
 
+    /// The object for as long as no safepoint can be reached.
+    #[inline]
+    pub fn borrow<'a, T>(&self, _: &'a Safepoints<'_, T>) -> Option<Ref<'a>> {
+        NonNull::new(self.get()).map(|object| Ref {
+            object,
+            safepoints: PhantomData,
+        })
+    }
+
     /// Whether the reference is null.
     #[inline]
     pub fn is_null(&self) -> bool {
         self.get().is_null()
+    }
+}
+
+/// A raw reference that does not outlive the next safepoint.
+#[derive(Debug, Clone, Copy)]
+pub struct Ref<'a> {
+    object: NonNull<Object>,
+    safepoints: PhantomData<&'a ()>,
+}
+
+impl Ref<'_> {
+    /// The address.
+    #[inline]
+    pub fn as_ptr(self) -> ObjPtr {
+        self.object.as_ptr()
+    }
+}
+
+/// The right of a function to reach safepoints: its thread, which it uses in no other way. `T` is what the functions that it calls
+/// take for a thread.
+pub struct Safepoints<'t, T = ThreadHeader>(&'t T);
+
+impl<'t, T> Safepoints<'t, T> {
+    /// The right of the current thread.
+    pub fn of(thread: &'t T) -> Self {
+        Self(thread)
+    }
+
+    /// The thread, for a function that may reach a safepoint: borrowed objects end here.
+    #[inline]
+    pub fn thread(&mut self) -> &T {
+        self.0
+    }
+}
+
+impl<T> std::fmt::Debug for Safepoints<'_, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Safepoints")
     }
 }
 

@@ -5,7 +5,7 @@ use crate::thread::Thread;
 use corten_gc_hooks::heap::{AllocFlags, Heap};
 use corten_gc_hooks::object::{MethodTableHeader, ObjPtr};
 use corten_gc_hooks::safepoint::ThreadRegistry;
-use corten_gc_hooks::{HandleScope, barrier};
+use corten_gc_hooks::{HandleScope, Safepoints, barrier};
 use corten_loader::{FieldDesc, MethodTable, TypeHandle};
 
 /// (mt) -> new object, zeroed.
@@ -117,9 +117,11 @@ fn jagged(thread: &Thread, array: TypeHandle, dims: &[i32]) -> VmResult<ObjPtr> 
     let Some(element) = array.element_type() else {
         return Err(Raise::of(ExceptionKind::InvalidProgram));
     };
+    let mut safepoints = Safepoints::of(thread);
     for i in 0..length as usize {
-        let inner = alloc_md_array(thread, element, &dims[1..])?;
-        let slot = (outer.get() as *mut u8).wrapping_add(16 + 8 * i).cast::<ObjPtr>();
+        let inner = alloc_md_array(safepoints.thread(), element, &dims[1..])?;
+        let outer = outer.borrow(&safepoints).map_or(std::ptr::null_mut(), |o| o.as_ptr());
+        let slot = outer.cast::<u8>().wrapping_add(16 + 8 * i).cast::<ObjPtr>();
         // SAFETY: element i of the live outer array.
         unsafe { barrier::store_ref(slot, inner) };
     }

@@ -5,10 +5,10 @@ use super::text;
 use crate::error::{ExceptionKind, Raise, VmResult};
 use crate::managed::ManagedCall;
 use crate::thread::Thread;
-use corten_gc_hooks::HandleScope;
 use corten_gc_hooks::heap::Heap;
 use corten_gc_hooks::object::{self, ObjPtr};
 use corten_gc_hooks::scope::Local;
+use corten_gc_hooks::{HandleScope, Safepoints};
 use corten_loader::{MethodDesc, MethodTable, corelib_type};
 use std::sync::OnceLock;
 
@@ -177,8 +177,12 @@ pub fn string_builder_to_native(
                 .invoke(m.builder_to_string)?
                 .rax as ObjPtr,
         );
-        // SAFETY: a live string, copied before any safepoint.
-        unsafe { object::string_chars(s.get()) }.to_vec()
+        let safepoints = Safepoints::of(thread);
+        let chars = s.borrow(&safepoints).map(|s| {
+            // SAFETY: a live string; no safepoint can be reached before the copy is made.
+            unsafe { object::string_chars(s.as_ptr()) }.to_vec()
+        });
+        chars.unwrap_or_default()
     } else {
         Vec::new()
     };
