@@ -9,6 +9,7 @@ use std::{
 };
 
 use rustc_hash::FxHashMap;
+use sha1::{Digest, Sha1};
 
 use crate::{
     assembly::{Assembly, AssemblyName},
@@ -343,7 +344,7 @@ fn satisfies_version(a: &Assembly, wanted: &AssemblyName) -> bool {
 
 /// The public key token: the last eight bytes of the SHA-1 of the key, reversed (ECMA-335 II.6.2.1.3).
 pub fn public_key_token(key: &[u8]) -> [u8; 8] {
-    let digest = crate::sha1::sha1(key);
+    let digest = Sha1::digest(key);
     let mut out = [0; 8];
     for (i, b) in out.iter_mut().enumerate() {
         *b = digest[19 - i];

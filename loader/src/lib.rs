@@ -39,7 +39,6 @@ pub mod names;
 pub mod precode;
 pub mod resolve;
 mod rva;
-mod sha1;
 mod sig_compare;
 mod sig_text;
 pub mod statics;

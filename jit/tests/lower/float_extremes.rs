@@ -3,13 +3,9 @@
 //!
 //! `CORTEN_PROGRAMS=N` runs N programs, `CORTEN_SEED=S` begins with seed S.
 
-use crate::harness::{self, JIT, Rng};
-use corten_jit::code_map::CodeInfo;
-use corten_jit::importer::{ImportOptions, import};
-use corten_jit::ir::Ty;
+use crate::harness::{self, Rng};
+use crate::loops::{compile_text, has_vectors};
 use corten_jit::isa::Tier;
-use corten_jit::testing::MockHost;
-use corten_jit::{ir_check, opt};
 use std::fmt::Write;
 
 /// A conditional branch that skips the assignment.
@@ -303,32 +299,15 @@ fn choice_text(out: &mut String, label: &mut usize, m: &str, term: &str, kept: K
     }
 }
 
-fn compile(text: &str, tier: Tier, seed: u64) -> (&'static CodeInfo, bool) {
-    let mut host = MockHost::parse(text).unwrap_or_else(|e| panic!("seed {seed}: {e}\n{text}"));
-    host.set_helpers(harness::helper);
-    let method = host.tests()[0];
-    let mut func =
-        import(&host, method, &ImportOptions::default()).unwrap_or_else(|e| panic!("seed {seed}: {e}\n{text}"));
-    if tier == Tier::Tier1 {
-        // (These tests handle no signals.)
-        opt::optimise(&mut func, &host, |pass| pass != "implicit");
-    }
-    ir_check::check(&func).unwrap();
-    let vectors = func.values.values().any(|&ty| ty == Ty::V128);
-    let code = JIT
-        .compile_and_install(&func, &host, tier)
-        .unwrap_or_else(|e| panic!("seed {seed}: {e}\n{text}"));
-    (code, vectors)
-}
-
 /// Whether the loop became a vector loop.
 fn check(seed: u64) -> bool {
     let mut rng = Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x777);
     rng.below(2);
     let program = generate(&mut rng);
     let text = program.text();
-    let (first, _) = compile(&text, Tier::Tier0, seed);
-    let (second, vectors) = compile(&text, Tier::Tier1, seed);
+    let (first, _) = compile_text(&text, Tier::Tier0, seed);
+    let (second, func) = compile_text(&text, Tier::Tier1, seed);
+    let vectors = has_vectors(&func);
     for round in 0..24 {
         let length = program.margin + if rng.one_in(3) { rng.below(6) } else { rng.below(150) };
         let flavour = rng.below(9);

@@ -8,7 +8,7 @@
 use crate::harness::{self, JIT, Rng};
 use corten_jit::code_map::CodeInfo;
 use corten_jit::importer::{ImportOptions, import};
-use corten_jit::ir::{BlockData, Inst, Op, Ty, VecOp};
+use corten_jit::ir::{BlockData, Func, Inst, Op, Ty, VecOp};
 use corten_jit::isa::Tier;
 use corten_jit::testing::MockHost;
 use corten_jit::{ir_check, opt};
@@ -348,8 +348,8 @@ fn program(seed: u64, e: &Element) -> String {
     )
 }
 
-/// The code, whether it has a vector loop, and whether that is left early.
-fn compile(text: &str, tier: Tier, seed: u64) -> (&'static CodeInfo, bool, bool) {
+/// The code of the test in `text`, and the IR that it is made of.
+pub fn compile_text(text: &str, tier: Tier, seed: u64) -> (&'static CodeInfo, Func) {
     let mut host = MockHost::parse(text).unwrap_or_else(|e| panic!("seed {seed}: {e}\n{text}"));
     host.set_helpers(harness::helper);
     let method = host.tests()[0];
@@ -360,16 +360,26 @@ fn compile(text: &str, tier: Tier, seed: u64) -> (&'static CodeInfo, bool, bool)
         opt::optimise(&mut func, &host, |pass| pass != "implicit");
     }
     ir_check::check(&func).unwrap();
+    let code = JIT
+        .compile_and_install(&func, &host, tier)
+        .unwrap_or_else(|e| panic!("seed {seed}: {e}\n{text}"));
+    (code, func)
+}
+
+/// Whether the code has vectors.
+pub fn has_vectors(func: &Func) -> bool {
+    func.values.values().any(|&ty| ty == Ty::V128)
+}
+
+/// The code, whether it has a vector loop, and whether that is left early.
+fn compile(text: &str, tier: Tier, seed: u64) -> (&'static CodeInfo, bool, bool) {
+    let (code, func) = compile_text(text, tier, seed);
     let tests = |b: &BlockData| {
         let any = |i: &Inst| matches!(i.op, Op::Vector { op: VecOp::AnyTrue, .. });
         b.insts.iter().any(any)
     };
-    let vectors = func.values.values().any(|&ty| ty == Ty::V128);
     let early = func.blocks.values().any(tests);
-    let code = JIT
-        .compile_and_install(&func, &host, tier)
-        .unwrap_or_else(|e| panic!("{e}"));
-    (code, vectors, early)
+    (code, has_vectors(&func), early)
 }
 
 /// An array as in memory: MethodTable, length, elements, and something behind.
