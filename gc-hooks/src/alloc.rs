@@ -280,9 +280,7 @@ impl Heap {
         let address = spaces.medium.0;
         spaces.medium.0 += size;
         self.allocated.fetch_add(size as u64, Relaxed);
-        thread
-            .allocated_before_chunk
-            .set(thread.allocated_before_chunk.get() + size as u64);
+        thread.count_allocation(size);
         // SAFETY: the memory is zeroed and ours; the lock is held until the object can be walked.
         Ok(unsafe { request.initialise(address) })
     }
@@ -398,9 +396,7 @@ pub(crate) fn retire_context(heap: &Heap, thread: &ThreadHeader) {
     if thread.chunk_start.get() == 0 {
         return;
     }
-    thread
-        .allocated_before_chunk
-        .set(thread.allocated_before_chunk.get() + (thread.alloc_cursor.get() - thread.chunk_start.get()) as u64);
+    thread.count_allocation(thread.alloc_cursor.get() - thread.chunk_start.get());
     heap.allocated
         .fetch_sub((thread.chunk_end.get() - thread.alloc_cursor.get()) as u64, Relaxed);
     thread.chunk_start.set(0);

@@ -134,7 +134,7 @@ impl ThreadHeader {
         self.lock_id.load(Ordering::Relaxed)
     }
 
-    /// `size` bytes were allocated apart from the chunk.
+    /// Books `size` allocated bytes that are not in the chunk, or are there no more.
     pub(crate) fn count_allocation(&self, size: usize) {
         self.allocated_before_chunk
             .set(self.allocated_before_chunk.get() + size as u64);

@@ -2,6 +2,8 @@
 
 use corten_metadata::Module;
 
+use crate::reader::Reader;
+
 /// `READYTORUN_SIGNATURE`: "RTR" and a zero.
 const SIGNATURE: u32 = 0x0052_5452;
 /// COFF machine of AMD64 code for Linux (0x8664 xor 0x7B79).
@@ -129,13 +131,6 @@ pub enum Rejection {
     MissingSection(SectionKind),
 }
 
-fn u16_at(b: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_le_bytes(b.get(at..at + 2)?.try_into().ok()?))
-}
-fn u32_at(b: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(b.get(at..at + 4)?.try_into().ok()?))
-}
-
 impl Header {
     /// Reads the header; `None` if the image has no precompiled code.
     ///
@@ -147,7 +142,8 @@ impl Header {
             return Ok(None);
         };
         let bytes = pe.rva_range(rva, size).ok_or(HeaderError::OutOfImage { rva, size })?;
-        if u32_at(bytes, 0) != Some(SIGNATURE) {
+        let mut reader = Reader::new("header", rva, bytes);
+        if reader.u32() != Ok(SIGNATURE) {
             return Ok(None);
         }
         let truncated = |sections: u32| HeaderError::Truncated {
@@ -155,16 +151,13 @@ impl Header {
             need: 16 + 12 * sections as usize,
             sections,
         };
-        let (Some(major), Some(minor), Some(flags), Some(count)) =
-            (u16_at(bytes, 4), u16_at(bytes, 6), u32_at(bytes, 8), u32_at(bytes, 12))
+        let (Ok(major), Ok(minor), Ok(flags), Ok(count)) = (reader.u16(), reader.u16(), reader.u32(), reader.u32())
         else {
             return Err(truncated(0));
         };
         let mut sections = Vec::new();
-        for i in 0..count as usize {
-            let at = 16 + 12 * i;
-            let (Some(kind), Some(rva), Some(size)) = (u32_at(bytes, at), u32_at(bytes, at + 4), u32_at(bytes, at + 8))
-            else {
+        for _ in 0..count {
+            let (Ok(kind), Ok(rva), Ok(size)) = (reader.u32(), reader.u32(), reader.u32()) else {
                 return Err(truncated(count));
             };
             let kind = SectionKind::from(kind);

@@ -2,30 +2,14 @@
 //! neighbours.
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use std::collections::{BTreeMap, HashSet};
 
 use corten_metadata::{Module, TableId, Token};
 use corten_r2r::gc_info::Position;
 use corten_r2r::*;
-
-/// Calls `check` for each image with code, and says whether there is a framework.
-fn for_each_image(mut check: impl FnMut(&Image<'_>, &str)) -> bool {
-    let Some(dir) = corten_metadata::testing::framework_dir() else {
-        println!("skipped: no framework on this machine");
-        return false;
-    };
-    for entry in std::fs::read_dir(&dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_none_or(|e| e != "dll") {
-            continue;
-        }
-        let Ok(module) = Module::open(&path) else { continue };
-        if let Some(image) = Image::open(&module).unwrap() {
-            check(&image, path.file_stem().unwrap().to_str().unwrap());
-        }
-    }
-    true
-}
+use support::for_each_image;
 
 /// Entry points with the row in MethodDef, if it is known without resolving anything.
 fn entry_points<'a>(image: &Image<'a>) -> Vec<(EntryPoint<'a>, Option<u32>)> {

@@ -2,11 +2,13 @@
 //! are carried out on a model of stack and registers, and what unwinding restores must be what was there before.
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use std::collections::HashMap;
 
-use corten_metadata::Module;
-use corten_r2r::{Frame, FunctionId, Image, UnwindInfo, UnwindOp};
+use corten_r2r::{Frame, FunctionId, UnwindInfo, UnwindOp};
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, OpKind, Register};
+use support::for_each_image;
 
 const RSP: usize = 4;
 /// rbx, rbp, r12 to r15.
@@ -116,27 +118,15 @@ fn check(info: &UnwindInfo, code: &[u8], what: impl Fn() -> String) -> usize {
 
 #[test]
 fn prologs_are_undone() {
-    let Some(dir) = corten_metadata::testing::framework_dir() else {
-        println!("skipped: no framework on this machine");
-        return;
-    };
     let (mut functions, mut checks) = (0, 0);
-    for entry in std::fs::read_dir(&dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_none_or(|e| e != "dll") {
-            continue;
-        }
-        let Ok(module) = Module::open(&path) else { continue };
-        let Some(image) = Image::open(&module).unwrap() else {
-            continue;
-        };
+    let there = for_each_image(|image, name| {
         for id in (0..image.functions().len() as u32).map(FunctionId) {
             let (info, _) = image.functions().unwind(id).unwrap();
             let code = image.functions().code(id).unwrap();
-            checks += check(&info, code, || format!("{}, {id:?}", path.display()));
+            checks += check(&info, code, || format!("{name}, {id:?}"));
             functions += 1;
         }
-    }
+    });
     println!("{checks} positions in {functions} functions");
-    assert!(checks > functions);
+    assert!(!there || checks > functions);
 }
